@@ -1,0 +1,41 @@
+# Every switch of the build. ON means required: a missing dependency stops the configuration.
+option(BRAID_MPI "Build the MPI communicator" ON)
+option(BRAID_OPENMP "Use OpenMP threads inside operations" ON)
+option(BRAID_CUDA "Build the CUDA and NCCL backend" OFF)
+option(BRAID_BUILD_TESTS "Build the tests" ON)
+option(BRAID_BUILD_BENCH "Build the benchmarks" ON)
+option(BRAID_WERROR "Treat warnings as errors" OFF)
+set(BRAID_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize= takes them (address,undefined or thread)")
+
+if(NOT CMAKE_BUILD_TYPE)
+    set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "" FORCE)
+endif()
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+find_program(BRAID_CCACHE ccache)
+if(BRAID_CCACHE)
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${BRAID_CCACHE})
+    set(CMAKE_CUDA_COMPILER_LAUNCHER ${BRAID_CCACHE})
+endif()
+
+if(BRAID_CUDA)
+    message(FATAL_ERROR "BRAID_CUDA=ON: the CUDA backend is not built yet")
+endif()
+
+# A fixed instruction set and no -ffast-math: the same binary gives the same bits on every machine of one CPU kind.
+add_library(braid_flags INTERFACE)
+target_include_directories(braid_flags INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(braid_flags INTERFACE -march=x86-64-v3 -Wall -Wextra -Wno-unused-parameter -ffp-contract=off)
+if(BRAID_WERROR)
+    target_compile_options(braid_flags INTERFACE -Werror)
+endif()
+if(BRAID_SANITIZE)
+    target_compile_options(braid_flags INTERFACE -fsanitize=${BRAID_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+    target_link_options(braid_flags INTERFACE -fsanitize=${BRAID_SANITIZE})
+endif()
+target_compile_definitions(braid_flags INTERFACE BRAID_MPI=$<BOOL:${BRAID_MPI}> BRAID_OPENMP=$<BOOL:${BRAID_OPENMP}>
+                                                 BRAID_CUDA=$<BOOL:${BRAID_CUDA}>)
