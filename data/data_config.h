@@ -1,0 +1,40 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/enum_names.h"
+
+namespace braid {
+
+/// How documents become sequences: `documents` joins them end to end, and nothing (attention, convolution,
+/// state, labels) crosses a border.
+enum class Packing { documents };
+constexpr auto enum_names(Packing) {
+    return std::array<std::string_view, 1>{"documents"};
+}
+
+struct DataSource {
+    std::string path;  // a token file, relative to the working directory
+    double weight = 1; // its share of the samples, relative to the other sources
+    bool operator==(const DataSource&) const = default;
+};
+
+struct ValidationSet {
+    std::string path;
+    bool operator==(const ValidationSet&) const = default;
+};
+
+struct DataConfig {
+    std::vector<DataSource> train;
+    std::map<std::string, ValidationSet> validation; // by the name that metrics carry: eval/NAME/loss
+    Packing packing = Packing::documents;
+    uint64_t seed = 0; // a file that leaves it out means the run's seed
+    bool operator==(const DataConfig&) const = default;
+};
+
+} // namespace braid

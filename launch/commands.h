@@ -1,0 +1,20 @@
+#pragma once
+
+#include <functional>
+
+#include "base/error.h"
+
+namespace CLI {
+class App;
+}
+
+namespace braid {
+
+/// What the chosen command does once the command line is parsed. main runs it and maps exceptions to exit
+/// codes.
+using Action = std::function<ExitCode()>;
+
+// One file in launch/commands/ per function. Each adds a subcommand whose callback sets `action`; nothing is
+// started (no MPI, no file opened) before the action runs.
+
+} // namespace braid

@@ -1,0 +1,48 @@
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "launch/commands.h"
+
+namespace {
+
+using namespace braid;
+
+void add_commands(CLI::App& app, Action& action) {
+    (void)app;
+    (void)action;
+}
+
+/// Runs the action and prints the one message of a failure to stderr.
+ExitCode run(const Action& action) {
+    try {
+        return action();
+    } catch (const Error& error) {
+        fmt::print(stderr, "braid: {}\n", error.what());
+        return error.exit_code();
+    } catch (const std::bad_alloc&) {
+        fmt::print(stderr, "braid: out of memory\n");
+    } catch (const std::exception& error) {
+        fmt::print(stderr, "braid: {}\n", error.what());
+    }
+    return ExitCode::internal;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app("Braid trains hybrid mixture-of-experts language models.", "braid");
+    app.require_subcommand(1);
+    Action action;
+    add_commands(app, action);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        // CLI11 has a code per kind of fault, and 0 for --help; ours is one.
+        return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::usage);
+    }
+    return static_cast<int>(run(action));
+}

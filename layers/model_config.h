@@ -1,0 +1,219 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/enum_names.h"
+
+namespace braid {
+
+// The model part of a run file, after reading and checking. docs/config.md explains each key; a name here is
+// the name of the key. Sizes are counts of elements and positive unless said otherwise.
+
+enum class NormType { rms, layer };
+constexpr auto enum_names(NormType) {
+    return std::array<std::string_view, 2>{"rms", "layer"};
+}
+
+/// Where the norms N of a sublayer F sit: pre x + F(N(x)); post x + N(F(x)); sandwich x + N2(F(N1(x)));
+/// residual_post N(x + F(x)); none x + F(x).
+enum class NormPlacement { pre, post, sandwich, residual_post, none };
+constexpr auto enum_names(NormPlacement) {
+    return std::array<std::string_view, 5>{"pre", "post", "sandwich", "residual_post", "none"};
+}
+
+struct NormConfig {
+    NormType type = NormType::rms;
+    NormPlacement placement = NormPlacement::pre;
+    bool zero_centered = false; // the weight is stored as w and applied as 1 + w
+    double eps = 1e-6;
+    bool embedding = false; // a norm after the embedding; model level only
+    bool final = true;      // a norm before the head; model level only
+    bool operator==(const NormConfig&) const = default;
+};
+
+enum class InitDistribution { normal, truncated_normal };
+constexpr auto enum_names(InitDistribution) {
+    return std::array<std::string_view, 2>{"normal", "truncated_normal"};
+}
+
+/// The standard deviation of a sublayer's output projection: that of the others, that divided by
+/// sqrt(2 num_layers), or 0.
+enum class InitOutput { same, depth_scaled, zero };
+constexpr auto enum_names(InitOutput) {
+    return std::array<std::string_view, 3>{"same", "depth_scaled", "zero"};
+}
+
+struct InitConfig {
+    double std = 0.02;
+    InitDistribution distribution = InitDistribution::truncated_normal;
+    InitOutput output = InitOutput::depth_scaled;
+    bool operator==(const InitConfig&) const = default;
+};
+
+/// x' = stream_scale * x + branch_scale * branch.
+struct ResidualConfig {
+    double stream_scale = 1;
+    double branch_scale = 1;
+    bool operator==(const ResidualConfig&) const = default;
+};
+
+/// logits = softcap * tanh(scale * (W x) / softcap), or scale * (W x) with softcap 0. z_loss weighs the mean
+/// of logsumexp(logits)^2.
+struct HeadConfig {
+    double z_loss = 0;
+    double softcap = 0;
+    double scale = 1;
+    bool operator==(const HeadConfig&) const = default;
+};
+
+enum class QkNorm { none, per_head, full };
+constexpr auto enum_names(QkNorm) {
+    return std::array<std::string_view, 3>{"none", "per_head", "full"};
+}
+
+enum class AttentionGate { none, head, elementwise };
+constexpr auto enum_names(AttentionGate) {
+    return std::array<std::string_view, 3>{"none", "head", "elementwise"};
+}
+
+struct RopeConfig {
+    double theta = 10000;
+    double fraction = 1; // the share of head_dim that is rotated; 0 means no position encoding
+    bool operator==(const RopeConfig&) const = default;
+};
+
+struct AttentionConfig {
+    int64_t num_heads = 0;
+    int64_t num_kv_heads = 0; // a file that leaves it out means num_heads
+    int64_t head_dim = 0;
+    QkNorm qk_norm = QkNorm::none;
+    AttentionGate gate = AttentionGate::none;
+    RopeConfig rope;
+    int64_t window = 0; // a token sees itself and the window - 1 tokens before it; 0 means all before it
+    bool operator==(const AttentionConfig&) const = default;
+};
+
+struct GatedDeltaNetConfig {
+    int64_t num_key_heads = 0;
+    int64_t num_value_heads = 0;
+    int64_t key_head_dim = 0;
+    int64_t value_head_dim = 0;
+    int64_t conv_kernel = 4; // taps
+    bool operator==(const GatedDeltaNetConfig&) const = default;
+};
+
+/// swiglu silu(gate) up; geglu gelu(gate) up; the rest have no gate: gelu(up), silu(up), relu2 max(up, 0)^2.
+enum class Activation { swiglu, geglu, gelu, silu, relu2 };
+constexpr auto enum_names(Activation) {
+    return std::array<std::string_view, 5>{"swiglu", "geglu", "gelu", "silu", "relu2"};
+}
+
+struct MlpConfig {
+    int64_t size = 0;
+    Activation activation = Activation::swiglu;
+    bool operator==(const MlpConfig&) const = default;
+};
+
+enum class RouterScore { softmax, sigmoid };
+constexpr auto enum_names(RouterScore) {
+    return std::array<std::string_view, 2>{"softmax", "sigmoid"};
+}
+
+/// The tokens over which the balancing loss counts expert fractions: each sequence, the whole previous step,
+/// or this step's batch.
+enum class AuxScope { sequence, global, batch };
+constexpr auto enum_names(AuxScope) {
+    return std::array<std::string_view, 3>{"sequence", "global", "batch"};
+}
+
+struct RouterConfig {
+    RouterScore score = RouterScore::softmax;
+    bool normalize = true; // the weights of a token's experts are divided by their sum before scale
+    double scale = 1;
+    double aux_loss = 0;
+    AuxScope aux_scope = AuxScope::sequence;
+    double z_loss = 0;
+    double bias_update_rate = 0; // 0: no selection bias
+    bool operator==(const RouterConfig&) const = default;
+};
+
+struct MoeConfig {
+    int64_t num_experts = 0;
+    int64_t experts_per_token = 0;
+    int64_t expert_size = 0;
+    int64_t shared_size = 0;  // 0: no shared expert
+    bool shared_gate = false; // a sigmoid gate on the shared expert
+    Activation activation = Activation::swiglu;
+    RouterConfig router;
+    bool operator==(const MoeConfig&) const = default;
+};
+
+/// What a sublayer changes of model.norm and model.init.
+struct NormOverride {
+    std::optional<NormType> type;
+    std::optional<NormPlacement> placement;
+    std::optional<bool> zero_centered;
+    std::optional<double> eps;
+    bool operator==(const NormOverride&) const = default;
+};
+struct InitOverride {
+    std::optional<double> std;
+    std::optional<InitDistribution> distribution;
+    std::optional<InitOutput> output;
+    bool operator==(const InitOverride&) const = default;
+};
+
+enum class SublayerType { attention, gated_delta_net, mlp, moe };
+constexpr auto enum_names(SublayerType) {
+    return std::array<std::string_view, 4>{"attention", "gated_delta_net", "mlp", "moe"};
+}
+
+struct SublayerConfig {
+    std::variant<AttentionConfig, GatedDeltaNetConfig, MlpConfig, MoeConfig>
+        kind; // as SublayerType orders them
+    NormOverride norm;
+    InitOverride init;
+
+    SublayerType type() const { return static_cast<SublayerType>(kind.index()); }
+    bool operator==(const SublayerConfig&) const = default;
+};
+
+/// A change of single layers. `at` lists layers from 0, as "0-2" or "43,44".
+struct LayerEdit {
+    std::string at;
+    std::map<std::string, std::string> replace; // sublayer name -> the name that takes its place
+    std::map<std::string, std::string> set;     // "moe.router.scale" -> its value as YAML text
+    bool operator==(const LayerEdit&) const = default;
+};
+
+enum class PartialTile { refuse, truncate };
+constexpr auto enum_names(PartialTile) {
+    return std::array<std::string_view, 2>{"refuse", "truncate"};
+}
+
+struct ModelConfig {
+    int64_t vocab_size = 0;
+    int64_t hidden_size = 0;
+    int64_t num_layers = 0; // head, tiled part and tail together; 0: what the pattern gives
+    std::string pattern;    // layers/pattern.h has the grammar
+    std::string pattern_head;
+    std::string pattern_tail;
+    PartialTile partial_tile = PartialTile::refuse;
+    bool tie_embeddings = false;
+    NormConfig norm;
+    InitConfig init;
+    ResidualConfig residual;
+    HeadConfig head;
+    std::map<std::string, SublayerConfig> sublayers;
+    std::vector<LayerEdit> layers;
+    bool operator==(const ModelConfig&) const = default;
+};
+
+} // namespace braid

@@ -1,0 +1,108 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/dtype.h"
+#include "base/enum_names.h"
+#include "data/data_config.h"
+#include "layers/model_config.h"
+#include "optim/optimizer_config.h"
+#include "parallel/parallel_config.h"
+
+namespace braid {
+
+enum class DeviceChoice { automatic, cpu };
+constexpr auto enum_names(DeviceChoice) {
+    return std::array<std::string_view, 2>{"auto", "cpu"};
+}
+
+/// What the backward pass computes again instead of keeping: nothing, or the inside of every layer.
+enum class Recompute { none, layers };
+constexpr auto enum_names(Recompute) {
+    return std::array<std::string_view, 2>{"none", "layers"};
+}
+
+struct TrainConfig {
+    int64_t steps = 0;           // steps count 1..steps; the schedule counts to it
+    int64_t stop_at = 0;         // save and stop after this step; 0: run to the end
+    int64_t sequence_length = 0; // tokens
+    int64_t global_batch = 0;    // sequences per step
+    int64_t micro_batch = 0;     // the most sequences a rank runs at once; left out, it is global_batch
+    DType precision = DType::f32;
+    DeviceChoice device = DeviceChoice::automatic;
+    Recompute recompute = Recompute::none;
+    int64_t threads =
+        0; // per rank; 0 (written auto): OMP_NUM_THREADS, else a rank's share of the node's cores
+    bool operator==(const TrainConfig&) const = default;
+};
+
+struct CheckpointConfig {
+    int64_t every = 100; // steps; 0: only at the end
+    int64_t keep = 3;    // the newest this many stay; 0: all
+    bool operator==(const CheckpointConfig&) const = default;
+};
+
+struct EvalConfig {
+    int64_t every = 0;      // steps; 0: never
+    int64_t tokens = 65536; // labels per validation set; 0: the whole set
+    bool at_start = false;
+    bool operator==(const EvalConfig&) const = default;
+};
+
+struct LogConfig {
+    int64_t every = 1;        // steps between lines of metrics
+    int64_t layers_every = 0; // steps between per-layer lines; 0: never
+    bool tensorboard = false;
+    bool profile = false;
+    bool operator==(const LogConfig&) const = default;
+};
+
+/// A whole run file: read, resolved (bases, overrides, tokens into steps, names filled in) and checked.
+struct RunConfig {
+    std::string name;
+    std::string run_dir; // left out, it is runs/NAME
+    uint64_t seed = 1234;
+    ModelConfig model;
+    ParallelConfig parallel;
+    TrainConfig train;
+    OptimizerConfig optimizer;
+    DataConfig data;
+    CheckpointConfig checkpoint;
+    EvalConfig eval;
+    LogConfig log;
+    bool operator==(const RunConfig&) const = default;
+};
+
+/// Reads a run file and its bases, applies "key.path=value" overrides in order, resolves and checks
+/// everything. Throws ConfigError: one line per independent fault, each with key, line and column, expected
+/// and found.
+RunConfig read_run_config(const std::string& path, const std::vector<std::string>& overrides = {});
+
+/// The same from a text; `name` stands for the file in messages, and `extends` is relative to the working
+/// directory.
+RunConfig parse_run_config(std::string_view text, const std::string& name,
+                           const std::vector<std::string>& overrides = {});
+
+/// The resolved file: every key with its value. It reads the same in any YAML 1.1 or 1.2 reader, and
+/// parse_run_config(to_yaml(run), "") == run.
+std::string to_yaml(const RunConfig& run);
+
+/// A key with different values in two runs; a value is its YAML text, "(absent)" where the key does not
+/// exist.
+struct ConfigDifference {
+    std::string key;
+    std::string old_value;
+    std::string new_value;
+};
+
+/// The differences in keys that change the numbers a run computes (not, say, how often it logs), in file
+/// order.
+std::vector<ConfigDifference> numeric_differences(const RunConfig& a, const RunConfig& b);
+/// All differences, in file order.
+std::vector<ConfigDifference> all_differences(const RunConfig& a, const RunConfig& b);
+
+} // namespace braid
