@@ -29,24 +29,34 @@ enum class DType : uint8_t { f32, f64, bf16, u8, i32, i64 };
 
 constexpr size_t size_of(DType dtype) {
     switch (dtype) {
-        case DType::u8: return 1;
-        case DType::bf16: return 2;
+        case DType::u8:
+            return 1;
+        case DType::bf16:
+            return 2;
         case DType::f32:
-        case DType::i32: return 4;
+        case DType::i32:
+            return 4;
         case DType::f64:
-        case DType::i64: return 8;
+        case DType::i64:
+            return 8;
     }
     return 0;
 }
 
 constexpr std::string_view name_of(DType dtype) {
     switch (dtype) {
-        case DType::u8: return "u8";
-        case DType::bf16: return "bf16";
-        case DType::f32: return "f32";
-        case DType::i32: return "i32";
-        case DType::f64: return "f64";
-        case DType::i64: return "i64";
+        case DType::u8:
+            return "u8";
+        case DType::bf16:
+            return "bf16";
+        case DType::f32:
+            return "f32";
+        case DType::i32:
+            return "i32";
+        case DType::f64:
+            return "f64";
+        case DType::i64:
+            return "i64";
     }
     return "?";
 }
@@ -69,10 +79,13 @@ constexpr DType dtype_of() {
 template <typename Body>
 decltype(auto) dispatch_float(DType dtype, Body&& body) {
     switch (dtype) {
-        case DType::f32: return body.template operator()<float>();
-        case DType::f64: return body.template operator()<double>();
-        default: throw InternalError("this operation computes in f32 or f64, not in {}", name_of(dtype));
+        case DType::f32:
+            return body.template operator()<float>();
+        case DType::f64:
+            return body.template operator()<double>();
+        default:
+            throw InternalError("this operation computes in f32 or f64, not in {}", name_of(dtype));
     }
 }
 
-}  // namespace braid
+} // namespace braid

@@ -11,19 +11,20 @@ namespace braid {
 /// What the process returns; docs/commands.md tells users what each one means.
 enum class ExitCode : int {
     ok = 0,
-    internal = 1,            // a defect of ours, or a comparison that found a difference
-    usage = 2,               // command line, config, or a plan that does not fit
-    data = 3,                // a data file is missing, cut, or holds a bad token
-    checkpoint = 4,          // a checkpoint was refused
-    non_finite = 5,          // a loss or gradient is not finite, or training diverged
-    communication = 6,       // a collective failed or hung
-    cannot_write = 7,        // disk full, no permission, or the run folder is in use
-    replicas_disagree = 8,   // ranks that must hold the same numbers do not
-    stopped = 75,            // stopped by a signal after saving: run again to go on
+    internal = 1,          // a defect of ours, or a comparison that found a difference
+    usage = 2,             // command line, config, or a plan that does not fit
+    data = 3,              // a data file is missing, cut, or holds a bad token
+    checkpoint = 4,        // a checkpoint was refused
+    non_finite = 5,        // a loss or gradient is not finite, or training diverged
+    communication = 6,     // a collective failed or hung
+    cannot_write = 7,      // disk full, no permission, or the run folder is in use
+    replicas_disagree = 8, // ranks that must hold the same numbers do not
+    stopped = 75,          // stopped by a signal after saving: run again to go on
 };
 
-/// The base of every error that reaches the user. The message names the file or key, what was expected and what was
-/// found. Below launch/ nobody prints or exits: errors travel as exceptions and main maps them to an exit code.
+/// The base of every error that reaches the user. The message names the file or key, what was expected and
+/// what was found. Below launch/ nobody prints or exits: errors travel as exceptions and main maps them to an
+/// exit code.
 class Error : public std::runtime_error {
   public:
     Error(ExitCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
@@ -33,7 +34,8 @@ class Error : public std::runtime_error {
     ExitCode code_;
 };
 
-/// A kind of error with a fixed exit code, made from a format string: throw ConfigError("{}: expected {}", key, what).
+/// A kind of error with a fixed exit code, made from a format string: throw ConfigError("{}: expected {}",
+/// key, what).
 template <ExitCode kCode>
 class ErrorOf : public Error {
   public:
@@ -58,4 +60,4 @@ void check(bool holds, fmt::format_string<Args...> format, Args&&... args) {
         throw InternalError(format, std::forward<Args>(args)...);
 }
 
-}  // namespace braid
+} // namespace braid

@@ -10,8 +10,9 @@ std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint3
     constexpr uint32_t kWeyl0 = 0x9E3779B9u, kWeyl1 = 0xBB67AE85u;
     for (int round = 0; round < 10; ++round) {
         const uint64_t product0 = kMultiplier0 * counter[0], product1 = kMultiplier1 * counter[2];
-        counter = {static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(product1),
-                   static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(product0)};
+        counter = {
+            static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(product1),
+            static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(product0)};
         key[0] += kWeyl0;
         key[1] += kWeyl1;
     }
@@ -46,14 +47,17 @@ double RngStream::uniform(uint64_t index, uint64_t step) const {
     return (static_cast<double>(bits(index, step) >> 12) + 0.5) * 0x1p-52;
 }
 
-double RngStream::normal(uint64_t index, uint64_t step) const { return inverse_normal_cdf(uniform(index, step)); }
+double RngStream::normal(uint64_t index, uint64_t step) const {
+    return inverse_normal_cdf(uniform(index, step));
+}
 
 double inverse_normal_cdf(double p) {
-    // A rough start (Hastings' rational approximation, Abramowitz and Stegun 26.2.23, error below 4.5e-4), then
-    // Halley steps on erfc, each of which triples the number of correct digits.
+    // A rough start (Hastings' rational approximation, Abramowitz and Stegun 26.2.23, error below 4.5e-4),
+    // then Halley steps on erfc, each of which triples the number of correct digits.
     const double tail = p < 0.5 ? p : 1 - p;
     const double t = std::sqrt(-2 * std::log(tail));
-    double x = t - (2.515517 + t * (0.802853 + t * 0.010328)) / (1 + t * (1.432788 + t * (0.189269 + t * 0.001308)));
+    double x =
+        t - (2.515517 + t * (0.802853 + t * 0.010328)) / (1 + t * (1.432788 + t * (0.189269 + t * 0.001308)));
     // x is now the positive quantile of the upper tail; solve 0.5 erfc(x / sqrt 2) = tail.
     for (int i = 0; i < 3; ++i) {
         const double density = std::exp(-0.5 * x * x) / std::sqrt(2 * std::numbers::pi);
@@ -63,4 +67,4 @@ double inverse_normal_cdf(double p) {
     return p < 0.5 ? -x : x;
 }
 
-}  // namespace braid
+} // namespace braid

@@ -6,8 +6,9 @@
 
 namespace braid {
 
-/// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a counter-based generator.
-/// The numbers are a pure function of key and counter, so any rank can draw any element without the ones before it.
+/// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a counter-based
+/// generator. The numbers are a pure function of key and counter, so any rank can draw any element without
+/// the ones before it.
 std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
 
 /// What a stream of random numbers is for; part of the key, so that two uses never share numbers.
@@ -36,4 +37,4 @@ double inverse_normal_cdf(double p);
 /// A 64-bit hash of a text (FNV-1a with a final mix), stable over versions: it keys random streams.
 uint64_t stable_hash(std::string_view text);
 
-}  // namespace braid
+} // namespace braid

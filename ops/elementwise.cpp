@@ -1,0 +1,34 @@
+#include "ops/elementwise.h"
+
+#include "ops/kernels/elementwise.h"
+
+namespace braid::ops {
+
+Tensor add(Context& ctx, const Tensor& a, const Tensor& b) {
+    expect_shape(b, a.shape(), "add");
+    ProfileScope scope(ctx.profiler, "add");
+    Tensor y = Tensor::empty(*ctx.allocator, a.shape(), a.dtype());
+    cpu::add(a, b, y);
+    if (ctx.tape)
+        ctx.tape->record({"add", {y.ref()}, {}, [a = a.ref(), b = b.ref()](const Backward& run) {
+                              run.add(a, run.dy[0]);
+                              run.add(b, run.dy[0]);
+                          }});
+    return y;
+}
+
+Tensor scale(Context& ctx, const Tensor& x, double factor) {
+    if (factor == 1) return x;
+    ProfileScope scope(ctx.profiler, "scale");
+    Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
+    cpu::scale(x, factor, y);
+    if (ctx.tape)
+        ctx.tape->record({"scale", {y.ref()}, {}, [x = x.ref(), factor](const Backward& run) {
+                              Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
+                              cpu::scale(run.dy[0], factor, dx);
+                              run.add(x, dx);
+                          }});
+    return y;
+}
+
+} // namespace braid::ops

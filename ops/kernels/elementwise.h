@@ -1,0 +1,12 @@
+#pragma once
+
+#include "tensor/tensor.h"
+
+namespace braid::ops::cpu {
+
+/// y = a + b; y is packed, a and b may have strided rows.
+void add(const Tensor& a, const Tensor& b, const Tensor& y);
+/// y = factor * x; y is packed, x may have strided rows.
+void scale(const Tensor& x, double factor, const Tensor& y);
+
+} // namespace braid::ops::cpu

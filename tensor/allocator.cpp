@@ -1,0 +1,89 @@
+#include "tensor/allocator.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+
+#include "base/error.h"
+
+namespace braid {
+namespace {
+
+size_t size_class(size_t bytes) {
+    constexpr size_t kUnit = Allocator::kAlignment;
+    const size_t step = bytes <= 8 * kUnit ? kUnit : std::bit_floor(bytes - 1) / 8;
+    return std::max<size_t>((bytes + step - 1) / step, 1) * step;
+}
+
+} // namespace
+
+Allocator::~Allocator() {
+    trim();
+}
+
+Allocator::Block Allocator::allocate(size_t bytes) {
+    check(bytes <= size_t{1} << 46, "an allocation of {} bytes is surely an overflow", bytes);
+    const size_t rounded = size_class(bytes);
+    const auto signed_bytes = static_cast<int64_t>(rounded);
+    const std::lock_guard lock(mutex_);
+    void* data = nullptr;
+    if (auto found = free_blocks_.find(rounded); found != free_blocks_.end() && !found->second.empty()) {
+        data = found->second.back();
+        found->second.pop_back();
+    } else {
+        const auto ask_system = [&]() -> void* {
+            if (limit_bytes_ && statistics_.reserved_bytes + signed_bytes > limit_bytes_) return nullptr;
+            return std::aligned_alloc(kAlignment, rounded);
+        };
+        data = ask_system();
+        if (!data) { // unused blocks of other classes may be all that is in the way
+            trim_locked();
+            data = ask_system();
+        }
+        if (!data)
+            throw Error(
+                ExitCode::usage,
+                fmt::format("out of memory on {}: {} bytes asked for, {} bytes in use, limit {}",
+                            to_string(device_), bytes, statistics_.used_bytes,
+                            limit_bytes_ ? fmt::format("{} bytes", limit_bytes_) : "set by the system"));
+        statistics_.reserved_bytes += signed_bytes;
+        statistics_.peak_reserved_bytes =
+            std::max(statistics_.peak_reserved_bytes, statistics_.reserved_bytes);
+    }
+    statistics_.used_bytes += signed_bytes;
+    statistics_.peak_used_bytes = std::max(statistics_.peak_used_bytes, statistics_.used_bytes);
+    return {data, rounded};
+}
+
+void Allocator::release(Block block) {
+    if (!block.data) return;
+    const std::lock_guard lock(mutex_);
+    statistics_.used_bytes -= static_cast<int64_t>(block.bytes);
+    free_blocks_[block.bytes].push_back(block.data);
+}
+
+void Allocator::trim() {
+    const std::lock_guard lock(mutex_);
+    trim_locked();
+}
+
+void Allocator::trim_locked() {
+    for (auto& [bytes, blocks] : free_blocks_) {
+        for (void* data : blocks) std::free(data);
+        statistics_.reserved_bytes -= static_cast<int64_t>(bytes * blocks.size());
+    }
+    free_blocks_.clear();
+}
+
+Allocator::Statistics Allocator::statistics() const {
+    const std::lock_guard lock(mutex_);
+    return statistics_;
+}
+
+void Allocator::reset_peaks() {
+    const std::lock_guard lock(mutex_);
+    statistics_.peak_used_bytes = statistics_.used_bytes;
+    statistics_.peak_reserved_bytes = statistics_.reserved_bytes;
+}
+
+} // namespace braid

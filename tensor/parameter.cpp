@@ -1,0 +1,185 @@
+#include "tensor/parameter.h"
+
+#include <cmath>
+#include <cstring>
+
+namespace braid {
+namespace {
+
+// Every parameter starts on a cache line of its flat buffer, for f32 and f64 alike.
+constexpr int64_t kAlignmentElements = 16;
+constexpr double kTruncation = 3; // standard deviations
+
+int64_t aligned(int64_t elements) {
+    return (elements + kAlignmentElements - 1) / kAlignmentElements * kAlignmentElements;
+}
+
+} // namespace
+
+std::string_view to_string(Role role) {
+    switch (role) {
+        case Role::embedding:
+            return "embedding";
+        case Role::head:
+            return "head";
+        case Role::matrix:
+            return "matrix";
+        case Role::expert:
+            return "expert";
+        case Role::router:
+            return "router";
+        case Role::norm:
+            return "norm";
+        case Role::bias:
+            return "bias";
+        case Role::conv:
+            return "conv";
+        case Role::recurrent:
+            return "recurrent";
+    }
+    return "?";
+}
+
+double Initializer::value(const RngStream& stream, int64_t index) const {
+    const auto element = static_cast<uint64_t>(index);
+    switch (kind) {
+        case Kind::constant:
+            return a;
+        case Kind::normal:
+            return a * stream.normal(element);
+        case Kind::truncated_normal: {
+            // One draw an element: the uniform number is mapped into the part of the distribution that is
+            // kept.
+            const double cut = 0.5 * std::erfc(kTruncation / std::sqrt(2.0));
+            return a * inverse_normal_cdf(cut + (1 - 2 * cut) * stream.uniform(element));
+        }
+        case Kind::uniform:
+            return a + (b - a) * stream.uniform(element);
+        case Kind::log_uniform:
+            return std::log(a + (b - a) * stream.uniform(element));
+    }
+    return 0;
+}
+
+double Initializer::standard_deviation() const {
+    switch (kind) {
+        case Kind::constant:
+            return 0;
+        case Kind::normal:
+            return a;
+        case Kind::truncated_normal: {
+            // Variance of a standard normal cut at +-c: 1 - 2 c phi(c) / (2 Phi(c) - 1).
+            const double density =
+                std::exp(-0.5 * kTruncation * kTruncation) / std::sqrt(2 * std::acos(-1.0));
+            return a * std::sqrt(1 - 2 * kTruncation * density / std::erf(kTruncation / std::sqrt(2.0)));
+        }
+        case Kind::uniform:
+            return (b - a) / std::sqrt(12.0);
+        case Kind::log_uniform: {
+            const auto moment1 = [](double x) { return x > 0 ? x * (std::log(x) - 1) : 0; };
+            const auto moment2 = [](double x) { return x > 0 ? x * (std::pow(std::log(x) - 1, 2) + 1) : 0; };
+            const double mean = (moment1(b) - moment1(a)) / (b - a);
+            return std::sqrt(std::max(0.0, (moment2(b) - moment2(a)) / (b - a) - mean * mean));
+        }
+    }
+    return 0;
+}
+
+int ParameterStore::begin_unit(std::string name) {
+    units_.push_back(std::make_unique<Unit>());
+    units_.back()->name = std::move(name);
+    return static_cast<int>(units_.size()) - 1;
+}
+
+const Parameter* ParameterStore::declare(std::vector<ParameterSpec> sections) {
+    check(!units_.empty() && !sections.empty(), "a parameter needs a unit and at least one section");
+    Unit& unit = *units_.back();
+    auto parameter = std::make_unique<Parameter>();
+    parameter->unit_ = static_cast<int>(units_.size()) - 1;
+    parameter->unit_offset_ = unit.numel;
+    int64_t rows = 0, elements = 0;
+    for (ParameterSpec& spec : sections) {
+        expect_new_name(spec.name);
+        check(spec.shape.rank() == sections[0].shape.rank() && spec.shape.rank() > 0,
+              "{}: the sections of a parameter "
+              "have one rank, at least 1",
+              spec.name);
+        for (int i = 1; i < spec.shape.rank(); ++i)
+            check(spec.shape[i] == sections[0].shape[i],
+                  "{}: the sections of a parameter differ in dimension {}", spec.name, i);
+        const int64_t count = spec.shape.numel(), first_row = rows;
+        rows += spec.shape[0];
+        parameter->sections_.push_back({std::move(spec), first_row, unit.numel + elements});
+        elements += count;
+    }
+    std::vector<int64_t> dims(parameter->sections_[0].spec.shape.dims().begin(),
+                              parameter->sections_[0].spec.shape.dims().end());
+    dims[0] = rows;
+    parameter->shape_ = Shape(dims);
+    unit.numel += aligned(elements);
+    unit.parameters.push_back(parameter.get());
+    parameters_.push_back(std::move(parameter));
+    return parameters_.back().get();
+}
+
+Buffer* ParameterStore::declare_buffer(std::string name, const Shape& shape, DType dtype) {
+    check(!units_.empty(), "a buffer needs a unit");
+    expect_new_name(name);
+    buffers_.push_back(std::make_unique<Buffer>(Buffer{std::move(name), shape, dtype, {}}));
+    units_.back()->buffers.push_back(buffers_.back().get());
+    return buffers_.back().get();
+}
+
+void ParameterStore::expect_new_name(const std::string& name) const {
+    for (const auto& parameter : parameters_)
+        for (const auto& section : parameter->sections_)
+            check(section.spec.name != name, "two parameters are named {}", name);
+    for (const auto& buffer : buffers_) check(buffer->name != name, "two buffers are named {}", name);
+}
+
+void ParameterStore::allocate(Allocator& allocator, DType dtype, bool with_gradients) {
+    dtype_ = dtype;
+    for (auto& unit : units_) {
+        unit->values = Tensor::zeros(allocator, {unit->numel}, dtype);
+        if (with_gradients) unit->gradients = Tensor::zeros(allocator, {unit->numel}, dtype);
+        for (Parameter* parameter : unit->parameters) {
+            const int64_t count = parameter->shape_.numel();
+            parameter->value_ = unit->values.rows(parameter->unit_offset_, count).view(parameter->shape_);
+            if (with_gradients)
+                parameter->gradient_ =
+                    unit->gradients.rows(parameter->unit_offset_, count).view(parameter->shape_);
+        }
+        for (Buffer* buffer : unit->buffers)
+            buffer->value = Tensor::zeros(allocator, buffer->shape, buffer->dtype);
+    }
+}
+
+void ParameterStore::initialize(uint64_t seed) {
+    dispatch_float(dtype_, [&]<typename T>() {
+        for (auto& unit : units_)
+            for (const Parameter* parameter : unit->parameters)
+                for (const auto& section : parameter->sections_) {
+                    const RngStream stream(seed, RngPurpose::initialization, section.spec.name);
+                    T* values = unit->values.data<T>() + section.unit_offset;
+                    const int64_t count = section.spec.shape.numel();
+#pragma omp parallel for schedule(static) if (count > 4096)
+                    for (int64_t i = 0; i < count; ++i)
+                        // Rounded to f32 in every precision, so that f64 runs start from the weights of f32
+                        // runs.
+                        values[i] = static_cast<T>(static_cast<float>(section.spec.init.value(stream, i)));
+                }
+    });
+}
+
+void ParameterStore::zero_gradients() {
+    for (auto& unit : units_)
+        if (unit->gradients.defined()) std::memset(unit->gradients.raw_data(), 0, unit->gradients.bytes());
+}
+
+int64_t ParameterStore::num_elements() const {
+    int64_t count = 0;
+    for (const auto& parameter : parameters_) count += parameter->shape_.numel();
+    return count;
+}
+
+} // namespace braid
