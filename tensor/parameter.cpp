@@ -16,30 +16,6 @@ int64_t aligned(int64_t elements) {
 
 } // namespace
 
-std::string_view to_string(Role role) {
-    switch (role) {
-        case Role::embedding:
-            return "embedding";
-        case Role::head:
-            return "head";
-        case Role::matrix:
-            return "matrix";
-        case Role::expert:
-            return "expert";
-        case Role::router:
-            return "router";
-        case Role::norm:
-            return "norm";
-        case Role::bias:
-            return "bias";
-        case Role::conv:
-            return "conv";
-        case Role::recurrent:
-            return "recurrent";
-    }
-    return "?";
-}
-
 double Initializer::value(const RngStream& stream, int64_t index) const {
     const auto element = static_cast<uint64_t>(index);
     switch (kind) {

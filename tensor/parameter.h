@@ -6,14 +6,10 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "tensor/parameter_role.h"
 #include "tensor/tensor.h"
 
 namespace braid {
-
-/// What a parameter is for; optimizer groups and default weight decay select by it.
-enum class Role : uint8_t { embedding, head, matrix, expert, router, norm, bias, conv, recurrent };
-
-std::string_view to_string(Role role);
 
 /// How a parameter starts. Every element is a pure function of (seed, global name, global element index), so
 /// that all layouts start from the same weights.
@@ -40,7 +36,7 @@ struct Initializer {
 struct ParameterSpec {
     std::string name; // global and unique, such as "layers.3.attn.q.weight"
     Shape shape;      // of the whole model's tensor
-    Role role = Role::matrix;
+    ParameterRole role = ParameterRole::matrix;
     int64_t fan_in = 0; // inputs that one output element sums over
     Initializer init;
     std::string sublayer; // the config's name of the sublayer; empty for embedding, head and final norm
