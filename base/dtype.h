@@ -25,12 +25,13 @@ struct bf16 {
     explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 };
 
-enum class DType : uint8_t { f32, f64, bf16, u8, i32, i64 };
+enum class DType : uint8_t { f32, f64, bf16, u8, u16, i32, i64 };
 
 constexpr size_t size_of(DType dtype) {
     switch (dtype) {
         case DType::u8:
             return 1;
+        case DType::u16:
         case DType::bf16:
             return 2;
         case DType::f32:
@@ -47,6 +48,8 @@ constexpr std::string_view name_of(DType dtype) {
     switch (dtype) {
         case DType::u8:
             return "u8";
+        case DType::u16:
+            return "u16";
         case DType::bf16:
             return "bf16";
         case DType::f32:
@@ -71,6 +74,7 @@ constexpr DType dtype_of() {
     if constexpr (std::is_same_v<T, double>) return DType::f64;
     if constexpr (std::is_same_v<T, bf16>) return DType::bf16;
     if constexpr (std::is_same_v<T, uint8_t>) return DType::u8;
+    if constexpr (std::is_same_v<T, uint16_t>) return DType::u16;
     if constexpr (std::is_same_v<T, int32_t>) return DType::i32;
     if constexpr (std::is_same_v<T, int64_t>) return DType::i64;
 }

@@ -53,6 +53,22 @@ using CommError = ErrorOf<ExitCode::communication>;
 using WriteError = ErrorOf<ExitCode::cannot_write>;
 using ReplicaError = ErrorOf<ExitCode::replicas_disagree>;
 
+/// Throws the error type of `code`, for code whose caller says what kind of failure a bad file is.
+[[noreturn]] inline void throw_error(ExitCode code, const std::string& message) {
+    switch (code) {
+        case ExitCode::usage:
+            throw ConfigError("{}", message);
+        case ExitCode::data:
+            throw DataError("{}", message);
+        case ExitCode::checkpoint:
+            throw CheckpointError("{}", message);
+        case ExitCode::cannot_write:
+            throw WriteError("{}", message);
+        default:
+            throw Error(code, message);
+    }
+}
+
 /// States an invariant of the program. A failure is a defect of ours, never the user's input.
 template <typename... Args>
 void check(bool holds, fmt::format_string<Args...> format, Args&&... args) {
