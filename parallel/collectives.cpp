@@ -1,0 +1,107 @@
+#include "parallel/collectives.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace braid {
+namespace {
+
+/// all[r * count ..] = the values of rank r.
+template <typename T>
+std::vector<T> gather_equal(Communicator& comm, std::span<const T> values) {
+    const auto size = static_cast<size_t>(comm.size());
+    std::vector<T> all(values.size() * size);
+    const std::vector<int64_t> bytes(size, static_cast<int64_t>(values.size_bytes()));
+    comm.all_gather(values.data(), all.data(), bytes)->wait();
+    return all;
+}
+
+template <typename T, typename Combine>
+void reduce_in_rank_order(Communicator& comm, std::span<T> values, Combine&& combine) {
+    if (comm.size() == 1) return;
+    const std::vector<T> all = gather_equal<T>(comm, values);
+    for (size_t i = 0; i < values.size(); ++i) {
+        T result = all[i];
+        for (size_t r = 1; r < static_cast<size_t>(comm.size()); ++r)
+            result = combine(result, all[r * values.size() + i]);
+        values[i] = result;
+    }
+}
+
+std::vector<int64_t> piece_bytes(const EvenSplit& split, size_t element_bytes) {
+    std::vector<int64_t> bytes;
+    for (int r = 0; r < split.size; ++r)
+        bytes.push_back(split.length(r) * static_cast<int64_t>(element_bytes));
+    return bytes;
+}
+
+} // namespace
+
+OrderedAllReduce::OrderedAllReduce(Communicator& comm, Allocator& allocator, Tensor values)
+    : comm_(comm), values_(std::move(values)), split_{values_.numel(), comm.size()} {
+    if (comm_.size() == 1) return;
+    const size_t element = size_of(values_.dtype());
+    const int64_t mine = split_.length(comm_.rank());
+    pieces_ = Tensor::empty(allocator, {comm_.size(), mine}, values_.dtype());
+    const std::vector<int64_t> received(static_cast<size_t>(comm_.size()),
+                                        mine * static_cast<int64_t>(element));
+    pending_ =
+        comm_.all_to_all(values_.raw_data(), piece_bytes(split_, element), pieces_.raw_data(), received);
+}
+
+void OrderedAllReduce::add_pieces() {
+    if (comm_.size() == 1) return;
+    pending_->wait();
+    const int64_t mine = split_.length(comm_.rank()), first = split_.first(comm_.rank());
+    dispatch_float(values_.dtype(), [&]<typename T>() {
+        T* sum = values_.data<T>() + first;
+        const T* pieces = pieces_.data<T>();
+#pragma omp parallel for schedule(static) if (mine > 1 << 14)
+        for (int64_t i = 0; i < mine; ++i) {
+            T total = pieces[i];
+            for (int r = 1; r < split_.size; ++r) total += pieces[r * mine + i];
+            sum[i] = total;
+        }
+        pending_ = comm_.all_gather(sum, values_.data<T>(), piece_bytes(split_, sizeof(T)));
+    });
+}
+
+void OrderedAllReduce::finish() {
+    if (pending_) pending_->wait();
+    pending_.reset();
+    pieces_ = {};
+}
+
+void all_reduce_sum(Communicator& comm, std::span<int64_t> values) {
+    reduce_in_rank_order(comm, values, [](int64_t a, int64_t b) { return a + b; });
+}
+
+void all_reduce_sum(Communicator& comm, std::span<double> values) {
+    reduce_in_rank_order(comm, values, [](double a, double b) { return a + b; });
+}
+
+void all_reduce_max(Communicator& comm, std::span<double> values) {
+    // A NaN anywhere must reach every rank; std::max would drop it.
+    reduce_in_rank_order(comm, values, [](double a, double b) { return b > a || b != b ? b : a; });
+}
+
+std::vector<std::string> all_gather_text(Communicator& comm, const std::string& text) {
+    const auto own_size = static_cast<int64_t>(text.size());
+    const std::vector<int64_t> sizes = gather_equal<int64_t>(comm, std::span(&own_size, 1));
+    std::string joined(static_cast<size_t>(std::accumulate(sizes.begin(), sizes.end(), int64_t{0})), '\0');
+    comm.all_gather(text.data(), joined.data(), sizes)->wait();
+    std::vector<std::string> texts;
+    size_t at = 0;
+    for (int64_t size : sizes) {
+        texts.push_back(joined.substr(at, static_cast<size_t>(size)));
+        at += static_cast<size_t>(size);
+    }
+    return texts;
+}
+
+void barrier(Communicator& comm) {
+    int64_t none = 0;
+    gather_equal<int64_t>(comm, std::span<const int64_t>(&none, 1));
+}
+
+} // namespace braid

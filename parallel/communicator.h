@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace braid {
+
+/// A collective under way. It is owned by whoever started it; the buffers it was given must live until wait()
+/// returns.
+class Pending {
+  public:
+    virtual ~Pending() = default;
+    /// Whether it has finished. Never blocks, and lets the transport make progress.
+    virtual bool poll() = 0;
+    virtual void wait() = 0;
+};
+
+/// A group of ranks that exchange messages. Every member must start the same collectives in the same order;
+/// all buffers are host memory. Collectives move bytes only: sums are made by the callers in
+/// parallel/collectives.h, in rank order, so that no library decides the order of a float sum. Used from one
+/// thread of each rank.
+class Communicator {
+  public:
+    virtual ~Communicator() = default;
+
+    virtual int rank() const = 0;
+    virtual int size() const = 0;
+
+    /// Rank r gets the r-th piece of `send` and this rank's `receive` is made of the pieces of rank 0, 1, ...
+    /// in order. Pieces are packed; sizes are in bytes, one per rank; send_bytes[r] here must equal
+    /// receive_bytes[rank()] there.
+    virtual std::unique_ptr<Pending> all_to_all(const void* send, std::span<const int64_t> send_bytes,
+                                                void* receive, std::span<const int64_t> receive_bytes) = 0;
+
+    /// `receive` is made of every rank's `send`, in rank order. bytes[r] is the size of rank r's piece; this
+    /// rank's own piece may already stand in its place in `receive`.
+    virtual std::unique_ptr<Pending> all_gather(const void* send, void* receive,
+                                                std::span<const int64_t> bytes) = 0;
+
+    /// Splits into the groups of ranks that give one colour, ranked by key, then by rank here.
+    virtual std::unique_ptr<Communicator> split(int color, int key) = 0;
+};
+
+/// The group of one rank.
+std::unique_ptr<Communicator> self_communicator();
+
+} // namespace braid

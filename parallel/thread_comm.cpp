@@ -1,0 +1,188 @@
+#include "parallel/thread_comm.h"
+
+#include <condition_variable>
+#include <cstring>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "base/error.h"
+
+#if BRAID_OPENMP
+#include <omp.h>
+#endif
+
+namespace braid {
+namespace {
+
+/// A consequence of another rank's failure, so that run_thread_ranks can tell it from the cause.
+class AbortedError : public CommError {
+  public:
+    using CommError::CommError;
+};
+
+using Bytes = std::vector<std::byte>;
+
+/// What the ranks of all groups share: messages on their way, and whether some rank has failed.
+struct World {
+    struct Key { // of a message
+        int64_t group, sequence;
+        int from, to;
+        auto operator<=>(const Key&) const = default;
+    };
+    std::mutex mutex;
+    std::condition_variable arrived;
+    std::map<Key, Bytes> messages;
+    std::map<std::vector<int64_t>, int64_t> group_numbers; // (parent group, split count, colour) -> group
+    bool failed = false;
+    std::chrono::seconds limit;
+};
+
+class ThreadCommunicator : public Communicator {
+  public:
+    ThreadCommunicator(World& world, int64_t group, int rank, int size)
+        : world_(world), group_(group), rank_(rank), size_(size) {}
+
+    int rank() const override { return rank_; }
+    int size() const override { return size_; }
+
+    std::unique_ptr<Pending> all_to_all(const void* send, std::span<const int64_t> send_bytes, void* receive,
+                                        std::span<const int64_t> receive_bytes) override {
+        const auto* from = static_cast<const std::byte*>(send);
+        std::vector<Bytes> pieces;
+        for (int64_t bytes : send_bytes) {
+            pieces.emplace_back(from, from + bytes);
+            from += bytes;
+        }
+        return start(std::move(pieces), receive, receive_bytes);
+    }
+
+    std::unique_ptr<Pending> all_gather(const void* send, void* receive,
+                                        std::span<const int64_t> bytes) override {
+        const auto* from = static_cast<const std::byte*>(send);
+        const Bytes piece(from, from + bytes[static_cast<size_t>(rank_)]);
+        return start(std::vector<Bytes>(static_cast<size_t>(size_), piece), receive, bytes);
+    }
+
+    std::unique_ptr<Communicator> split(int color, int key) override {
+        std::vector<int64_t> mine = {color, key}, all(static_cast<size_t>(size_) * 2);
+        const std::vector<int64_t> sizes(static_cast<size_t>(size_), 16);
+        const int64_t number = sequence_;
+        all_gather(mine.data(), all.data(), sizes)->wait();
+        int rank = 0, size = 0;
+        for (int r = 0; r < size_; ++r) {
+            if (all[static_cast<size_t>(2 * r)] != color) continue;
+            ++size;
+            const auto other = std::pair(all[static_cast<size_t>(2 * r + 1)], r);
+            rank += other < std::pair<int64_t, int>(key, rank_);
+        }
+        const std::lock_guard lock(world_.mutex);
+        const auto next = static_cast<int64_t>(world_.group_numbers.size()) + 1;
+        const int64_t group = world_.group_numbers.try_emplace({group_, number, color}, next).first->second;
+        return std::make_unique<ThreadCommunicator>(world_, group, rank, size);
+    }
+
+  private:
+    class Receive : public Pending {
+      public:
+        Receive(ThreadCommunicator& comm, int64_t sequence, void* to, std::span<const int64_t> bytes)
+            : comm_(comm),
+              sequence_(sequence),
+              to_(static_cast<std::byte*>(to)),
+              bytes_(bytes.begin(), bytes.end()) {}
+        bool poll() override {
+            const std::lock_guard lock(comm_.world_.mutex);
+            return take_arrived();
+        }
+        void wait() override {
+            std::unique_lock lock(comm_.world_.mutex);
+            const bool done = comm_.world_.arrived.wait_for(
+                lock, comm_.world_.limit, [&] { return take_arrived() || comm_.world_.failed; });
+            if (next_ == comm_.size_) return;
+            if (comm_.world_.failed) throw AbortedError("rank {}: another rank failed", comm_.rank_);
+            check(!done, "a thread rank woke without a message");
+            throw CommError("rank {} waited {} s in collective {} of group {} for rank {}", comm_.rank_,
+                            comm_.world_.limit.count(), sequence_, comm_.group_, next_);
+        }
+
+      private:
+        /// Copies what has come from rank next_ on; true when all is there. Holds the lock.
+        bool take_arrived() {
+            for (; next_ < comm_.size_; ++next_) {
+                const auto found = comm_.world_.messages.find({comm_.group_, sequence_, next_, comm_.rank_});
+                if (found == comm_.world_.messages.end()) return false;
+                const auto expected = static_cast<size_t>(bytes_[static_cast<size_t>(next_)]);
+                if (found->second.size() != expected)
+                    throw CommError("collective {}: rank {} expected {} bytes of rank {} and got {}",
+                                    sequence_, comm_.rank_, expected, next_, found->second.size());
+                if (expected > 0) std::memcpy(to_, found->second.data(), expected);
+                to_ += expected;
+                comm_.world_.messages.erase(found);
+            }
+            return true;
+        }
+
+        ThreadCommunicator& comm_;
+        const int64_t sequence_;
+        std::byte* to_;
+        const std::vector<int64_t> bytes_;
+        int next_ = 0;
+    };
+
+    // Messages are copied when sent, so a sender never waits for its receivers.
+    std::unique_ptr<Pending> start(std::vector<Bytes> pieces, void* receive, std::span<const int64_t> bytes) {
+        const int64_t sequence = sequence_++;
+        {
+            const std::lock_guard lock(world_.mutex);
+            for (int to = 0; to < size_; ++to)
+                world_.messages[{group_, sequence, rank_, to}] = std::move(pieces[static_cast<size_t>(to)]);
+        }
+        world_.arrived.notify_all();
+        return std::make_unique<Receive>(*this, sequence, receive, bytes);
+    }
+
+    World& world_;
+    const int64_t group_;
+    const int rank_, size_;
+    int64_t sequence_ = 0;
+};
+
+} // namespace
+
+void run_thread_ranks(int num_ranks, const std::function<void(Communicator&)>& body,
+                      std::chrono::seconds limit) {
+    World world;
+    world.limit = limit;
+    std::exception_ptr cause, consequence;
+    const auto fail = [&](std::exception_ptr& slot) {
+        {
+            const std::lock_guard lock(world.mutex);
+            if (!slot) slot = std::current_exception();
+            world.failed = true;
+        }
+        world.arrived.notify_all();
+    };
+    std::vector<std::thread> threads;
+    for (int rank = 0; rank < num_ranks; ++rank) {
+        threads.emplace_back([&, rank] {
+#if BRAID_OPENMP
+            omp_set_num_threads(1);
+#endif
+            ThreadCommunicator comm(world, 0, rank, num_ranks);
+            try {
+                body(comm);
+            } catch (const AbortedError&) {
+                fail(consequence);
+            } catch (...) {
+                fail(cause);
+            }
+        });
+    }
+    for (std::thread& thread : threads) thread.join();
+    if (cause) std::rethrow_exception(cause);
+    if (consequence) std::rethrow_exception(consequence);
+}
+
+} // namespace braid
