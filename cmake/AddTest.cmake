@@ -1,8 +1,25 @@
-# The threads of one test process; ctest runs several processes side by side, so idle threads must not spin.
+# The threads of one test process. ctest runs several processes side by side, so idle threads must not spin.
 set(BRAID_TEST_ENVIRONMENT OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive)
+set(BRAID_SCRIPT_ENVIRONMENT OMP_WAIT_POLICY=passive PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=${PROJECT_SOURCE_DIR}/tests/support
+    BRAID=${PROJECT_BINARY_DIR}/braid BRAID_SOURCE_DIR=${PROJECT_SOURCE_DIR} BRAID_BINARY_DIR=${PROJECT_BINARY_DIR}
+    BRAID_MPIRUN=${PROJECT_SOURCE_DIR}/launch/braid-mpirun)
+set(sanitizer_environment "")
+if(BRAID_SANITIZE MATCHES address)
+    list(APPEND sanitizer_environment "LSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/support/lsan.supp:print_suppressions=0"
+         UBSAN_OPTIONS=print_stacktrace=1)
+elseif(BRAID_SANITIZE MATCHES thread)
+    list(APPEND sanitizer_environment TSAN_OPTIONS=halt_on_error=1)
+endif()
+list(APPEND BRAID_TEST_ENVIRONMENT ${sanitizer_environment})
+list(APPEND BRAID_SCRIPT_ENVIRONMENT ${sanitizer_environment})
+# Sanitized code is slower, and a slower machine must not fail a test either.
+set(BRAID_TEST_TIMEOUT_SCALE 1)
+if(BRAID_SANITIZE)
+    set(BRAID_TEST_TIMEOUT_SCALE 3)
+endif()
 
-# braid_test(folder SOURCES ... LINKS ...): one gtest program per source folder. A case "TEST(subject, case)"
-# becomes the ctest entry folder.subject.case; a case whose name starts with slow_ gets the label slow.
+# braid_test(folder SOURCES ... LINKS ...): one gtest program per source folder. A case "TEST(subject, case)" becomes the
+# ctest entry folder.subject.case; a case whose name starts with slow_ gets the label slow.
 function(braid_test folder)
     cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
     add_executable(test_${folder} ${ARG_SOURCES})
@@ -15,8 +32,65 @@ function(braid_test folder)
             set(filter "-*.slow_*:*/slow_*")
             set(limit 300)
         endif()
+        math(EXPR limit "${limit} * ${BRAID_TEST_TIMEOUT_SCALE}")
         gtest_discover_tests(test_${folder} TEST_PREFIX ${folder}. TEST_FILTER ${filter} TEST_LIST test_${folder}_${label}
-            DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
-            PROPERTIES LABELS ${label} TIMEOUT ${limit} ENVIRONMENT "${BRAID_TEST_ENVIRONMENT}")
+            DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
+            PROPERTIES LABELS ${label} TIMEOUT ${limit})
+        # gtest_discover_tests takes lists apart, so a property that is one is set where ctest reads the tests.
+        set(late_properties ${CMAKE_CURRENT_BINARY_DIR}/test_${folder}_${label}_environment.cmake)
+        file(CONFIGURE OUTPUT ${late_properties} @ONLY CONTENT [[
+if(test_@folder@_@label@)
+    set_tests_properties(${test_@folder@_@label@} PROPERTIES ENVIRONMENT "@BRAID_TEST_ENVIRONMENT@")
+endif()
+]])
+        set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${late_properties})
     endforeach()
+endfunction()
+
+# braid_mpi_test(program RANKS 1 2 4 SOURCES ... LINKS ... TIMEOUT seconds): a gtest program whose cases all ranks run
+# in step. Each source X_test.cpp must hold the test suite X; it becomes the ctest entries program.X.N_ranks.
+function(braid_mpi_test program)
+    cmake_parse_arguments(ARG "" "TIMEOUT" "RANKS;SOURCES;LINKS" ${ARGN})
+    if(NOT BRAID_MPI)
+        return()
+    endif()
+    add_executable(test_${program} ${ARG_SOURCES} ${PROJECT_SOURCE_DIR}/tests/support/mpi_main.cpp)
+    target_link_libraries(test_${program} PRIVATE ${ARG_LINKS} braid_test_support braid::mpi)
+    math(EXPR limit "${ARG_TIMEOUT} * ${BRAID_TEST_TIMEOUT_SCALE}")
+    foreach(source ${ARG_SOURCES})
+        cmake_path(GET source STEM suite)
+        string(REGEX REPLACE "_test$" "" suite ${suite})
+        foreach(ranks ${ARG_RANKS})
+            set(name ${program}.${suite}.${ranks}_ranks)
+            add_test(NAME ${name} COMMAND ${PROJECT_SOURCE_DIR}/launch/braid-mpirun -n ${ranks}
+                     $<TARGET_FILE:test_${program}> --gtest_filter=${suite}.*)
+            set_tests_properties(${name} PROPERTIES LABELS mpi TIMEOUT ${limit} PROCESSORS ${ranks}
+                                 ENVIRONMENT "${BRAID_SCRIPT_ENVIRONMENT}")
+        endforeach()
+    endforeach()
+endfunction()
+
+# braid_script_test(prefix script): a Python test program (exit code 0 passes) as the ctest entry prefix.NAME. It says
+# what it needs in a comment line: "# ctest: labels=mpi timeout=120 processors=2". It finds the built program in
+# $BRAID, the launcher in $BRAID_MPIRUN, the tree in $BRAID_SOURCE_DIR, and tests/support on its import path.
+function(braid_script_test prefix script)
+    cmake_path(GET script STEM stem)
+    string(REGEX REPLACE "_test$" "" stem ${stem})
+    file(STRINGS ${script} declaration REGEX "^# ctest: labels=[a-z,]+ timeout=[0-9]+ processors=[0-9]+$")
+    if(NOT declaration)
+        message(FATAL_ERROR "${script}: expected a line '# ctest: labels=unit timeout=60 processors=1'")
+    endif()
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${script})
+    string(REGEX REPLACE ".*labels=([a-z,]+) timeout=([0-9]+) processors=([0-9]+).*" "\\1;\\2;\\3" fields "${declaration}")
+    list(GET fields 0 labels)
+    list(GET fields 1 limit)
+    list(GET fields 2 processors)
+    string(REPLACE "," ";" labels "${labels}")
+    if("mpi" IN_LIST labels AND NOT BRAID_MPI)
+        return()
+    endif()
+    math(EXPR limit "${limit} * ${BRAID_TEST_TIMEOUT_SCALE}")
+    add_test(NAME ${prefix}.${stem} COMMAND ${Python3_EXECUTABLE} ${script})
+    set_tests_properties(${prefix}.${stem} PROPERTIES LABELS "${labels}" TIMEOUT ${limit} PROCESSORS ${processors}
+                         ENVIRONMENT "${BRAID_SCRIPT_ENVIRONMENT}")
 endfunction()

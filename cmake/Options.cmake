@@ -23,7 +23,7 @@ if(BRAID_CCACHE)
 endif()
 
 if(BRAID_CUDA)
-    message(FATAL_ERROR "BRAID_CUDA=ON: the CUDA backend is not built yet")
+    message(FATAL_ERROR "BRAID_CUDA=ON (preset cuda): this version has no CUDA backend yet; use the preset cpu")
 endif()
 
 # A fixed instruction set and no -ffast-math: the same binary gives the same bits on every machine of one CPU kind.

@@ -1,0 +1,208 @@
+#!/usr/bin/env python3
+# ctest: labels=mpi timeout=300 processors=1
+"""What launch/braid-mpirun promises: exit codes, signals, threads, and a quiet stderr. docs/launch.md states it."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+LAUNCHER = os.environ["BRAID_MPIRUN"]
+RANKS = os.path.join(os.environ["BRAID_BINARY_DIR"], "tests", "rank_behaviour")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "BRAID_TERMINAL", "BRAID_RANKS_BOUND")
+
+
+def environment(**changes):
+    clean = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
+    return {**clean, **changes}
+
+
+def start(*arguments, prefix=(), **changes):
+    return subprocess.Popen([*prefix, LAUNCHER, *arguments], env=environment(**changes), stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(*arguments, **keywords):
+    """(exit code, stdout, stderr) of a job. The limit ends a hang only; nothing is judged by time."""
+    process = start(*arguments, **keywords)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def wait_until_gone(marker, seconds):
+    """Whether every process with `marker` in its command line ends within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(marker in line for line in command_lines()):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def command_lines():
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                yield (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                pass
+
+
+class ExitCodes(unittest.TestCase):
+    def test_all_ranks_exit_with_a_documented_code(self):
+        for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 75):
+            self.assertEqual(run("-n", "2", RANKS, "exit", str(code)), (code, "", ""))
+
+    def test_one_rank_finishes_with_a_code_of_its_own(self):
+        self.assertEqual(run("-n", "4", RANKS, "exit", "0", "75", "75", "75"), (75, "", ""))
+        self.assertEqual(run("-n", "3", RANKS, "exit", "0", "0", "3"), (3, "", ""))
+
+    def test_a_rank_aborts_while_the_others_wait(self):
+        self.assertEqual(run("-n", "2", RANKS, "abort", "1", "6"), (6, "", ""))
+
+    def test_a_rank_leaves_without_finalize_while_the_others_wait(self):
+        # As the watchdog does, with _exit(6).
+        self.assertEqual(run("-n", "2", RANKS, "desert", "1", "6"), (6, "", ""))
+
+    def test_a_killed_rank_ends_the_job_with_one_line(self):
+        code, out, err = run("-n", "3", RANKS, "kill", "1", str(int(signal.SIGKILL)))
+        self.assertEqual((code, out), (128 + signal.SIGKILL, ""))
+        self.assertRegex(err, r"\Abraid-mpirun: rank 1 on \S+ was ended by signal 9 \(SIGKILL\)\n\Z")
+
+    def test_output_of_ranks_and_unknown_messages_pass(self):
+        text = "-" * 74 + "\nnot from mpirun\n" + "-" * 74 + "\nmpirun is a word\n[x] y\nno newline"
+        code, out, err = run("-n", "1", sys.executable, "-c", f"import sys; sys.stderr.write({text!r}); sys.exit(5)")
+        self.assertEqual((code, out, err), (5, "", text))
+
+    def test_a_bad_command_line_is_refused(self):
+        for arguments, expected in ((["-n", "two", RANKS], "expected a number of ranks, found two"),
+                                    (["-n", "0", RANKS], "expected a number of ranks, found 0"),
+                                    ([RANKS], "-n N is required"),
+                                    (["-n", "2"], "expected a program"),
+                                    (["-n", "2", "--frobnicate", RANKS], "unknown option --frobnicate"),
+                                    (["-n", "2", "no-such-program"], "cannot find the program no-such-program")):
+            code, out, err = run(*arguments)
+            self.assertEqual((code, out), (2, ""))
+            self.assertIn(expected, err)
+            self.assertEqual(err.count("\n"), 1)
+
+
+class Signals(unittest.TestCase):
+    def check_stop(self, number, repeat=1):
+        job = start("-n", "2", RANKS, "usr1", "2.5", "75")  # "saving" outlives the second mpirun grants after a SIGTERM
+        self.assertEqual(job.stdout.readline(), "waiting\n")
+        for _ in range(repeat):
+            job.send_signal(number)
+        out, err = job.communicate(timeout=60)
+        self.assertEqual((job.returncode, out), (75, "saved\n"))
+        self.assertRegex(err, r"\Abraid-mpirun: signal \d+ \(\w+\): asking the ranks to save and stop\n\Z")
+
+    def test_sigterm_lets_the_ranks_save(self):
+        self.check_stop(signal.SIGTERM)
+
+    def test_sigterm_twice_lets_the_ranks_save(self):
+        self.check_stop(signal.SIGTERM, repeat=2)
+
+    def test_sigint_lets_the_ranks_save(self):
+        self.check_stop(signal.SIGINT)
+
+    def test_sigusr1_lets_the_ranks_save(self):
+        self.check_stop(signal.SIGUSR1)
+
+    def test_a_signal_at_any_moment_of_the_start_stops_the_job(self):
+        for delay in (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5):
+            job = start("-n", "2", RANKS, "usr1", "0", "75")
+            wait_for_handler(job.pid)
+            time.sleep(delay)
+            job.send_signal(signal.SIGTERM)
+            out, _ = job.communicate(timeout=60)
+            self.assertEqual(job.returncode, 75, f"signal after {delay} s; stdout {out!r}")
+
+    def test_a_second_ctrl_c_ends_the_job_at_once(self):
+        job = start("-n", "2", RANKS, "usr1", "3599", "75")
+        self.assertEqual(job.stdout.readline(), "waiting\n")
+        job.send_signal(signal.SIGINT)
+        time.sleep(1.2)
+        job.send_signal(signal.SIGINT)
+        job.communicate(timeout=60)
+        self.assertNotIn(job.returncode, (0, 75))
+        self.assertTrue(wait_until_gone("usr1 3599", 10))
+
+    def test_a_killed_launcher_leaves_no_rank(self):
+        job = start("-n", "2", RANKS, "usr1", "3598", "75")
+        self.assertEqual(job.stdout.readline(), "waiting\n")
+        job.kill()
+        job.communicate(timeout=60)
+        self.assertTrue(wait_until_gone("usr1 3598", 10))
+
+
+def wait_for_handler(pid):
+    while True:
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+        if int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.005)
+
+
+class Threads(unittest.TestCase):
+    def value(self, ranks, name, **changes):
+        code, out, err = run("-n", str(ranks), RANKS, "env", name, **changes)
+        self.assertEqual((code, err), (0, ""))
+        return out.strip().split("=", 1)[1]
+
+    def test_cores_are_shared_out_within_the_affinity_mask(self):
+        cores = len(os.sched_getaffinity(0))
+        self.assertEqual(self.value(1, "OMP_NUM_THREADS"), str(cores))
+        self.assertEqual(self.value(cores, "OMP_NUM_THREADS"), "1")
+        self.assertEqual(self.value(1, "OMP_NUM_THREADS", prefix=("taskset", "-c", "0")), "1")
+
+    def test_the_users_threads_win(self):
+        self.assertEqual(self.value(2, "OMP_NUM_THREADS", OMP_NUM_THREADS="3"), "3")
+
+    def test_threads_that_outnumber_the_cores_wait_passively(self):
+        cores = len(os.sched_getaffinity(0))
+        self.assertEqual(self.value(cores, "OMP_WAIT_POLICY"), "")
+        self.assertEqual(self.value(2 * cores, "OMP_WAIT_POLICY"), "passive")
+        self.assertEqual(self.value(2 * cores, "OMP_WAIT_POLICY", OMP_WAIT_POLICY="active"), "active")
+
+    def test_ranks_may_run_on_every_core_unless_bound(self):
+        cores = len(os.sched_getaffinity(0))
+        self.assertEqual(run("-n", "2", RANKS, "affinity"), (0, f"cores={cores}\n" * 2, ""))
+        if cores >= 2:
+            self.assertEqual(run("-n", "2", "--bind-to", "core", RANKS, "affinity")[:2], (0, "cores=1\n" * 2))
+
+    def test_ranks_know_that_no_terminal_shows_their_output(self):
+        self.assertEqual(self.value(1, "BRAID_TERMINAL"), "0")
+
+    def test_waiting_ranks_yield(self):
+        self.assertEqual(self.value(1, "OMPI_MCA_mpi_yield_when_idle"), "1")
+
+
+class Programs(unittest.TestCase):
+    def test_braid_means_the_built_binary(self):
+        code, out, _ = run("-n", "2", "--print", "braid", "train", "x.yaml",
+                           BRAID_PRESET=pathlib.Path(os.environ["BRAID_BINARY_DIR"]).name)
+        self.assertEqual(code, 0)
+        self.assertTrue(out.endswith(f"{os.environ['BRAID']} train x.yaml\n"), out)
+
+    def test_hosts_get_the_variables_and_their_own_slots(self):
+        code, out, _ = run("-n", "4", "--host", "a:2,b:2", "--print", RANKS, OMP_NUM_THREADS="5")
+        self.assertEqual(code, 0)
+        self.assertIn("-x OMP_NUM_THREADS", out)
+        self.assertNotIn("--oversubscribe", out)
+
+    def test_env_sh_runs_from_any_folder(self):
+        with tempfile.TemporaryDirectory() as folder:
+            script = f"source {os.environ['BRAID_SOURCE_DIR']}/launch/env.sh && command -v braid-mpirun"
+            out = subprocess.run(["bash", "-c", script], cwd=folder, env=environment(), stdout=subprocess.PIPE,
+                                 text=True, check=True).stdout
+        self.assertEqual(out.strip(), LAUNCHER)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+# ctest: labels=unit timeout=60 processors=1
+"""Hold every #include of the tree against the one-way folder order that CMakeLists.txt declares.
+
+A source folder may include its own headers and those of the folders its braid_library line names after USES; some
+library headers and names belong to one place only. The checker is first tried on planted violations, so that a
+checker which sees nothing cannot pass.
+"""
+
+import pathlib
+import re
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SUFFIXES = {".h", ".cpp", ".c", ".cu", ".cuh"}
+LIBRARY = re.compile(r"^braid_library\((\w+)\s*([^)]*)\)", re.MULTILINE)
+INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.MULTILINE)
+COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+
+# (what it is, pattern of the included header, where it may be included)
+OWNED_HEADERS = [
+    ("hdf5.h", re.compile(r"(?:hdf5(?:_hl)?|H5\w+)\.h"), re.compile(r"base/hdf5_\w+\.(?:cpp|h)|tests/.*")),
+    ("mpi.h", re.compile(r"mpi\.h"), re.compile(r"parallel/.*|tests/(?:distributed|parallel|support|launch)/.*")),
+    ("yaml-cpp", re.compile(r"yaml-cpp/.*"), re.compile(r"base/.*|tests/base/.*")),
+    ("CLI11", re.compile(r"CLI/.*"), re.compile(r"launch/.*|tests/launch/.*|bench/.*")),
+]
+# (name, pattern in the code without comments, where it may stand)
+OWNED_NAMES = [
+    ("MPI_COMM_WORLD", re.compile(r"\bMPI_COMM_WORLD\b"), re.compile(r"(?:launch|tests)/.*")),
+]
+
+
+def declared_order(root):
+    """Folder -> the folders it may include, from the braid_library lines; those must only name earlier folders."""
+    allowed, problems = {}, []
+    for name, rest in LIBRARY.findall((root / "CMakeLists.txt").read_text()):
+        uses = re.search(r"\bUSES\s+(.*?)(?:\bLINKS\b|$)", rest, re.DOTALL)
+        names = uses.group(1).split() if uses else []
+        problems += [f"CMakeLists.txt: {name} uses {used}, which is not declared before it"
+                     for used in names if used not in allowed]
+        allowed[name] = {name, *names}
+    if not allowed:
+        problems.append("CMakeLists.txt: no braid_library line found")
+    return allowed, problems
+
+
+def check_file(path, text, allowed):
+    """Yields one message for each include or name of the file `path` (relative to the root) that is out of place."""
+    folder = path.split("/")[0]
+    for match in INCLUDE.finditer(text):
+        quote, header = match.groups()
+        where = f"{path}:{text.count(chr(10), 0, match.start(2)) + 1}"
+        target = header.split("/")[0]
+        if quote == '"' and "/" not in header or header.startswith("."):
+            yield f'{where}: "{header}" must be included by its path from the root'
+        if folder in allowed and target in allowed and target not in allowed[folder]:
+            yield f"{where}: {folder}/ may not include {header} (it may use {', '.join(sorted(allowed[folder]))})"
+        if folder in allowed and target in ("tests", "bench"):
+            yield f"{where}: {folder}/ may not include {header}"
+        for name, pattern, owner in OWNED_HEADERS:
+            if pattern.fullmatch(header) and not owner.fullmatch(path):
+                yield f"{where}: {name} may be included in {owner.pattern} only"
+    code = COMMENT.sub("", text)
+    for name, pattern, owner in OWNED_NAMES:
+        if pattern.search(code) and not owner.fullmatch(path):
+            yield f"{path}: {name} may stand in {owner.pattern} only"
+
+
+def check_tree(root):
+    """(number of files seen, messages) of the whole tree."""
+    allowed, problems = declared_order(root)
+    num_files = 0
+    for folder in [*allowed, "tests", "bench"]:
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix in SUFFIXES and path.is_file():
+                num_files += 1
+                problems += check_file(path.relative_to(root).as_posix(), path.read_text(), allowed)
+    return num_files, problems
+
+
+PLANTED = {
+    "base/a.cpp": '#include "tensor/tensor.h"\n',  # a later folder
+    "base/b.cpp": "  #  include <ops/linear.h>\n",  # the same in other dress
+    "base/c.h": '#include "error.h"\n',  # not from the root
+    "base/d.cpp": '#include "tests/support/ranks.h"\n',
+    "base/e.cpp": "#include <hdf5.h>\n",
+    "tensor/f.cpp": "#include <mpi.h>\n",
+    "tensor/g.cpp": "#include <yaml-cpp/yaml.h>\n",
+    "tensor/h.cpp": "auto world = MPI_COMM_WORLD;\n",
+    "tests/i.cpp": '#include "../base/error.h"\n',
+}
+LEGAL = {
+    "base/hdf5_file.cpp": '#include <hdf5.h>\n#include "base/error.h"\n',
+    "ops/cpu/ok.cpp": '#include "tensor/tensor.h"\n#include "base/error.h"\n#include <hwy/highway.h>\n',
+    "tensor/ok.cpp": '// never MPI_COMM_WORLD here\n#include <vector>\n',
+    "tests/ops/ok.cpp": '#include "layers/model.h"\nint x = MPI_COMM_WORLD;\n',
+}
+
+
+def self_check():
+    """The checker finds each planted violation, once, and nothing in legal files."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        (root / "CMakeLists.txt").write_text("braid_library(base LINKS fmt::fmt)\nbraid_library(tensor USES base)\n"
+                                             "braid_library(ops USES base tensor LINKS braid::blas)\n")
+        for path, text in {**PLANTED, **LEGAL}.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(text)
+        num_files, problems = check_tree(root)
+        assert num_files == len(PLANTED) + len(LEGAL), num_files
+        found = sorted(message.split(":")[0] for message in problems)
+        assert found == sorted(PLANTED), f"planted violations in {sorted(PLANTED)}, found {problems}"
+        (root / "CMakeLists.txt").write_text("braid_library(base USES tensor)\nbraid_library(tensor USES base)\n")
+        assert any("not declared before" in message for message in check_tree(root)[1])
+
+
+def main():
+    self_check()
+    num_files, problems = check_tree(ROOT)
+    for problem in problems:
+        print(problem)
+    print(f"{num_files} files, {len(problems)} violations")
+    return 1 if problems or num_files == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
