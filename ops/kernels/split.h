@@ -1,0 +1,13 @@
+#pragma once
+
+#include <span>
+
+#include "tensor/tensor.h"
+
+namespace braid::ops::cpu {
+
+/// Writes piece i [T, sizes[i]] (zeros where it is undefined) beside the earlier ones into y [T, sum of
+/// sizes].
+void concatenate_columns(std::span<const Tensor> pieces, std::span<const int64_t> sizes, const Tensor& y);
+
+} // namespace braid::ops::cpu

@@ -1,0 +1,32 @@
+#include "ops/split.h"
+
+#include <numeric>
+
+#include "ops/kernels/split.h"
+
+namespace braid::ops {
+
+std::vector<Tensor> split_columns(Context& ctx, const Tensor& x, std::span<const int64_t> sizes) {
+    expect_shape(x, {x.dim(0), std::accumulate(sizes.begin(), sizes.end(), int64_t{0})}, "split_columns");
+    std::vector<Tensor> pieces;
+    std::vector<ValueRef> refs;
+    int64_t first = 0;
+    for (const int64_t size : sizes) {
+        pieces.push_back(x.columns(first, size));
+        refs.push_back(pieces.back().ref());
+        first += size;
+    }
+    if (ctx.tape)
+        ctx.tape->record(
+            {"split_columns",
+             std::move(refs),
+             {},
+             [x = x.ref(), sizes = std::vector<int64_t>(sizes.begin(), sizes.end())](const Backward& run) {
+                 Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
+                 cpu::concatenate_columns(run.dy, sizes, dx);
+                 run.add(x, dx);
+             }});
+    return pieces;
+}
+
+} // namespace braid::ops
