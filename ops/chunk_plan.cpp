@@ -1,0 +1,23 @@
+#include "ops/chunk_plan.h"
+
+#include <algorithm>
+
+namespace braid::ops {
+
+ChunkPlan::ChunkPlan(const Documents& documents) {
+    for (size_t d = 0; d + 1 < documents.offsets.size(); ++d) {
+        document_chunks.push_back(num_chunks());
+        const int64_t end = documents.offsets[d + 1];
+        int64_t state = -1;
+        for (int64_t first = documents.offsets[d]; first < end; first += kChunkLength) {
+            const int64_t length = std::min(kChunkLength, end - first);
+            const int64_t next = first + length < end ? num_states++ : -1;
+            chunks.push_back({first, length, num_square_elements, state, next});
+            num_square_elements += length * length;
+            state = next;
+        }
+    }
+    document_chunks.push_back(num_chunks());
+}
+
+} // namespace braid::ops

@@ -1,0 +1,365 @@
+#include "ops/cpu/delta_view.h"
+#include "ops/cpu/parallel.h"
+#include "ops/cpu/vector_math.h"
+
+namespace braid::ops::cpu {
+namespace {
+
+/// The backward pass. With V' = T diag(beta) (V - diag(e^b) K S_0) differentiated as it stands, Y = Tᵀ dV' is
+/// the gradient of the bracket's product with beta, and all of 1.7's X, W, U terms follow from it:
+/// X = -Y S_0ᵀ and Gamma = -stril(Y V'ᵀ) ⊙ D. Value heads of one key head are summed as matrices [L, L]
+/// before they meet q and k, which turns three products per value head into three per key head.
+template <typename T>
+class DeltaBackward {
+  public:
+    DeltaBackward(const DeltaInputs& in, const ChunkPlan& plan, const DeltaSaved& saved,
+                  const Tensor& d_output, const DeltaGradients& gradients, Allocator& allocator)
+        : view_(in),
+          plan_(plan),
+          inverse_(saved.inverse.data<T>()),
+          corrected_(saved.corrected.data<T>()),
+          d_output_(d_output.data<T>()),
+          dq_(gradients.q.data<T>()),
+          dk_(gradients.k.data<T>()),
+          dv_(gradients.v.data<T>()),
+          dg_(gradients.g.defined() ? gradients.g.data<T>() : nullptr),
+          dbeta_(gradients.beta.data<T>()),
+          errors_(Tensor::empty(allocator, saved.corrected.shape(), dtype_of<T>())),
+          states_(Tensor::empty(allocator, state_shape(), dtype_of<T>())),
+          d_states_(Tensor::empty(allocator, state_shape(), dtype_of<T>())),
+          scratch_(allocator, scratch_elements()) {}
+
+    void run() {
+        const int64_t chunk_tasks = plan_.num_chunks() * view_.num_key_heads;
+        const int64_t scans = plan_.num_documents() * view_.num_value_heads;
+        const int64_t columns = state_columns_per_task(scans, view_.value_dim, num_threads());
+        const int64_t scan_tasks = scans * ((view_.value_dim + columns - 1) / columns);
+        const auto chunk_phase = [&](auto phase) {
+            for_each_task(chunk_tasks, [&](int64_t task) {
+                (this->*phase)(plan_.chunks[static_cast<size_t>(task / view_.num_key_heads)],
+                               task % view_.num_key_heads);
+            });
+        };
+        const auto scan_phase = [&](auto phase) {
+            for_each_task(scan_tasks, [&](int64_t task) {
+                (this->*phase)(StateScan(task, view_.num_value_heads, view_.value_dim, columns));
+            });
+        };
+        chunk_phase(&DeltaBackward::gradient_within_chunk);
+        scan_phase(&DeltaBackward::scan_states);
+        scan_phase(&DeltaBackward::scan_gradients);
+        chunk_phase(&DeltaBackward::write_gradients);
+    }
+
+  private:
+    /// The working arrays of write_gradients for one chunk and key head.
+    struct Work {
+        T *queries, *keys, *transposed_keys;   // [L, d_k], [d_k, L]
+        T *query_key, *key_key;                // Q Kᵀ, K Kᵀ
+        T *query_weights, *key_weights;        // sums over value heads: scale E; diag(beta) Gamma
+        T* stacked;                            // [2 L, d_v]: dO above Y
+        T* transposed_corrected;               // [d_v, L]
+        T *output_corrected, *error_corrected; // dO V'ᵀ and Y V'ᵀ, then E and -Gamma
+        T* through_state;                      // [2 L, d_k]
+        T *dq, *dk;                            // [L, d_k]
+        ChunkDecay<T> decay{};
+        T beta[kSide]{}, factor[kSide]{}, d_beta[kSide]{}, d_sum[kSide]{}; // d_sum: the gradient of b
+    };
+
+    Shape state_shape() const {
+        return {plan_.num_states, view_.num_value_heads, view_.value_dim, view_.key_dim}; // transposed
+    }
+    int64_t scratch_elements() const {
+        return 6 * kSide * kSide + 7 * kSide * view_.key_dim + 3 * kSide * view_.value_dim + 1024;
+    }
+
+    /// The part of dV' that comes from the chunk's own outputs: tril(scale Q Kᵀ ⊙ D)ᵀ dO, into errors_.
+    void gradient_within_chunk(const Chunk& chunk, int64_t key_head) {
+        const int64_t length = chunk.length, dk = view_.key_dim, dv = view_.value_dim,
+                      first = chunk.first_token;
+        auto arrays = scratch_.arrays();
+        T* queries = arrays.take(length * dk);
+        T* transposed_keys = arrays.take(length * dk);
+        T* products = arrays.take(kSide * kSide);
+        T* weights = arrays.take(kSide * kSide);
+        T* d_output = arrays.take(length * dv);
+        ChunkDecay<T> decay;
+        T factor[kSide];
+        pack_rows(length, dk, view_.query(first, key_head), view_.q_stride, queries);
+        transpose(length, dk, view_.key(first, key_head), view_.k_stride, transposed_keys, length);
+        multiply_to_lower(length, dk, queries, dk, transposed_keys, length, products);
+        std::fill_n(factor, length, view_.scale);
+        for (int64_t head = key_head * view_.heads_per_key; head < (key_head + 1) * view_.heads_per_key;
+             ++head) {
+            view_.load_decay(chunk, head, true, decay);
+            weigh_rows(length, factor, products, decay.matrix, weights);
+            pack_rows(length, dv, d_output_at(first, head), output_stride(), d_output);
+            multiply_lower_transposed(length, dv, weights, kSide, d_output, dv, errors(first, head), dv,
+                                      false);
+        }
+    }
+
+    /// The states between chunks again, transposed, from the saved V': S_1ᵀ = e^{b_L} S_0ᵀ + V'ᵀ K^.
+    void scan_states(const StateScan& task) {
+        const int64_t dk = view_.key_dim, dv = view_.value_dim, head = task.head;
+        auto arrays = scratch_.arrays();
+        T* keys = arrays.take(kSide * dk);
+        ChunkDecay<T> decay;
+        const auto last = plan_.document_chunks[static_cast<size_t>(task.document) + 1];
+        for (auto c = plan_.document_chunks[static_cast<size_t>(task.document)]; c < last; ++c) {
+            const Chunk& chunk = plan_.chunks[static_cast<size_t>(c)];
+            if (chunk.state_out < 0) return;
+            view_.load_decay(chunk, head, false, decay);
+            scale_rows(chunk.length, dk, decay.to_end,
+                       view_.key(chunk.first_token, head / view_.heads_per_key), view_.k_stride, keys, dk);
+            T* next = state_columns(states_, chunk.state_out, task);
+            if (chunk.state_in >= 0)
+                scale_all(task.num_columns * dk, decay.total, state_columns(states_, chunk.state_in, task),
+                          next);
+            multiply_transposed(task.num_columns, dk, chunk.length,
+                                corrected_ + view_.corrected_at(chunk.first_token, head) + task.first_column,
+                                dv, keys, dk, next, dk, chunk.state_in >= 0);
+        }
+    }
+
+    /// From the last chunk to the first: Y = Tᵀ dV' over errors_, and the gradients of the states,
+    /// dS_0 = e^{b_L} dS_1 + scale (diag(e^b) Q)ᵀ dO - (diag(beta e^b) K)ᵀ Y, kept transposed.
+    void scan_gradients(const StateScan& task) {
+        const int64_t dk = view_.key_dim, dv = view_.value_dim, width = task.num_columns, head = task.head;
+        const int64_t key_head = head / view_.heads_per_key;
+        auto arrays = scratch_.arrays();
+        T* keys = arrays.take(2 * kSide * dk);
+        T* stacked = arrays.take(2 * kSide * width);
+        T* d_errors = arrays.take(kSide * width);
+        T* d_state = arrays.take(dk * width); // of the state after the chunk at hand
+        ChunkDecay<T> decay;
+        T beta[kSide], factor[kSide];
+        const auto first_chunk = plan_.document_chunks[static_cast<size_t>(task.document)];
+        for (auto c = plan_.document_chunks[static_cast<size_t>(task.document) + 1] - 1; c >= first_chunk;
+             --c) {
+            const Chunk& chunk = plan_.chunks[static_cast<size_t>(c)];
+            const int64_t length = chunk.length, first = chunk.first_token;
+            view_.load_decay(chunk, head, false, decay);
+            T* y = errors(first, head) + task.first_column;
+            copy_matrix(length, width, y, dv, d_errors, width);
+            if (chunk.state_out >= 0) {
+                scale_rows(length, dk, decay.to_end, view_.key(first, key_head), view_.k_stride, keys, dk);
+                multiply(length, width, dk, keys, dk, d_state, width, d_errors, width, true);
+            }
+            multiply_lower_transposed(length, width, inverse_ + view_.inverse_at(chunk, head), length,
+                                      d_errors, width, y, dv, false);
+            if (chunk.state_in < 0) return;
+            view_.load_beta(chunk, head, beta);
+            copy_matrix(length, width, d_output_at(first, head) + task.first_column, output_stride(), stacked,
+                        width);
+            copy_matrix(length, width, y, dv, stacked + length * width, width);
+            for (int64_t i = 0; i < length; ++i) factor[i] = view_.scale * decay.from_start[i];
+            scale_rows(length, dk, factor, view_.query(first, key_head), view_.q_stride, keys, dk);
+            for (int64_t i = 0; i < length; ++i) factor[i] = -beta[i] * decay.from_start[i];
+            scale_rows(length, dk, factor, view_.key(first, key_head), view_.k_stride, keys + length * dk,
+                       dk);
+            if (chunk.state_out >= 0) scale_all(dk * width, decay.total, d_state, d_state);
+            multiply_transposed(dk, width, 2 * length, keys, dk, stacked, width, d_state, width,
+                                chunk.state_out >= 0);
+            transpose(dk, width, d_state, width, state_columns(d_states_, chunk.state_in, task), dk);
+        }
+    }
+
+    /// dq, dk, dv, dbeta and dg of one chunk for the value heads of one key head.
+    void write_gradients(const Chunk& chunk, int64_t key_head) {
+        const int64_t length = chunk.length, dk = view_.key_dim, first = chunk.first_token;
+        Work work = make_work(chunk, key_head);
+        for (int64_t head = key_head * view_.heads_per_key; head < (key_head + 1) * view_.heads_per_key;
+             ++head)
+            add_head(chunk, head, work);
+        multiply_lower(length, dk, work.query_weights, kSide, work.keys, dk, work.dq, dk, true);
+        multiply_lower_transposed(length, dk, work.query_weights, kSide, work.queries, dk, work.dk, dk, true);
+        multiply_lower(length, dk, work.key_weights, kSide, work.keys, dk, work.dk, dk, true);
+        multiply_lower_transposed(length, dk, work.key_weights, kSide, work.keys, dk, work.dk, dk, true);
+        const int64_t stride = view_.num_key_heads * dk;
+        copy_matrix(length, dk, work.dq, dk, dq_ + first * stride + key_head * dk, stride);
+        copy_matrix(length, dk, work.dk, dk, dk_ + first * stride + key_head * dk, stride);
+    }
+
+    Work make_work(const Chunk& chunk, int64_t key_head) const {
+        const int64_t length = chunk.length, dk = view_.key_dim, dv = view_.value_dim;
+        auto arrays = scratch_.arrays();
+        const auto rows = [&] { return arrays.take(length * dk); };
+        const auto square = [&] { return arrays.take(kSide * kSide); };
+        Work work{.queries = rows(),
+                  .keys = rows(),
+                  .transposed_keys = rows(),
+                  .query_key = square(),
+                  .key_key = square(),
+                  .query_weights = square(),
+                  .key_weights = square(),
+                  .stacked = arrays.take(2 * length * dv),
+                  .transposed_corrected = arrays.take(length * dv),
+                  .output_corrected = square(),
+                  .error_corrected = square(),
+                  .through_state = arrays.take(2 * length * dk),
+                  .dq = rows(),
+                  .dk = rows()};
+        pack_rows(length, dk, view_.query(chunk.first_token, key_head), view_.q_stride, work.queries);
+        pack_rows(length, dk, view_.key(chunk.first_token, key_head), view_.k_stride, work.keys);
+        transpose(length, dk, work.keys, dk, work.transposed_keys, length);
+        multiply_to_lower(length, dk, work.queries, dk, work.transposed_keys, length, work.query_key);
+        multiply_to_lower(length, dk, work.keys, dk, work.transposed_keys, length, work.key_key);
+        std::fill_n(work.query_weights, kSide * kSide, T(0));
+        std::fill_n(work.key_weights, kSide * kSide, T(0));
+        std::fill_n(work.dq, length * dk, T(0));
+        std::fill_n(work.dk, length * dk, T(0));
+        return work;
+    }
+
+    void add_head(const Chunk& chunk, int64_t head, Work& work) {
+        const int64_t length = chunk.length, dv = view_.value_dim, first = chunk.first_token;
+        const T* corrected = corrected_ + view_.corrected_at(first, head);
+        view_.load_decay(chunk, head, true, work.decay);
+        view_.load_beta(chunk, head, work.beta);
+        pack_rows(length, dv, d_output_at(first, head), output_stride(), work.stacked);
+        pack_rows(length, dv, errors(first, head), dv, work.stacked + length * dv);
+        transpose(length, dv, corrected, dv, work.transposed_corrected, length);
+        multiply_to_lower(length, dv, work.stacked, dv, work.transposed_corrected, length,
+                          work.output_corrected);
+        multiply_to_lower(length, dv, work.stacked + length * dv, dv, work.transposed_corrected, length,
+                          work.error_corrected);
+        add_within_chunk(length, work);
+        if (chunk.state_in >= 0) add_through_state(chunk, head, work);
+        if (chunk.state_out >= 0) add_to_state(chunk, head, corrected, work);
+        write_value_gradients(chunk, head, work);
+    }
+
+    /// E and Gamma: their sums over value heads, and what they give to dbeta and db.
+    void add_within_chunk(int64_t length, Work& work) const {
+        std::fill_n(work.d_sum, length, T(0));
+        const T scale = view_.scale;
+        T terms[kSide], beta_terms[kSide];
+        for (int64_t i = 0; i < length; ++i) {
+            const int64_t row = i * kSide;
+            const T* __restrict decay = work.decay.matrix + row;
+            const T* __restrict query_key = work.query_key + row;
+            const T* __restrict key_key = work.key_key + row;
+            const T* __restrict e = work.output_corrected + row;
+            const T* __restrict y = work.error_corrected + row;
+            T* __restrict query_weights = work.query_weights + row;
+            T* __restrict key_weights = work.key_weights + row;
+            T* __restrict d_sum = work.d_sum;
+            const T beta = work.beta[i];
+            // The diagonal of E gives equal amounts to both ends of b_i - b_i; leaving it out is exact.
+            query_weights[i] += scale * e[i];
+            for (int64_t j = 0; j < i; ++j) {
+                const T weight = scale * e[j] * decay[j], gamma = -y[j] * decay[j];
+                query_weights[j] += weight;
+                key_weights[j] += beta * gamma;
+                beta_terms[j] = gamma * key_key[j];
+                terms[j] = weight * query_key[j] + beta * beta_terms[j];
+                d_sum[j] -= terms[j];
+            }
+            work.d_beta[i] = sum(beta_terms, i);
+            work.d_sum[i] += sum(terms, i);
+        }
+    }
+
+    /// What reached the outputs and V' through S_0: scale diag(e^b) dO S_0ᵀ and X = -Y S_0ᵀ.
+    void add_through_state(const Chunk& chunk, int64_t head, Work& work) const {
+        const int64_t length = chunk.length, dk = view_.key_dim, dv = view_.value_dim;
+        const T* state = states_.template data<T>() + view_.state_at(chunk.state_in, head);
+        T *to_queries = work.through_state, *to_keys = work.through_state + length * dk;
+        multiply(2 * length, dk, dv, work.stacked, dv, state, dk, to_queries, dk, false);
+        for (int64_t i = 0; i < length; ++i) {
+            const T from_start = work.decay.from_start[i];
+            const T query_term =
+                view_.scale * from_start * dot(to_queries + i * dk, work.queries + i * dk, dk);
+            const T key_term = -from_start * dot(to_keys + i * dk, work.keys + i * dk, dk);
+            work.d_beta[i] += key_term;
+            work.d_sum[i] += query_term + work.beta[i] * key_term;
+        }
+        for (int64_t i = 0; i < length; ++i) work.factor[i] = view_.scale * work.decay.from_start[i];
+        add_scaled_rows(length, dk, work.factor, to_queries, dk, work.dq, dk);
+        for (int64_t i = 0; i < length; ++i) work.factor[i] = -work.beta[i] * work.decay.from_start[i];
+        add_scaled_rows(length, dk, work.factor, to_keys, dk, work.dk, dk);
+    }
+
+    /// What the keys and decays gave to the state after the chunk: V' dS_1ᵀ.
+    void add_to_state(const Chunk& chunk, int64_t head, const T* corrected, Work& work) const {
+        const int64_t length = chunk.length, dk = view_.key_dim, dv = view_.value_dim;
+        const T* d_state = d_states_.template data<T>() + view_.state_at(chunk.state_out, head);
+        T* to_keys = work.through_state;
+        multiply(length, dk, dv, corrected, dv, d_state, dk, to_keys, dk, false);
+        T total = 0;
+        for (int64_t i = 0; i < length; ++i) {
+            const T term = work.decay.to_end[i] * dot(to_keys + i * dk, work.keys + i * dk, dk);
+            work.d_sum[i] -= term;
+            total += term;
+        }
+        if (chunk.state_in >= 0)
+            total += work.decay.total *
+                     dot(states_.template data<T>() + view_.state_at(chunk.state_in, head), d_state, dk * dv);
+        work.d_sum[length - 1] += total;
+        add_scaled_rows(length, dk, work.decay.to_end, to_keys, dk, work.dk, dk);
+    }
+
+    void write_value_gradients(const Chunk& chunk, int64_t head, Work& work) const {
+        const int64_t length = chunk.length, dv = view_.value_dim, first = chunk.first_token;
+        const T* y = work.stacked + length * dv;
+        scale_rows(length, dv, work.beta, y, dv, dv_ + first * output_stride() + head * dv, output_stride());
+        double suffix = 0; // b is a running sum, so each g reaches all later b
+        for (int64_t i = length - 1; i >= 0; --i) {
+            const int64_t at = (first + i) * view_.num_value_heads + head;
+            dbeta_[at] = work.d_beta[i] + dot(y + i * dv, view_.value(first + i, head), dv);
+            suffix += static_cast<double>(work.d_sum[i]);
+            if (dg_) dg_[at] = static_cast<T>(suffix);
+        }
+    }
+
+    static void copy_matrix(int64_t rows, int64_t columns, const T* x, int64_t ldx, T* y, int64_t ldy) {
+        for (int64_t i = 0; i < rows; ++i) std::copy_n(x + i * ldx, columns, y + i * ldy);
+    }
+    static void scale_all(int64_t count, T factor, const T* x, T* y) {
+        for (int64_t i = 0; i < count; ++i) y[i] = factor * x[i];
+    }
+    int64_t output_stride() const { return view_.num_value_heads * view_.value_dim; }
+    const T* d_output_at(int64_t token, int64_t head) const {
+        return d_output_ + token * output_stride() + head * view_.value_dim;
+    }
+    T* errors(int64_t token, int64_t head) const {
+        return errors_.template data<T>() + view_.corrected_at(token, head);
+    }
+    T* state_columns(const Tensor& states, int64_t index, const StateScan& task) const {
+        return states.data<T>() + view_.state_at(index, task.head) + task.first_column * view_.key_dim;
+    }
+
+    const DeltaView<T> view_;
+    const ChunkPlan& plan_;
+    const T *inverse_, *corrected_, *d_output_;
+    T *dq_, *dk_, *dv_, *dg_, *dbeta_;
+    Tensor errors_;            // [H_v, T, d_v]: dV', then Y
+    Tensor states_, d_states_; // [num_states, H_v, d_v, d_k]: S and dS transposed, between chunks
+    ThreadScratch<T> scratch_;
+};
+
+} // namespace
+
+void delta_rule_backward(const DeltaInputs& in, const ChunkPlan& plan, const DeltaSaved& saved,
+                         const Tensor& d_output, const DeltaGradients& gradients, Allocator& allocator) {
+    dispatch_float(d_output.dtype(), [&]<typename T>() {
+        DeltaBackward<T>(in, plan, saved, d_output, gradients, allocator).run();
+    });
+}
+
+double delta_rule_backward_flops(const DeltaInputs& in, const ChunkPlan& plan) {
+    const double key_heads = static_cast<double>(in.num_key_heads()),
+                 heads = static_cast<double>(in.num_value_heads());
+    const int64_t dk = in.key_dim(), dv = in.value_dim();
+    double flops = 0;
+    for (const Chunk& chunk : plan.chunks) {
+        const double state_product = 2.0 * static_cast<double>(chunk.length) * static_cast<double>(dk * dv);
+        const int read = chunk.state_in >= 0 ? 4 : 0, written = chunk.state_out >= 0 ? 3 : 0;
+        flops += key_heads * 7 * lower_flops(chunk.length, dk) +
+                 heads * (4 * lower_flops(chunk.length, dv) + (read + written) * state_product);
+    }
+    return flops;
+}
+
+} // namespace braid::ops::cpu

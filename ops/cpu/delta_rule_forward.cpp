@@ -1,0 +1,179 @@
+#include "ops/cpu/delta_view.h"
+#include "ops/cpu/parallel.h"
+
+namespace braid::ops::cpu {
+namespace {
+
+/// The forward pass in three phases: what a chunk is by itself, the scan that carries states from chunk to
+/// chunk, and the outputs. The equations are those of deltanet's chunked form with W = T diag(beta e^b) K
+/// never made: V' = T diag(beta) (V - diag(e^b) K S_0), which takes fewer operations.
+template <typename T>
+class DeltaForward {
+  public:
+    DeltaForward(const DeltaInputs& in, const ChunkPlan& plan, const Tensor& o, const DeltaSaved& saved,
+                 const Tensor& final_states, Allocator& allocator)
+        : view_(in),
+          plan_(plan),
+          o_(o.data<T>()),
+          inverse_(saved.inverse.data<T>()),
+          corrected_(saved.corrected.data<T>()),
+          final_states_(final_states.defined() ? final_states.data<T>() : nullptr),
+          state_memory_(Tensor::empty(
+              allocator, {plan.num_states, view_.num_value_heads, view_.key_dim, view_.value_dim},
+              dtype_of<T>())),
+          states_(state_memory_.data<T>()),
+          scratch_(allocator, 3 * kSide * (kSide + view_.key_dim) + kSide * view_.value_dim + 1024) {}
+
+    void run() {
+        const int64_t chunk_tasks = plan_.num_chunks() * view_.num_key_heads;
+        for_each_task(chunk_tasks, [&](int64_t task) {
+            invert(plan_.chunks[static_cast<size_t>(task / view_.num_key_heads)], task % view_.num_key_heads);
+        });
+        const int64_t scans = plan_.num_documents() * view_.num_value_heads;
+        const int64_t columns = state_columns_per_task(scans, view_.value_dim, num_threads());
+        for_each_task(scans * ((view_.value_dim + columns - 1) / columns), [&](int64_t task) {
+            scan(StateScan(task, view_.num_value_heads, view_.value_dim, columns));
+        });
+        for_each_task(chunk_tasks, [&](int64_t task) {
+            write_output(plan_.chunks[static_cast<size_t>(task / view_.num_key_heads)],
+                         task % view_.num_key_heads);
+        });
+    }
+
+  private:
+    /// T = (I + stril(diag(beta) (K Kᵀ ⊙ D)))^-1 for the value heads of one key head.
+    void invert(const Chunk& chunk, int64_t key_head) {
+        const int64_t length = chunk.length, dk = view_.key_dim;
+        auto arrays = scratch_.arrays();
+        T* keys = arrays.take(length * dk);
+        T* keys_transposed = arrays.take(length * dk);
+        T* products = arrays.take(kSide * kSide);
+        T* system = arrays.take(kSide * kSide);
+        T* solution = arrays.take(kSide * kSide);
+        ChunkDecay<T> decay;
+        T beta[kSide];
+        pack_rows(length, dk, view_.key(chunk.first_token, key_head), view_.k_stride, keys);
+        transpose(length, dk, keys, dk, keys_transposed, length);
+        multiply_to_lower(length, dk, keys, dk, keys_transposed, length, products);
+        for (int64_t head = key_head * view_.heads_per_key; head < (key_head + 1) * view_.heads_per_key;
+             ++head) {
+            view_.load_decay(chunk, head, true, decay);
+            view_.load_beta(chunk, head, beta);
+            weigh_rows(length, beta, products, decay.matrix, system);
+            invert_unit_lower(length, system, solution);
+            T* out = inverse_ + view_.inverse_at(chunk, head);
+            for (int64_t i = 0; i < length; ++i) std::copy_n(solution + i * kSide, length, out + i * length);
+        }
+    }
+
+    /// V' of every chunk and the state at its end.
+    void scan(const StateScan& task) {
+        const int64_t dk = view_.key_dim, dv = view_.value_dim, head = task.head;
+        const int64_t key_head = head / view_.heads_per_key, width = task.num_columns;
+        auto arrays = scratch_.arrays();
+        T* keys = arrays.take(kSide * dk);
+        T* errors = arrays.take(kSide * width);
+        ChunkDecay<T> decay;
+        T beta[kSide], factor[kSide];
+        const auto last = plan_.document_chunks[static_cast<size_t>(task.document) + 1];
+        for (auto c = plan_.document_chunks[static_cast<size_t>(task.document)]; c < last; ++c) {
+            const Chunk& chunk = plan_.chunks[static_cast<size_t>(c)];
+            const int64_t length = chunk.length, first = chunk.first_token;
+            view_.load_decay(chunk, head, false, decay);
+            view_.load_beta(chunk, head, beta);
+            scale_rows(length, width, beta, view_.value(first, head) + task.first_column, view_.v_stride,
+                       errors, width);
+            const T* state = chunk.state_in < 0 ? nullptr : state_columns(chunk.state_in, task);
+            if (state) {
+                for (int64_t i = 0; i < length; ++i) factor[i] = -beta[i] * decay.from_start[i];
+                scale_rows(length, dk, factor, view_.key(first, key_head), view_.k_stride, keys, dk);
+                multiply(length, width, dk, keys, dk, state, dv, errors, width, true);
+            }
+            T* corrected = corrected_ + view_.corrected_at(first, head) + task.first_column;
+            multiply_lower(length, width, inverse_ + view_.inverse_at(chunk, head), length, errors, width,
+                           corrected, dv, false);
+            T* next = chunk.state_out >= 0 ? state_columns(chunk.state_out, task) : final_columns(task);
+            if (!next) continue;
+            scale_rows(length, dk, decay.to_end, view_.key(first, key_head), view_.k_stride, keys, dk);
+            for (int64_t i = 0; state && i < dk; ++i)
+                scale_rows(1, width, &decay.total, state + i * dv, dv, next + i * dv, dv);
+            multiply_transposed(dk, width, length, keys, dk, corrected, dv, next, dv, state != nullptr);
+        }
+    }
+
+    /// O = scale (diag(e^b) Q S_0 + tril(Q Kᵀ ⊙ D) V') for the value heads of one key head.
+    void write_output(const Chunk& chunk, int64_t key_head) {
+        const int64_t length = chunk.length, dk = view_.key_dim, dv = view_.value_dim,
+                      first = chunk.first_token;
+        auto arrays = scratch_.arrays();
+        T* queries = arrays.take(length * dk);
+        T* scaled = arrays.take(length * dk); // the transposed keys, then scaled queries
+        T* products = arrays.take(kSide * kSide);
+        T* weights = arrays.take(kSide * kSide);
+        ChunkDecay<T> decay;
+        T factor[kSide];
+        pack_rows(length, dk, view_.query(first, key_head), view_.q_stride, queries);
+        transpose(length, dk, view_.key(first, key_head), view_.k_stride, scaled, length);
+        multiply_to_lower(length, dk, queries, dk, scaled, length, products);
+        const int64_t o_stride = view_.num_value_heads * dv;
+        for (int64_t head = key_head * view_.heads_per_key; head < (key_head + 1) * view_.heads_per_key;
+             ++head) {
+            view_.load_decay(chunk, head, true, decay);
+            T* o = o_ + first * o_stride + head * dv;
+            if (chunk.state_in >= 0) {
+                for (int64_t i = 0; i < length; ++i) factor[i] = view_.scale * decay.from_start[i];
+                scale_rows(length, dk, factor, queries, dk, scaled, dk);
+                multiply(length, dv, dk, scaled, dk, states_ + view_.state_at(chunk.state_in, head), dv, o,
+                         o_stride, false);
+            }
+            std::fill_n(factor, length, view_.scale);
+            weigh_rows(length, factor, products, decay.matrix, weights);
+            multiply_lower(length, dv, weights, kSide, corrected_ + view_.corrected_at(first, head), dv, o,
+                           o_stride, chunk.state_in >= 0);
+        }
+    }
+
+    T* state_columns(int64_t index, const StateScan& task) const {
+        return states_ + view_.state_at(index, task.head) + task.first_column;
+    }
+    /// Where the state at the end of the document goes; null if nobody wants it.
+    T* final_columns(const StateScan& task) const {
+        return final_states_ ? final_states_ + view_.state_at(task.document, task.head) + task.first_column
+                             : nullptr;
+    }
+
+    const DeltaView<T> view_;
+    const ChunkPlan& plan_;
+    T *o_, *inverse_, *corrected_, *final_states_;
+    Tensor state_memory_;
+    T* states_;
+    ThreadScratch<T> scratch_;
+};
+
+} // namespace
+
+void delta_rule_forward(const DeltaInputs& in, const ChunkPlan& plan, const Tensor& o,
+                        const DeltaSaved& saved, const Tensor& final_states, Allocator& allocator) {
+    dispatch_float(o.dtype(), [&]<typename T>() {
+        if (final_states.defined()) std::fill_n(final_states.data<T>(), final_states.numel(), T(0));
+        DeltaForward<T>(in, plan, o, saved, final_states, allocator).run();
+    });
+}
+
+double delta_rule_forward_flops(const DeltaInputs& in, const ChunkPlan& plan, bool with_final_states) {
+    const double key_heads = static_cast<double>(in.num_key_heads()),
+                 heads = static_cast<double>(in.num_value_heads());
+    const int64_t dk = in.key_dim(), dv = in.value_dim();
+    double flops = 0;
+    for (const Chunk& chunk : plan.chunks) {
+        const double state_product = 2.0 * static_cast<double>(chunk.length) * static_cast<double>(dk * dv);
+        const int read = chunk.state_in >= 0 ? 2 : 0,
+                  written = chunk.state_out >= 0 || with_final_states ? 1 : 0;
+        const double inverse = static_cast<double>(chunk.length * chunk.length * chunk.length) / 3;
+        flops += key_heads * 2 * lower_flops(chunk.length, dk) +
+                 heads * (inverse + 2 * lower_flops(chunk.length, dv) + (read + written) * state_product);
+    }
+    return flops;
+}
+
+} // namespace braid::ops::cpu

@@ -1,0 +1,52 @@
+#pragma once
+
+#include "ops/chunk_plan.h"
+#include "tensor/tensor.h"
+
+namespace braid::ops {
+
+/// The inputs of the gated delta rule as in ops/delta_rule.h; g may be undefined.
+struct DeltaInputs {
+    Tensor q, k, v, g, beta;
+    double scale;
+
+    int64_t num_tokens() const { return v.dim(0); }
+    int64_t num_key_heads() const { return k.dim(1); }
+    int64_t num_value_heads() const { return v.dim(1); }
+    int64_t heads_per_key() const { return num_value_heads() / num_key_heads(); }
+    int64_t key_dim() const { return k.dim(2); }
+    int64_t value_dim() const { return v.dim(2); }
+};
+
+} // namespace braid::ops
+
+namespace braid::ops::cpu {
+
+/// What forward leaves for backward. inverse: (I + A)^-1, flat; that of a chunk and head h begins at
+/// H_v square_offset + h L² and has L packed rows. corrected: the rows delta_t as [H_v, T, d_v].
+struct DeltaSaved {
+    Tensor inverse, corrected;
+};
+
+/// Fills o [T, H_v, d_v] and `saved`; final_states [num_documents, H_v, d_k, d_v] unless undefined. Transient
+/// memory comes from `allocator`.
+void delta_rule_forward(const DeltaInputs& in, const ChunkPlan& plan, const Tensor& o,
+                        const DeltaSaved& saved, const Tensor& final_states, Allocator& allocator);
+
+/// The gradients, packed, in the shapes of the inputs; g is undefined where the input is.
+struct DeltaGradients {
+    Tensor q, k, v, g, beta;
+};
+
+/// Fills `gradients` from dO = `d_output` [T, H_v, d_v].
+void delta_rule_backward(const DeltaInputs& in, const ChunkPlan& plan, const DeltaSaved& saved,
+                         const Tensor& d_output, const DeltaGradients& gradients, Allocator& allocator);
+
+/// Floating-point operations in the matrix products that delta_rule_forward and delta_rule_backward execute.
+double delta_rule_forward_flops(const DeltaInputs& in, const ChunkPlan& plan, bool with_final_states);
+double delta_rule_backward_flops(const DeltaInputs& in, const ChunkPlan& plan);
+
+/// Token by token: updates state [H_v, d_k, d_v] and fills o [T, H_v, d_v].
+void delta_rule_step(const DeltaInputs& in, const Tensor& o, const Tensor& state);
+
+} // namespace braid::ops::cpu
