@@ -1,0 +1,11 @@
+#pragma once
+
+#include "tensor/parameter.h"
+#include "tensor/tape.h"
+
+namespace braid::ops {
+
+/// y[t] = table[ids[t]]: ids i32 [T], table [V, D], y [T, D]. Throws DataError on an id outside [0, V).
+Tensor embedding(Context& ctx, const Tensor& ids, const Parameter* table);
+
+} // namespace braid::ops
