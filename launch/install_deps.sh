@@ -1,5 +1,5 @@
 #!/bin/bash
-# Install what Braid's CPU build, tests and quickstart need on Debian 12 or Ubuntu 22.04 and later. Silent and quick
+# Install what Braid's CPU build, tests and quickstart need on Debian 12 or Ubuntu 24.04 or later. Silent and quick
 # when nothing is missing; without root (or sudo that asks no password) it prints the command to run and exits 2.
 set -euo pipefail
 
