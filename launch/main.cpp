@@ -12,8 +12,7 @@ namespace {
 using namespace braid;
 
 void add_commands(CLI::App& app, Action& action) {
-    (void)app;
-    (void)action;
+    add_data_command(app, action);
 }
 
 /// Runs the action and prints the one message of a failure to stderr.

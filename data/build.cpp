@@ -1,0 +1,65 @@
+#include "data/build.h"
+
+#include <filesystem>
+#include <system_error>
+
+#include "base/error.h"
+#include "base/rng.h"
+#include "data/tokenizer.h"
+
+namespace braid {
+
+namespace {
+
+void check_options(const BuildOptions& options, const std::vector<std::string>& files) {
+    if (options.validation) {
+        const ValidationSplit& split = *options.validation;
+        if (!(split.fraction > 0 && split.fraction < 1))
+            throw ConfigError("validation fraction: expected a number between 0 and 1, found {}",
+                              split.fraction);
+        if (std::filesystem::path(split.output).lexically_normal() ==
+            std::filesystem::path(options.output).lexically_normal())
+            throw ConfigError("validation output: '{}' is the output itself", split.output);
+    }
+    if (options.documents.format == InputFormat::jsonl && !options.documents.document_start.empty())
+        throw ConfigError("document start: splits text, but the inputs are JSON lines, one document each");
+    std::vector<std::string> outputs{options.output};
+    if (options.validation) outputs.push_back(options.validation->output);
+    for (const std::string& output : outputs)
+        for (const std::string& file : files) {
+            std::error_code error; // of a file that does not exist; opening it says so
+            if (file != "-" && std::filesystem::equivalent(file, output, error))
+                throw ConfigError("{}: is an input and the output", file);
+        }
+}
+
+} // namespace
+
+bool in_validation_split(std::string_view document, double fraction) {
+    return static_cast<double>(stable_hash(document) >> 11) * 0x1p-53 < fraction;
+}
+
+BuildResult build_token_file(const BuildOptions& options) {
+    const std::vector<std::string> files = list_input_files(options.inputs);
+    check_options(options, files);
+    const auto tokenizer = make_tokenizer(options.tokenizer);
+    TokenFileWriter train(options.output, tokenizer->identity(), options.overwrite);
+    std::optional<TokenFileWriter> validation;
+    if (options.validation)
+        validation.emplace(options.validation->output, tokenizer->identity(), options.overwrite);
+
+    for (const std::string& file : files)
+        read_documents(file, options.documents, [&](std::string_view text) {
+            TokenFileWriter& writer =
+                validation && in_validation_split(text, options.validation->fraction) ? *validation : train;
+            tokenizer->encode(text, [&](std::span<const int32_t> tokens) { writer.add_tokens(tokens); });
+            writer.end_document(static_cast<int64_t>(text.size()));
+        });
+    // The smaller file first: where the split left it empty, nothing is published.
+    BuildResult result;
+    if (validation) result.validation = validation->finish();
+    result.train = train.finish();
+    return result;
+}
+
+} // namespace braid

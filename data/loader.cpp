@@ -1,0 +1,249 @@
+#include "data/loader.h"
+
+#include <algorithm>
+#include <cmath>
+#include <condition_variable>
+#include <deque>
+#include <future>
+#include <list>
+#include <mutex>
+#include <thread>
+
+#include "base/error.h"
+#include "base/sha256.h"
+#include "data/shuffle.h"
+
+namespace braid {
+
+namespace {
+
+std::unique_ptr<Windows> open_windows(const std::string& path, const LoaderOptions& options) {
+    auto windows = std::make_unique<Windows>(path, options.sequence_length, options.extra_depths);
+    const TokenFile& file = windows->file();
+    const TokenFileSummary& summary = file.summary();
+    if (summary.tokenizer.vocab_size > options.vocab_size)
+        throw DataError(
+            "{}: expected token ids below model.vocab_size = {}, found the tokenizer '{}' of {} ids", path,
+            options.vocab_size, summary.tokenizer.name, summary.tokenizer.vocab_size);
+    if (file.num_tokens() * static_cast<int64_t>(size_of(summary.dtype)) <= TrainLoader::kVerifiedBytes)
+        file.verify();
+    return windows;
+}
+
+std::vector<std::unique_ptr<Windows>> open_sources(const DataConfig& config, const LoaderOptions& options) {
+    if (config.train.empty()) throw ConfigError("data.train: expected at least one token file, found none");
+    std::vector<std::unique_ptr<Windows>> sources;
+    for (const DataSource& source : config.train) {
+        sources.push_back(open_windows(source.path, options));
+        if (sources.back()->num_whole() == 0)
+            throw DataError(
+                "{}: expected at least one sequence of train.sequence_length = {} tokens, found {} tokens",
+                source.path, options.sequence_length, sources.back()->file().num_tokens());
+        const TokenizerIdentity& first = sources.front()->file().summary().tokenizer;
+        const TokenizerIdentity& found = sources.back()->file().summary().tokenizer;
+        if (found != first)
+            throw DataError("{}: expected the tokenizer '{}' with SHA-256 {} of {}, found '{}' with {}",
+                            source.path, first.name, first.sha256, config.train.front().path, found.name,
+                            found.sha256);
+    }
+    return sources;
+}
+
+/// A batch without sequences yet.
+MicroBatch empty_batch(int64_t count, const LoaderOptions& options) {
+    check(count >= 0 && count <= INT32_MAX / options.sequence_length, "a batch of {} sequences of {} tokens",
+          count, options.sequence_length);
+    MicroBatch batch;
+    batch.document_offsets = {0};
+    batch.extra_labels.resize(static_cast<size_t>(options.extra_depths));
+    batch.sequence_length = options.sequence_length;
+    return batch;
+}
+
+std::vector<double> weights_of(const DataConfig& config) {
+    std::vector<double> weights;
+    for (const DataSource& source : config.train) {
+        if (!(source.weight > 0 && std::isfinite(source.weight)))
+            throw ConfigError("data.train: {}: expected a positive weight, found {}", source.path,
+                              source.weight);
+        weights.push_back(source.weight);
+    }
+    return weights;
+}
+
+} // namespace
+
+/// A thread that makes the batches asked for, in the order asked.
+class TrainLoader::Prefetcher {
+  public:
+    explicit Prefetcher(const TrainLoader& loader) : loader_(loader), thread_([this] { run(); }) {}
+    ~Prefetcher() {
+        {
+            const std::lock_guard lock(mutex_);
+            stopping_ = true;
+        }
+        wake_.notify_all();
+        thread_.join();
+    }
+
+    void add(int64_t first, int64_t count) {
+        const std::lock_guard lock(mutex_);
+        for (const Entry& entry : entries_)
+            if (entry.first == first && entry.count == count) return;
+        Entry entry{first, count, {}};
+        std::packaged_task<MicroBatch()> task(
+            [this, first, count] { return loader_.make_batch(first, count); });
+        entry.batch = task.get_future();
+        entries_.push_back(std::move(entry));
+        tasks_.push_back({first, count, std::move(task)});
+        if (entries_.size() > kMaxPrefetched) {
+            forget_task(entries_.front().first, entries_.front().count);
+            entries_.pop_front();
+        }
+        wake_.notify_all();
+    }
+
+    /// The future of a range asked for earlier; invalid if there is none, or if its making has not begun:
+    /// then making it at once is faster than waiting for what is queued before it.
+    std::future<MicroBatch> take(int64_t first, int64_t count) {
+        const std::lock_guard lock(mutex_);
+        for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
+            if (entry->first != first || entry->count != count) continue;
+            std::future<MicroBatch> batch = std::move(entry->batch);
+            entries_.erase(entry);
+            return forget_task(first, count) ? std::future<MicroBatch>() : std::move(batch);
+        }
+        return {};
+    }
+
+  private:
+    struct Entry {
+        int64_t first, count;
+        std::future<MicroBatch> batch;
+    };
+    struct Task {
+        int64_t first, count;
+        std::packaged_task<MicroBatch()> make;
+    };
+
+    /// Removes a task that has not begun; false if there is none.
+    bool forget_task(int64_t first, int64_t count) {
+        return std::erase_if(
+                   tasks_, [&](const Task& task) { return task.first == first && task.count == count; }) > 0;
+    }
+
+    void run() {
+        std::unique_lock lock(mutex_);
+        for (;;) {
+            wake_.wait(lock, [this] { return stopping_ || !tasks_.empty(); });
+            if (stopping_) return;
+            Task task = std::move(tasks_.front());
+            tasks_.pop_front();
+            lock.unlock();
+            task.make(); // an exception travels in the future
+            lock.lock();
+        }
+    }
+
+    const TrainLoader& loader_;
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    std::list<Entry> entries_;
+    std::deque<Task> tasks_; // not begun
+    bool stopping_ = false;
+    std::thread thread_;
+};
+
+TrainLoader::TrainLoader(const DataConfig& config, const LoaderOptions& options)
+    : config_(config),
+      options_(options),
+      sources_(open_sources(config, options)),
+      blend_(weights_of(config)),
+      prefetcher_(std::make_unique<Prefetcher>(*this)) {}
+
+TrainLoader::~TrainLoader() = default;
+
+TrainLoader::Location TrainLoader::locate(int64_t sample) const {
+    const Blend::Draw draw = blend_(sample);
+    const Windows& source = *sources_[static_cast<size_t>(draw.source)];
+    const int64_t num_windows = source.num_whole(), epoch = draw.index / num_windows;
+    const Permutation order(num_windows, config_.seed,
+                            fmt::format("{}/{}", source.file().summary().fingerprint, epoch));
+    return {&source, order(draw.index % num_windows)};
+}
+
+MicroBatch TrainLoader::make_batch(int64_t first, int64_t count) const {
+    MicroBatch batch = empty_batch(count, options_);
+    for (int64_t sample = first; sample < first + count; ++sample) {
+        const Location at = locate(sample);
+        at.source->append(at.window, &batch);
+    }
+    return batch;
+}
+
+MicroBatch TrainLoader::micro_batch(int64_t first, int64_t count) {
+    std::future<MicroBatch> prefetched = prefetcher_->take(first, count);
+    return prefetched.valid() ? prefetched.get() : make_batch(first, count);
+}
+
+void TrainLoader::prefetch(int64_t first, int64_t count) {
+    prefetcher_->add(first, count);
+}
+
+int64_t TrainLoader::num_valid_labels(int64_t first, int64_t count, int depth) const {
+    int64_t labels = 0;
+    for (int64_t sample = first; sample < first + count; ++sample) {
+        const Location at = locate(sample);
+        labels += at.source->num_valid_labels(at.window, depth);
+    }
+    return labels;
+}
+
+std::string TrainLoader::fingerprint() const {
+    std::string text = fmt::format("braid samples 1\n{} {} {} documents\n", config_.seed,
+                                   options_.sequence_length, options_.extra_depths);
+    for (size_t k = 0; k < sources_.size(); ++k)
+        text +=
+            fmt::format("{} {:.17g}\n", sources_[k]->file().summary().fingerprint, config_.train[k].weight);
+    return sha256_hex(text);
+}
+
+double TrainLoader::epochs(int k, int64_t num_samples) const {
+    double total = 0;
+    for (const DataSource& source : config_.train) total += source.weight;
+    return static_cast<double>(num_samples) * config_.train[static_cast<size_t>(k)].weight / total /
+           static_cast<double>(num_windows(k));
+}
+
+ValidationLoader::ValidationLoader(const std::string& path, const LoaderOptions& options, int64_t max_tokens)
+    : options_(options), windows_(open_windows(path, options)), num_windows_(windows_->num_all()) {
+    check(max_tokens >= 0, "a validation set of {} tokens", max_tokens);
+    if (max_tokens > 0)
+        num_windows_ = std::min(num_windows_, std::max<int64_t>(1, max_tokens / options.sequence_length));
+    if (num_valid_labels(0, num_windows_) == 0)
+        throw DataError("{}: no document of the first {} tokens has two tokens, so nothing is predicted",
+                        path, num_windows_ * options.sequence_length);
+}
+
+MicroBatch ValidationLoader::micro_batch(int64_t first, int64_t count) const {
+    check(first >= 0 && count >= 0 && first + count <= num_windows_, "validation windows [{}, {}) of {}",
+          first, first + count, num_windows_);
+    MicroBatch batch = empty_batch(count, options_);
+    for (int64_t window = first; window < first + count; ++window) windows_->append(window, &batch);
+    return batch;
+}
+
+int64_t ValidationLoader::num_valid_labels(int64_t first, int64_t count) const {
+    int64_t labels = 0;
+    for (int64_t window = first; window < first + count; ++window)
+        labels += windows_->num_valid_labels(window);
+    return labels;
+}
+
+double ValidationLoader::num_label_bytes(int64_t first, int64_t count) const {
+    double bytes = 0;
+    for (int64_t window = first; window < first + count; ++window) bytes += windows_->num_label_bytes(window);
+    return bytes;
+}
+
+} // namespace braid

@@ -1,0 +1,100 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/batch.h"
+#include "data/blend.h"
+#include "data/data_config.h"
+#include "data/windows.h"
+
+namespace braid {
+
+/// What a loader needs to know of the run.
+struct LoaderOptions {
+    int64_t sequence_length = 0;
+    int64_t vocab_size = 0; // of the model; token files with a larger vocabulary are refused
+    int extra_depths = 0;   // labels further ahead than the next token (model.mtp.depth)
+};
+
+/// The samples of a training run. Sample i is a pure function of (config, seed, i), whatever rank asks and in
+/// whatever order, so the position of a run is the number of samples before it and resuming needs nothing
+/// else:
+///   Blend gives its source and its index j within the source; epoch e = j / num_windows; the window is
+///   Permutation(num_windows, seed, "FINGERPRINT/e")(j mod num_windows).
+/// So every whole window of a source comes once per epoch, and the tokens after its last whole window never.
+///
+/// The constructor opens all files, and reads those of at most kVerifiedBytes whole to verify their
+/// fingerprints. A file that is missing, cut or changed, shorter than one sequence, or of another vocabulary
+/// is a DataError.
+class TrainLoader {
+  public:
+    static constexpr int64_t kVerifiedBytes = int64_t{256} << 20;
+
+    TrainLoader(const DataConfig& config, const LoaderOptions& options);
+    ~TrainLoader();
+
+    /// The samples [first, first + count).
+    MicroBatch micro_batch(int64_t first, int64_t count);
+    /// Starts to make a batch in the background for a later micro_batch() of the same range. At most
+    /// kMaxPrefetched wait; beyond that the oldest is dropped. Only a hint: results never depend on it.
+    void prefetch(int64_t first, int64_t count);
+    static constexpr size_t kMaxPrefetched = 64;
+
+    /// The valid labels of the samples [first, first + count), `depth` tokens ahead, without reading tokens.
+    int64_t num_valid_labels(int64_t first, int64_t count, int depth = 1) const;
+
+    /// SHA-256 of what decides the samples: the files' fingerprints and weights, seed, packing, sequence
+    /// length. Two loaders of equal fingerprint give equal samples.
+    std::string fingerprint() const;
+
+    int num_sources() const { return static_cast<int>(sources_.size()); }
+    const TokenFile& source(int k) const { return sources_[static_cast<size_t>(k)]->file(); }
+    /// Whole windows of source k: the samples it gives per epoch.
+    int64_t num_windows(int k) const { return sources_[static_cast<size_t>(k)]->num_whole(); }
+    /// How often the first num_samples samples of the run go through source k.
+    double epochs(int k, int64_t num_samples) const;
+
+  private:
+    struct Location {
+        const Windows* source;
+        int64_t window;
+    };
+    class Prefetcher;
+
+    Location locate(int64_t sample) const;
+    MicroBatch make_batch(int64_t first, int64_t count) const;
+
+    DataConfig config_;
+    LoaderOptions options_;
+    std::vector<std::unique_ptr<Windows>> sources_;
+    Blend blend_;
+    std::unique_ptr<Prefetcher> prefetcher_; // last: its thread uses the members above
+};
+
+/// A validation set: the windows of a token file in order, each once. Unlike in training the tokens of the
+/// last, incomplete window count too.
+class ValidationLoader {
+  public:
+    /// At most max_tokens tokens, in whole windows but at least one; 0 means the whole file. Errors as
+    /// TrainLoader's.
+    ValidationLoader(const std::string& path, const LoaderOptions& options, int64_t max_tokens = 0);
+
+    int64_t num_windows() const { return num_windows_; }
+    /// The windows [first, first + count).
+    MicroBatch micro_batch(int64_t first, int64_t count) const;
+    int64_t num_valid_labels(int64_t first, int64_t count) const;
+    /// The bytes of text the valid labels of these windows stand for. Bits per byte are the sum of their
+    /// losses in nats / ln 2 / bytes.
+    double num_label_bytes(int64_t first, int64_t count) const;
+    const TokenFile& source() const { return windows_->file(); }
+
+  private:
+    LoaderOptions options_;
+    std::unique_ptr<Windows> windows_;
+    int64_t num_windows_;
+};
+
+} // namespace braid

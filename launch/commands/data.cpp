@@ -1,0 +1,185 @@
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "data/build.h"
+#include "data/entropy.h"
+#include "data/inspect.h"
+#include "data/token_file.h"
+#include "launch/commands.h"
+
+namespace braid {
+
+namespace {
+
+using nlohmann::ordered_json;
+
+void print(const std::string& text) {
+    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+        throw WriteError("standard output: cannot write");
+}
+
+void print(const ordered_json& object) {
+    // Paths need not be UTF-8, JSON must.
+    print(object.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
+}
+
+void add_build(CLI::App& data, Action& action) {
+    struct Options {
+        BuildOptions build;
+        ValidationSplit split;
+        bool force = false;
+    };
+    auto options = std::make_shared<Options>();
+    CLI::App* command =
+        data.add_subcommand("build", "Make a token file from text, JSON lines, or folders of them");
+    command
+        ->add_option("INPUT", options->build.inputs,
+                     "Files and folders; - is standard input; .gz and .zst are unpacked")
+        ->required();
+    command->add_option("-o,--output", options->build.output, "The token file to write")->required();
+    command->add_option("--tokenizer", options->build.tokenizer, "'bytes': ids are the bytes of the text")
+        ->capture_default_str();
+    command->add_flag("--force", options->force, "Replace output files that exist");
+    const std::map<std::string, InputFormat> formats{
+        {"auto", InputFormat::automatic}, {"text", InputFormat::text}, {"jsonl", InputFormat::jsonl}};
+    command->add_option("--format", options->build.documents.format, "auto (by name), text or jsonl")
+        ->transform(CLI::CheckedTransformer(formats));
+    command
+        ->add_option("--text-field", options->build.documents.text_field,
+                     "JSON lines: the key that holds the text")
+        ->capture_default_str();
+    command->add_option(
+        "--document-start", options->build.documents.document_start,
+        "Text: a line whose start matches this regular expression starts a document (default: one "
+        "document per file)");
+    command
+        ->add_option("--max-document-bytes", options->build.documents.max_document_bytes,
+                     "Refuse documents that are longer")
+        ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
+        ->capture_default_str();
+    CLI::Option* output = command->add_option("--validation", options->split.output,
+                                              "A second token file, of documents held out for validation");
+    CLI::Option* fraction = command->add_option("--validation-fraction", options->split.fraction,
+                                                "The share of the documents to hold out, between 0 and 1");
+    output->needs(fraction);
+    fraction->needs(output);
+    command->callback([options, &action] {
+        action = [options] {
+            if (options->force) options->build.overwrite = Overwrite::yes;
+            if (!options->split.output.empty()) options->build.validation = options->split;
+            const BuildResult result = build_token_file(options->build);
+            const auto report = [](const std::string& path, const TokenFileSummary& made) {
+                print(fmt::format("{}: {} tokens, {} documents, {} bytes\n", path, made.num_tokens,
+                                  made.num_documents, made.num_bytes));
+            };
+            report(options->build.output, result.train);
+            if (result.validation) report(options->split.output, *result.validation);
+            return ExitCode::ok;
+        };
+    });
+}
+
+void add_info(CLI::App& data, Action& action) {
+    struct Options {
+        std::string file, validation;
+        bool entropy = false, json = false;
+    };
+    auto options = std::make_shared<Options>();
+    CLI::App* command = data.add_subcommand("info", "Sizes, tokenizer and fingerprint of a token file");
+    command->add_option("FILE", options->file)->required();
+    CLI::Option* entropy =
+        command->add_flag("--entropy", options->entropy,
+                          "Also the entropy of its bytes under Witten-Bell n-gram models, nats per byte");
+    command
+        ->add_option("--validation", options->validation,
+                     "Measure the entropy on this token file instead of FILE")
+        ->needs(entropy);
+    command->add_flag("--json", options->json, "Print one JSON object");
+    command->callback([options, &action] {
+        action = [options] {
+            const TokenFile file(options->file);
+            ordered_json info = token_file_info(file);
+            if (options->entropy) {
+                std::optional<TokenFile> validation;
+                if (!options->validation.empty()) validation.emplace(options->validation);
+                const TokenFile& measured = validation ? *validation : file;
+                info["entropy"] = entropy_info(ngram_entropy(file, measured), measured);
+            }
+            options->json ? print(info) : print(to_lines(info));
+            return ExitCode::ok;
+        };
+    });
+}
+
+void add_verify(CLI::App& data, Action& action) {
+    auto path = std::make_shared<std::string>();
+    CLI::App* command = data.add_subcommand("verify", "Read a whole token file and compare its fingerprint");
+    command->add_option("FILE", *path)->required();
+    command->callback([path, &action] {
+        action = [path] {
+            const TokenFile file(*path);
+            file.verify();
+            print(fmt::format("{}: good, {} tokens, {} documents\n", *path, file.num_tokens(),
+                              file.num_documents()));
+            return ExitCode::ok;
+        };
+    });
+}
+
+void add_show(CLI::App& data, Action& action) {
+    struct Options {
+        std::string file;
+        int64_t document = 0, window = 0, count = 5, sequence_length = 0;
+        bool json = false;
+    };
+    auto options = std::make_shared<Options>();
+    CLI::App* command =
+        data.add_subcommand("show", "Print documents, or windows as training cuts them, as text");
+    command->add_option("FILE", options->file)->required();
+    const CLI::Range not_negative(int64_t{0}, INT64_MAX), positive(int64_t{1}, INT64_MAX);
+    CLI::Option* document = command->add_option("--document", options->document, "The first document to show")
+                                ->check(not_negative);
+    CLI::Option* window =
+        command->add_option("--window", options->window, "The first window to show")->check(not_negative);
+    CLI::Option* length =
+        command->add_option("--sequence-length", options->sequence_length, "Tokens in a window")
+            ->check(positive);
+    window->needs(length);
+    length->needs(window);
+    document->excludes(window);
+    command->add_option("--count", options->count, "How many to show")
+        ->check(positive)
+        ->capture_default_str();
+    command->add_flag("--json", options->json, "Print a JSON list");
+    command->callback([options, &action] {
+        action = [options] {
+            const TokenFile file(options->file);
+            const ordered_json shown =
+                options->sequence_length > 0
+                    ? show_windows(file, options->sequence_length, options->window, options->count)
+                    : show_documents(file, options->document, options->count);
+            options->json ? print(shown) : print(to_text(shown));
+            return ExitCode::ok;
+        };
+    });
+}
+
+} // namespace
+
+void add_data_command(CLI::App& app, Action& action) {
+    CLI::App* data = app.add_subcommand("data", "Build, check and look into token files");
+    data->require_subcommand(1);
+    add_build(*data, action);
+    add_info(*data, action);
+    add_verify(*data, action);
+    add_show(*data, action);
+}
+
+} // namespace braid
