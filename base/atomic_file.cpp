@@ -46,6 +46,18 @@ void rename_exclusively(const std::string& from, const std::string& to) {
     if (::rename(from.c_str(), to.c_str()) != 0) fail_write(to, "cannot rename into place", errno);
 }
 
+// Puts the folder `from` in the place of the folder `to`, whose content is at `from` afterwards.
+void exchange_folders(const std::string& from, const std::string& to) {
+    if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) return;
+    if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP)
+        fail_write(to, "cannot rename into place", errno);
+    // Some network file systems cannot exchange; there the name is free for a moment.
+    const std::string aside = temporary_name(to);
+    if (::rename(to.c_str(), aside.c_str()) != 0) fail_write(to, "cannot rename", errno);
+    if (::rename(from.c_str(), to.c_str()) != 0) fail_write(to, "cannot rename into place", errno);
+    if (::rename(aside.c_str(), from.c_str()) != 0) fail_write(aside, "cannot rename", errno);
+}
+
 } // namespace
 
 AtomicOutput::AtomicOutput(std::string target, Overwrite overwrite)
@@ -53,7 +65,7 @@ AtomicOutput::AtomicOutput(std::string target, Overwrite overwrite)
     while (target_.size() > 1 && target_.back() == '/') target_.pop_back();
     if (target_.empty()) throw WriteError("an output needs a name");
     if (overwrite_ == Overwrite::no && exists(target_)) throw WriteError("{}: exists already", target_);
-    path_ = fmt::format("{}{}{}-{:08x}", target_, kTemporaryMark, ::getpid(), std::random_device()());
+    path_ = temporary_name(target_);
 }
 
 AtomicOutput::~AtomicOutput() {
@@ -68,13 +80,24 @@ void AtomicOutput::publish() {
         if (!made) fail_write(path_, "cannot open", errno);
         sync_file(made.get(), path_);
     }
+    bool replaced_folder = false;
     if (overwrite_ == Overwrite::no) {
         rename_exclusively(path_, target_);
     } else if (::rename(path_.c_str(), target_.c_str()) != 0) {
-        fail_write(target_, "cannot rename into place", errno);
+        if (errno != ENOTEMPTY && errno != EEXIST) fail_write(target_, "cannot rename into place", errno);
+        exchange_folders(path_, target_);
+        replaced_folder = true;
     }
     published_ = true;
     sync_folder(parent_of(target_));
+    if (!replaced_folder) return;
+    std::error_code error;
+    fs::remove_all(path_, error);
+    if (error) fail_write(path_, "cannot remove", error.value());
+}
+
+std::string temporary_name(const std::string& target) {
+    return fmt::format("{}{}{}-{:08x}", target, kTemporaryMark, ::getpid(), std::random_device()());
 }
 
 bool is_temporary_name(std::string_view name) {

@@ -11,7 +11,7 @@
 
 namespace braid {
 
-/// Whether publishing may replace a file that exists. A folder is never replaced.
+/// Whether publishing may replace what exists under the name: a file by a file, a folder by a folder.
 enum class Overwrite { no, yes };
 
 /// A file or folder that appears under its name whole or not at all: it is made under path(), a fresh name
@@ -28,7 +28,9 @@ class AtomicOutput {
     const std::string& target() const { return target_; }
     /// The temporary name, `TARGET.tmp-PID-RANDOM`; nothing exists there yet.
     const std::string& path() const { return path_; }
-    /// Syncs and renames. The files inside a folder must have been synced by their writers.
+    /// Syncs and renames. The files inside a folder must have been synced by their writers. A folder that is
+    /// replaced changes places with the new one in one step where the file system can do that, and is removed
+    /// afterwards under the temporary name.
     void publish();
 
   private:
@@ -37,6 +39,8 @@ class AtomicOutput {
     bool published_ = false;
 };
 
+/// A fresh name beside `target`, on which is_temporary_name is true.
+std::string temporary_name(const std::string& target);
 /// True for names AtomicOutput makes: what a killed process may have left behind.
 bool is_temporary_name(std::string_view name);
 

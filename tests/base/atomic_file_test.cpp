@@ -70,25 +70,22 @@ TEST(atomic_file, an_abandoned_output_leaves_nothing) {
     EXPECT_EQ(num_entries(folder.path()), 0u);
 }
 
-TEST(atomic_file, publishes_a_folder_and_never_replaces_one) {
+TEST(atomic_file, replaces_a_folder_only_when_told) {
     const TemporaryFolder folder;
-    for (const bool first : {true, false}) {
-        AtomicOutput* output = nullptr;
-        if (!first) {
-            EXPECT_THROW(AtomicOutput(folder / "tree/"), WriteError);
-            continue;
-        }
-        output = new AtomicOutput(folder / "tree/");
-        create_folder(output->path(), 0700);
-        { create_file(output->path() + "/inner", 0600); }
-        output->publish();
-        delete output;
-        EXPECT_TRUE(fs::exists(folder / "tree/inner"));
-    }
-    AtomicOutput replacing(folder / "tree", Overwrite::yes);
-    create_folder(replacing.path());
-    EXPECT_THROW(replacing.publish(), WriteError);
-    EXPECT_TRUE(fs::exists(folder / "tree/inner"));
+    const auto publish_with = [&](const std::string& name, Overwrite overwrite) {
+        AtomicOutput output(folder / "tree/", overwrite);
+        create_folder(output.path(), 0700);
+        create_file(output.path() + "/" + name, 0600);
+        output.publish();
+    };
+    publish_with("first", Overwrite::no);
+    EXPECT_TRUE(fs::exists(folder / "tree/first"));
+    EXPECT_THROW(publish_with("second", Overwrite::no), WriteError);
+    EXPECT_TRUE(fs::exists(folder / "tree/first"));
+    publish_with("second", Overwrite::yes);
+    EXPECT_TRUE(fs::exists(folder / "tree/second"));
+    EXPECT_FALSE(fs::exists(folder / "tree/first"));
+    EXPECT_EQ(num_entries(folder.path()), 1u);
 }
 
 TEST(atomic_file, explicit_modes_ignore_the_umask) {

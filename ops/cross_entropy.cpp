@@ -1,0 +1,97 @@
+#include "ops/cross_entropy.h"
+
+#include <algorithm>
+
+#include "ops/kernels/cross_entropy.h"
+
+namespace braid::ops {
+namespace {
+
+constexpr int64_t kMinChunkTokens = 16; // with fewer, reading W dominates
+
+void expect_head(const Tensor& h, const Parameter* w) {
+    check(w->shape().rank() == 2, "head: a weight of shape {} is no matrix", to_string(w->shape()));
+    expect_shape(h, {h.dim(0), w->shape()[1]}, "head, hidden states");
+}
+
+void expect_labels_in_range(const Tensor& labels, int64_t size) {
+    const auto label = labels.span<int32_t>();
+    for (size_t t = 0; t < label.size(); ++t)
+        if (label[t] < -1 || label[t] >= size)
+            throw DataError("label {} at position {} of the batch is outside the vocabulary of {}", label[t],
+                            t, size);
+}
+
+Tensor empty_chunk(Context& ctx, const Tensor& h, int64_t vocabulary, const LogitOptions& options) {
+    const int64_t row_bytes = vocabulary * static_cast<int64_t>(size_of(h.dtype()));
+    const int64_t tokens = std::max(options.chunk_bytes / std::max<int64_t>(row_bytes, 1), kMinChunkTokens);
+    return Tensor::empty(*ctx.allocator, {std::min(tokens, h.dim(0)), vocabulary}, h.dtype());
+}
+
+double gemm_flops(const Shape& h, const Parameter* w) {
+    return 2.0 * static_cast<double>(h[0]) * static_cast<double>(w->shape().numel());
+}
+
+struct TokenLosses {
+    Tensor losses, lse;
+};
+
+TokenLosses run_token_losses(Context& ctx, const Tensor& h, const Parameter* w, const Tensor& labels,
+                             const LogitOptions& options) {
+    expect_head(h, w);
+    expect_shape(labels, {h.dim(0)}, "cross-entropy, labels");
+    expect_labels_in_range(labels, w->shape()[0]);
+    ProfileScope scope(ctx.profiler, "linear_cross_entropy");
+    scope.count_flops(gemm_flops(h.shape(), w));
+    TokenLosses result{Tensor::empty(*ctx.allocator, {h.dim(0)}, DType::f64),
+                       Tensor::empty(*ctx.allocator, {h.dim(0)}, DType::f64)};
+    cpu::token_losses(h, w->value(), labels, options, empty_chunk(ctx, h, w->shape()[0], options),
+                      result.losses, result.lse);
+    return result;
+}
+
+double value_or_zero(const Tensor& scalar) {
+    return scalar.defined() ? *scalar.data<double>() : 0;
+}
+
+} // namespace
+
+LossOutputs linear_cross_entropy(Context& ctx, const Tensor& h, const Parameter* w, const Tensor& labels,
+                                 const LogitOptions& options) {
+    const auto [losses, lse] = run_token_losses(ctx, h, w, labels, options);
+    LossOutputs out{Tensor::zeros(*ctx.allocator, {1}, DType::f64),
+                    Tensor::zeros(*ctx.allocator, {1}, DType::f64)};
+    for (const double loss : losses.span<double>()) *out.cross_entropy.data<double>() += loss;
+    for (const double z : lse.span<double>()) *out.z_loss.data<double>() += z * z;
+    if (!ctx.tape) return out;
+    ctx.tape->record({"linear_cross_entropy",
+                      {out.cross_entropy.ref(), out.z_loss.ref()},
+                      {h, labels, lse},
+                      [w, options, ref = h.ref()](const Backward& run) {
+                          const Tensor& h = run.saved[0];
+                          Tensor dh = Tensor::empty(*run.ctx.allocator, ref.shape, ref.dtype);
+                          cpu::cross_entropy_gradient(h, w->value(), run.saved[1], run.saved[2], options,
+                                                      value_or_zero(run.dy[0]), value_or_zero(run.dy[1]),
+                                                      empty_chunk(run.ctx, h, w->shape()[0], options), dh,
+                                                      w->gradient());
+                          run.count_flops(3 * gemm_flops(ref.shape, w));
+                          run.add(ref, dh);
+                      }});
+    return out;
+}
+
+Tensor token_losses(Context& ctx, const Tensor& h, const Parameter* w, const Tensor& labels,
+                    const LogitOptions& options) {
+    return run_token_losses(ctx, h, w, labels, options).losses;
+}
+
+Tensor logits(Context& ctx, const Tensor& h, const Parameter* w, const LogitOptions& options) {
+    expect_head(h, w);
+    ProfileScope scope(ctx.profiler, "logits");
+    scope.count_flops(gemm_flops(h.shape(), w));
+    Tensor y = Tensor::empty(*ctx.allocator, {h.dim(0), w->shape()[0]}, h.dtype());
+    cpu::logits(h, w->value(), options, y);
+    return y;
+}
+
+} // namespace braid::ops

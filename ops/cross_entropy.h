@@ -1,0 +1,31 @@
+#pragma once
+
+#include "ops/logit_options.h"
+#include "tensor/parameter.h"
+#include "tensor/tape.h"
+
+namespace braid::ops {
+
+/// Sums over the labels that count, in nats. Each is f64 [1]; multiply its gradient to scale or weigh it.
+struct LossOutputs {
+    Tensor cross_entropy; // sum of -log p(label)
+    Tensor z_loss;        // sum of log(sum of e^logit)² (Chowdhery et al. 2022, PaLM)
+};
+
+/// The language model's head and loss: softmax cross-entropy of logits = cap(logit_scale h Wᵀ). h [T, D], w
+/// [V, D], labels i32 [T] with -1 where none counts. Throws DataError on any other label outside [0, V).
+///
+/// Tokens go through in chunks of options.chunk_bytes of logits, in forward and, recomputed, in backward, so
+/// all logits never exist at once. The gradient of w is part of the same pass: it is added with the data
+/// gradient, not put off.
+LossOutputs linear_cross_entropy(Context& ctx, const Tensor& h, const Parameter* w, const Tensor& labels,
+                                 const LogitOptions& options = {});
+
+/// -log p(label) of each token, f64 [T], 0 where no label counts. Records no gradient.
+Tensor token_losses(Context& ctx, const Tensor& h, const Parameter* w, const Tensor& labels,
+                    const LogitOptions& options = {});
+
+/// All logits [T, V]. Records no gradient.
+Tensor logits(Context& ctx, const Tensor& h, const Parameter* w, const LogitOptions& options = {});
+
+} // namespace braid::ops
