@@ -35,13 +35,13 @@ class DeltaBackward {
         const int64_t columns = state_columns_per_task(scans, view_.value_dim, num_threads());
         const int64_t scan_tasks = scans * ((view_.value_dim + columns - 1) / columns);
         const auto chunk_phase = [&](auto phase) {
-            for_each_task(chunk_tasks, [&](int64_t task) {
+            for_each_task(chunk_tasks, view_.work(), [&](int64_t task) {
                 (this->*phase)(plan_.chunks[static_cast<size_t>(task / view_.num_key_heads)],
                                task % view_.num_key_heads);
             });
         };
         const auto scan_phase = [&](auto phase) {
-            for_each_task(scan_tasks, [&](int64_t task) {
+            for_each_task(scan_tasks, view_.work(), [&](int64_t task) {
                 (this->*phase)(StateScan(task, view_.num_value_heads, view_.value_dim, columns));
             });
         };

@@ -26,15 +26,15 @@ class DeltaForward {
 
     void run() {
         const int64_t chunk_tasks = plan_.num_chunks() * view_.num_key_heads;
-        for_each_task(chunk_tasks, [&](int64_t task) {
+        for_each_task(chunk_tasks, view_.work(), [&](int64_t task) {
             invert(plan_.chunks[static_cast<size_t>(task / view_.num_key_heads)], task % view_.num_key_heads);
         });
         const int64_t scans = plan_.num_documents() * view_.num_value_heads;
         const int64_t columns = state_columns_per_task(scans, view_.value_dim, num_threads());
-        for_each_task(scans * ((view_.value_dim + columns - 1) / columns), [&](int64_t task) {
+        for_each_task(scans * ((view_.value_dim + columns - 1) / columns), view_.work(), [&](int64_t task) {
             scan(StateScan(task, view_.num_value_heads, view_.value_dim, columns));
         });
-        for_each_task(chunk_tasks, [&](int64_t task) {
+        for_each_task(chunk_tasks, view_.work(), [&](int64_t task) {
             write_output(plan_.chunks[static_cast<size_t>(task / view_.num_key_heads)],
                          task % view_.num_key_heads);
         });

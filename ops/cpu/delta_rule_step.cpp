@@ -1,3 +1,5 @@
+#include <vector>
+
 #include "ops/cpu/delta_view.h"
 #include "ops/cpu/parallel.h"
 #include "ops/cpu/vector_math.h"
@@ -30,7 +32,7 @@ void delta_rule_step(const DeltaInputs& in, const Tensor& o, const Tensor& state
     dispatch_float(o.dtype(), [&]<typename T>() {
         const DeltaView<T> view(in);
         const int64_t dk = view.key_dim, dv = view.value_dim, heads = view.num_value_heads;
-        for_each_task(heads, [&](int64_t head) {
+        for_each_task(heads, 4 * view.num_tokens * heads * dk * dv, [&](int64_t head) {
             const int64_t key_head = head / view.heads_per_key;
             std::vector<T> error(static_cast<size_t>(dv));
             for (int64_t t = 0; t < view.num_tokens; ++t) {

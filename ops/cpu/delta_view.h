@@ -32,6 +32,10 @@ struct DeltaView {
           value_dim(in.value_dim()),
           scale(static_cast<T>(in.scale)) {}
 
+    /// Multiplications of one phase, roughly.
+    int64_t work() const {
+        return num_tokens * num_value_heads * (std::min(num_tokens, kSide) + key_dim) * value_dim;
+    }
     const T* query(int64_t token, int64_t key_head) const {
         return q + token * q_stride + key_head * key_dim;
     }

@@ -26,10 +26,14 @@ inline int thread_index() {
 #endif
 }
 
-/// task(i) for i < count, on all threads in any order. Tasks must write different memory.
+/// Multiplications in all from which starting threads is worth its time, some microseconds.
+constexpr int64_t kParallelWork = 1 << 18;
+
+/// task(i) for i < count in any order, on all threads if `work`, the number of multiplications in all or what
+/// takes as long, is large enough. Tasks must write different memory.
 template <typename Task>
-void for_each_task(int64_t count, const Task& task) {
-#pragma omp parallel for schedule(dynamic)
+void for_each_task(int64_t count, int64_t work, const Task& task) {
+#pragma omp parallel for schedule(dynamic) if (count > 1 && work >= kParallelWork)
     for (int64_t i = 0; i < count; ++i) task(i);
 }
 

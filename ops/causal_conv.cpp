@@ -1,0 +1,84 @@
+#include "ops/causal_conv.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "ops/kernels/causal_conv.h"
+
+namespace braid::ops {
+namespace {
+
+ConvReach find_reach(const Documents& documents, int64_t taps) {
+    ConvReach reach;
+    for (size_t d = 0; d + 1 < documents.offsets.size(); ++d) {
+        const int64_t first = documents.offsets[d], end = documents.offsets[d + 1];
+        for (int64_t t = first; t < end; ++t) {
+            reach.before.push_back(static_cast<int32_t>(std::min(t - first, taps - 1)));
+            reach.after.push_back(static_cast<int32_t>(std::min(end - 1 - t, taps - 1)));
+        }
+    }
+    return reach;
+}
+
+void expect_sizes(const Tensor& x, const Parameter* w) {
+    check(w->shape().rank() == 2 && w->shape()[1] >= 1, "causal_conv: a weight of shape {} is not [C, K]",
+          to_string(w->shape()));
+    expect_shape(x, {x.dim(0), w->shape()[0]}, "causal_conv, input");
+}
+
+} // namespace
+
+Tensor causal_conv(Context& ctx, const Tensor& x, const Parameter* w, const DocumentsPtr& documents,
+                   bool silu) {
+    expect_sizes(x, w);
+    check(documents->num_tokens() == x.dim(0), "causal_conv: documents of {} tokens for {} rows",
+          documents->num_tokens(), x.dim(0));
+    ProfileScope scope(ctx.profiler, "causal_conv");
+    const int64_t taps = w->shape()[1];
+    const double flops = 2.0 * static_cast<double>(x.numel()) * static_cast<double>(taps);
+    scope.count_flops(flops);
+    const auto reach = std::make_shared<const ConvReach>(find_reach(*documents, taps));
+    Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
+    cpu::causal_conv(x, w->value(), *reach, silu, y, *ctx.allocator);
+    if (!ctx.tape) return y;
+    ctx.tape->record({"causal_conv",
+                      {y.ref()},
+                      {x},
+                      [w, reach, silu, flops](const Backward& run) {
+                          const Tensor& x = run.saved[0];
+                          Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape(), x.dtype());
+                          cpu::causal_conv_data_gradient(x, w->value(), *reach, silu, run.dy[0], dx,
+                                                         *run.ctx.allocator);
+                          run.count_flops(flops);
+                          run.add(x.ref(), dx);
+                      },
+                      [w, reach, silu, flops](const Backward& run) {
+                          cpu::causal_conv_weight_gradient(run.saved[0], w->value(), *reach, silu, run.dy[0],
+                                                           w->gradient(), *run.ctx.allocator);
+                          run.count_flops(flops);
+                      }});
+    return y;
+}
+
+Tensor causal_conv_step(Context& ctx, const Tensor& x, const Parameter* w, Tensor& state, bool silu) {
+    expect_sizes(x, w);
+    ProfileScope scope(ctx.profiler, "causal_conv_step");
+    const int64_t tokens = x.dim(0), channels = x.dim(1), past = w->shape()[1] - 1;
+    if (!state.defined()) state = Tensor::zeros(*ctx.allocator, {past, channels}, x.dtype());
+    expect_shape(state, {past, channels}, "causal_conv_step, state");
+    const Tensor rows = Tensor::empty(*ctx.allocator, {past + tokens, channels}, x.dtype());
+    const auto copy = [&](const Tensor& from, int64_t first, const Tensor& to, int64_t at, int64_t count) {
+        const size_t row_bytes = static_cast<size_t>(channels) * size_of(x.dtype());
+        for (int64_t i = 0; i < count; ++i)
+            std::memcpy(to.rows(at + i, 1).raw_data(), from.rows(first + i, 1).raw_data(), row_bytes);
+    };
+    copy(state, 0, rows, 0, past);
+    copy(x, 0, rows, past, tokens);
+    const ConvReach reach{std::vector<int32_t>(static_cast<size_t>(tokens), static_cast<int32_t>(past)), {}};
+    Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
+    cpu::causal_conv(rows.rows(past, tokens), w->value(), reach, silu, y, *ctx.allocator);
+    copy(rows, tokens, state, 0, past);
+    return y;
+}
+
+} // namespace braid::ops

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace braid::ops {
+
+/// For each token, how many tokens of its document stand before and after it, at most K - 1.
+struct ConvReach {
+    std::vector<int32_t> before, after;
+};
+
+} // namespace braid::ops
+
+namespace braid::ops::cpu {
+
+/// y [T, C], packed, from x [T, C] and w [C, K]. Row t reads the before[t] rows in front of it, which for the
+/// first rows may lie in front of x.
+void causal_conv(const Tensor& x, const Tensor& w, const ConvReach& reach, bool silu, const Tensor& y,
+                 Allocator& allocator);
+/// dx [T, C] from dy [T, C].
+void causal_conv_data_gradient(const Tensor& x, const Tensor& w, const ConvReach& reach, bool silu,
+                               const Tensor& dy, const Tensor& dx, Allocator& allocator);
+/// Adds to dw [C, K].
+void causal_conv_weight_gradient(const Tensor& x, const Tensor& w, const ConvReach& reach, bool silu,
+                                 const Tensor& dy, const Tensor& dw, Allocator& allocator);
+
+} // namespace braid::ops::cpu
