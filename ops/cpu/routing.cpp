@@ -1,0 +1,201 @@
+#include "ops/kernels/routing.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "ops/cpu/vector_math.h"
+
+namespace braid::ops::cpu {
+namespace {
+
+constexpr double kTiny = 1e-20; // keeps a sum of scores that all underflow from dividing by zero
+
+std::vector<double> to_doubles(const Tensor& bias, int64_t size) {
+    std::vector<double> values(static_cast<size_t>(size));
+    if (bias.defined())
+        dispatch_float(bias.dtype(),
+                       [&]<typename T>() { std::copy_n(bias.data<T>(), size, values.begin()); });
+    return values;
+}
+
+template <typename T>
+void scores(const T* logits, RoutingScore score, T* p, int64_t experts) {
+    if (score == RoutingScore::sigmoid) return sigmoid(logits, p, experts);
+    const T total = exp_sum(logits, max_value(logits, experts), p, experts);
+    for (int64_t e = 0; e < experts; ++e) p[e] /= total;
+}
+
+/// The k experts with the largest p + bias. Scores that are not numbers are taken last, so that the choice
+/// stays valid until somebody looks at the loss.
+template <typename T>
+void choose(const T* p, const std::vector<double>& bias, int64_t k, int32_t* expert) {
+    const auto experts = static_cast<int32_t>(bias.size());
+    const auto rank = [&](int32_t e) {
+        const double value = static_cast<double>(p[e]) + bias[static_cast<size_t>(e)];
+        return std::isnan(value) ? -std::numeric_limits<double>::infinity() : value;
+    };
+    for (int64_t j = 0; j < k; ++j) {
+        int32_t best = -1;
+        for (int32_t e = 0; e < experts; ++e)
+            if ((best < 0 || rank(e) > rank(best)) && std::find(expert, expert + j, e) == expert + j)
+                best = e;
+        expert[j] = best;
+    }
+}
+
+/// The divisor that makes the scores of a token sum to one.
+template <typename T>
+double total_score(const T* p, int64_t experts) {
+    double total = kTiny;
+    for (int64_t e = 0; e < experts; ++e) total += static_cast<double>(p[e]);
+    return total;
+}
+
+template <typename T>
+double log_sum_exp(const T* x, int64_t n) {
+    const T top = max_value(x, n);
+    return static_cast<double>(top) + std::log(static_cast<double>(exp_sum<T>(x, top, nullptr, n)));
+}
+
+/// Adds term(t) for every token, in order.
+template <typename Term>
+double sum_over_tokens(int64_t tokens, const Term& term) {
+    std::vector<double> terms(static_cast<size_t>(tokens));
+#pragma omp parallel for schedule(static) if (tokens > 256)
+    for (int64_t t = 0; t < tokens; ++t) terms[static_cast<size_t>(t)] = term(t);
+    double sum = 0;
+    for (const double value : terms) sum += value;
+    return sum;
+}
+
+} // namespace
+
+void route(const Tensor& logits, const Tensor& bias, const RoutingOptions& options, const Tensor& expert,
+           const Tensor& weight, const Tensor& probabilities) {
+    const int64_t experts = logits.dim(1), k = options.k;
+    const auto biases = to_doubles(bias, experts);
+    dispatch_float(logits.dtype(), [&]<typename T>() {
+#pragma omp parallel for schedule(static) if (logits.dim(0) > 64)
+        for (int64_t t = 0; t < logits.dim(0); ++t) {
+            T* p = probabilities.data<T>() + t * experts;
+            T* w = weight.data<T>() + t * k;
+            int32_t* chosen = expert.data<int32_t>() + t * k;
+            scores(logits.data<T>() + t * logits.row_stride(), options.score, p, experts);
+            choose(p, biases, k, chosen);
+            T total = static_cast<T>(kTiny);
+            for (int64_t j = 0; j < k; ++j) total += w[j] = p[chosen[j]];
+            const T factor = static_cast<T>(options.scale) / (options.normalize ? total : T(1));
+            for (int64_t j = 0; j < k; ++j) w[j] *= factor;
+        }
+    });
+}
+
+void route_backward(const Tensor& dweight, const Tensor& dprobabilities, const Tensor& expert,
+                    const Tensor& probabilities, const RoutingOptions& options, const Tensor& dlogits) {
+    const int64_t experts = probabilities.dim(1), k = options.k;
+    dispatch_float(dlogits.dtype(), [&]<typename T>() {
+#pragma omp parallel for schedule(static) if (dlogits.dim(0) > 64)
+        for (int64_t t = 0; t < dlogits.dim(0); ++t) {
+            const T* p = probabilities.data<T>() + t * experts;
+            const int32_t* chosen = expert.data<int32_t>() + t * k;
+            T* dx = dlogits.data<T>() + t * experts; // holds dp first
+            if (dprobabilities.defined())
+                std::copy_n(dprobabilities.data<T>() + t * experts, experts, dx);
+            else
+                std::fill_n(dx, experts, T(0));
+            if (dweight.defined()) {
+                const T* dw = dweight.data<T>() + t * k;
+                T total = options.normalize ? static_cast<T>(kTiny) : T(1), pull = 0;
+                if (options.normalize) {
+                    for (int64_t j = 0; j < k; ++j) total += p[chosen[j]];
+                    for (int64_t j = 0; j < k; ++j) pull += dw[j] * p[chosen[j]] / total;
+                }
+                for (int64_t j = 0; j < k; ++j)
+                    dx[chosen[j]] += static_cast<T>(options.scale) * (dw[j] - pull) / total;
+            }
+            const T mean = options.score == RoutingScore::softmax ? dot(p, dx, experts) : T(0);
+            for (int64_t e = 0; e < experts; ++e)
+                dx[e] = options.score == RoutingScore::softmax ? p[e] * (dx[e] - mean)
+                                                               : dx[e] * p[e] * (T(1) - p[e]);
+        }
+    });
+}
+
+double weighted_probabilities(const Tensor& probabilities, const Tensor& coefficients,
+                              int64_t tokens_per_row) {
+    const int64_t experts = probabilities.dim(1);
+    return dispatch_float(probabilities.dtype(), [&]<typename T>() {
+        return sum_over_tokens(probabilities.dim(0), [&](int64_t t) {
+            const T* p = probabilities.data<T>() + t * probabilities.row_stride();
+            const double* c = coefficients.data<double>() + t / tokens_per_row * experts;
+            double sum = 0;
+            for (int64_t e = 0; e < experts; ++e) sum += c[e] * static_cast<double>(p[e]);
+            return sum / total_score(p, experts);
+        });
+    });
+}
+
+void weighted_probabilities_backward(double factor, const Tensor& probabilities, const Tensor& coefficients,
+                                     int64_t tokens_per_row, const Tensor& dprobabilities) {
+    const int64_t experts = probabilities.dim(1);
+    dispatch_float(probabilities.dtype(), [&]<typename T>() {
+#pragma omp parallel for schedule(static) if (probabilities.dim(0) > 256)
+        for (int64_t t = 0; t < probabilities.dim(0); ++t) {
+            const T* p = probabilities.data<T>() + t * probabilities.row_stride();
+            const double* c = coefficients.data<double>() + t / tokens_per_row * experts;
+            T* dp = dprobabilities.data<T>() + t * experts;
+            const double total = total_score(p, experts);
+            double mean = 0;
+            for (int64_t e = 0; e < experts; ++e) mean += c[e] * static_cast<double>(p[e]) / total;
+            for (int64_t e = 0; e < experts; ++e) dp[e] = static_cast<T>(factor * (c[e] - mean) / total);
+        }
+    });
+}
+
+double router_z_loss(const Tensor& logits) {
+    return dispatch_float(logits.dtype(), [&]<typename T>() {
+        return sum_over_tokens(logits.dim(0), [&](int64_t t) {
+            const double lse = log_sum_exp(logits.data<T>() + t * logits.row_stride(), logits.dim(1));
+            return lse * lse;
+        });
+    });
+}
+
+void router_z_loss_backward(double factor, const Tensor& logits, const Tensor& dlogits) {
+    const int64_t experts = logits.dim(1);
+    dispatch_float(logits.dtype(), [&]<typename T>() {
+#pragma omp parallel for schedule(static) if (logits.dim(0) > 256)
+        for (int64_t t = 0; t < logits.dim(0); ++t) {
+            const T* x = logits.data<T>() + t * logits.row_stride();
+            T* dx = dlogits.data<T>() + t * experts;
+            const double lse = log_sum_exp(x, experts);
+            exp_sum(x, static_cast<T>(lse), dx, experts);
+            for (int64_t e = 0; e < experts; ++e) dx[e] *= static_cast<T>(2 * factor * lse);
+        }
+    });
+}
+
+void count_experts(const Tensor& expert, int64_t tokens_per_row, const Tensor& counts) {
+    const int64_t k = expert.dim(1), experts = counts.dim(1);
+    for (int64_t t = 0; t < expert.dim(0); ++t)
+        for (int64_t j = 0; j < k; ++j)
+            ++counts.data<int64_t>()[t / tokens_per_row * experts + expert.data<int32_t>()[t * k + j]];
+}
+
+void update_router_bias(const Tensor& bias, const Tensor& counts, double rate) {
+    const auto count = counts.span<int64_t>();
+    const auto experts = static_cast<int64_t>(count.size());
+    int64_t total = 0;
+    for (const int64_t c : count) total += c;
+    dispatch_float(bias.dtype(), [&]<typename T>() {
+        for (size_t e = 0; e < count.size(); ++e) {
+            const int64_t scaled = experts * count[e]; // compares with the total as the count with the mean
+            const int sign = (scaled < total) - (scaled > total);
+            bias.data<T>()[e] += static_cast<T>(rate * sign);
+        }
+    });
+}
+
+} // namespace braid::ops::cpu

@@ -1,0 +1,111 @@
+#include "ops/routing.h"
+
+#include "ops/kernels/routing.h"
+
+namespace braid::ops {
+namespace {
+
+Tensor scalar(Context& ctx, double value) {
+    Tensor y = Tensor::empty(*ctx.allocator, {1}, DType::f64);
+    *y.data<double>() = value;
+    return y;
+}
+
+/// sum over tokens and experts of coefficient times probability, the probabilities of a token normalised to
+/// one.
+Tensor weighted_probabilities(Context& ctx, const char* name, const Tensor& probabilities,
+                              const Tensor& coefficients, int64_t tokens_per_row) {
+    ProfileScope scope(ctx.profiler, name);
+    Tensor y = scalar(ctx, cpu::weighted_probabilities(probabilities, coefficients, tokens_per_row));
+    if (ctx.tape)
+        ctx.tape->record({name,
+                          {y.ref()},
+                          {probabilities, coefficients},
+                          [tokens_per_row, p = probabilities.ref()](const Backward& run) {
+                              Tensor dp = Tensor::empty(*run.ctx.allocator, p.shape, p.dtype);
+                              cpu::weighted_probabilities_backward(*run.dy[0].data<double>(), run.saved[0],
+                                                                   run.saved[1], tokens_per_row, dp);
+                              run.add(p, dp);
+                          }});
+    return y;
+}
+
+} // namespace
+
+Routing route(Context& ctx, const Tensor& logits, const Tensor& bias, const RoutingOptions& options) {
+    check(logits.rank() == 2, "route: logits of shape {} are not [tokens, experts]",
+          to_string(logits.shape()));
+    const int64_t tokens = logits.dim(0), experts = logits.dim(1);
+    check(options.k >= 1 && options.k <= experts, "route: {} of {} experts cannot be chosen", options.k,
+          experts);
+    if (bias.defined()) expect_shape(bias, {experts}, "route, bias");
+    ProfileScope scope(ctx.profiler, "route");
+    Routing out{Tensor::empty(*ctx.allocator, {tokens, options.k}, DType::i32),
+                Tensor::empty(*ctx.allocator, {tokens, options.k}, logits.dtype()),
+                Tensor::empty(*ctx.allocator, {tokens, experts}, logits.dtype())};
+    cpu::route(logits, bias, options, out.expert, out.weight, out.probabilities);
+    if (ctx.tape)
+        ctx.tape->record({"route",
+                          {out.weight.ref(), out.probabilities.ref()},
+                          {out.expert, out.probabilities},
+                          [options, logits = logits.ref()](const Backward& run) {
+                              Tensor dlogits = Tensor::empty(*run.ctx.allocator, logits.shape, logits.dtype);
+                              cpu::route_backward(run.dy[0], run.dy[1], run.saved[0], run.saved[1], options,
+                                                  dlogits);
+                              run.add(logits, dlogits);
+                          }});
+    return out;
+}
+
+Tensor balance_loss_sequence(Context& ctx, const Tensor& probabilities, const Tensor& expert,
+                             const DocumentsPtr& documents) {
+    const int64_t tokens = probabilities.dim(0), experts = probabilities.dim(1), k = expert.dim(-1);
+    expect_shape(expert, {tokens, k}, "balance_loss_sequence, experts");
+    check(documents->num_tokens() == tokens && tokens % documents->num_sequences == 0,
+          "balance_loss_sequence: {} tokens for {} in {} sequences", tokens, documents->num_tokens(),
+          documents->num_sequences);
+    const int64_t length = documents->sequence_length();
+    const Tensor counts = Tensor::zeros(*ctx.allocator, {documents->num_sequences, experts}, DType::i64);
+    cpu::count_experts(expert, length, counts);
+    const Tensor coefficients = Tensor::empty(*ctx.allocator, counts.shape(), DType::f64);
+    const double size = static_cast<double>(length);
+    for (int64_t i = 0; i < counts.numel(); ++i)
+        coefficients.data<double>()[i] = static_cast<double>(experts) *
+                                         static_cast<double>(counts.data<int64_t>()[i]) /
+                                         (static_cast<double>(k) * size) / size;
+    return weighted_probabilities(ctx, "balance_loss", probabilities, coefficients, length);
+}
+
+Tensor balance_loss_given_fractions(Context& ctx, const Tensor& probabilities, const Tensor& fractions) {
+    const int64_t experts = probabilities.dim(1);
+    expect_shape(fractions, {experts}, "balance_loss_given_fractions, fractions");
+    const Tensor coefficients = Tensor::empty(*ctx.allocator, {1, experts}, DType::f64);
+    for (int64_t e = 0; e < experts; ++e)
+        coefficients.data<double>()[e] = static_cast<double>(experts) * fractions.data<double>()[e];
+    return weighted_probabilities(ctx, "balance_loss", probabilities, coefficients, probabilities.dim(0));
+}
+
+Tensor router_z_loss(Context& ctx, const Tensor& logits) {
+    ProfileScope scope(ctx.profiler, "router_z_loss");
+    Tensor y = scalar(ctx, cpu::router_z_loss(logits));
+    if (ctx.tape)
+        ctx.tape->record({"router_z_loss", {y.ref()}, {logits}, [logits = logits.ref()](const Backward& run) {
+                              Tensor dlogits = Tensor::empty(*run.ctx.allocator, logits.shape, logits.dtype);
+                              cpu::router_z_loss_backward(*run.dy[0].data<double>(), run.saved[0], dlogits);
+                              run.add(logits, dlogits);
+                          }});
+    return y;
+}
+
+Tensor count_experts(Context& ctx, const Tensor& expert, int64_t num_experts) {
+    Tensor counts = Tensor::zeros(*ctx.allocator, {1, num_experts}, DType::i64);
+    cpu::count_experts(expert, expert.dim(0), counts);
+    return counts.view({num_experts});
+}
+
+void update_router_bias(const Tensor& bias, const Tensor& counts, double rate) {
+    expect_shape(counts, {bias.dim(0)}, "update_router_bias, counts");
+    cpu::update_router_bias(bias, counts, rate);
+}
+
+} // namespace braid::ops

@@ -1,0 +1,43 @@
+#pragma once
+
+#include "ops/documents.h"
+#include "ops/routing_options.h"
+#include "tensor/tape.h"
+
+namespace braid::ops {
+
+/// Which experts each token goes to. The choice is made once and saved: backward and recomputed segments
+/// never choose again.
+struct Routing {
+    Tensor expert;        // i32 [T, k], best first; equal scores go to the lower expert
+    Tensor weight;        // [T, k], differentiable
+    Tensor probabilities; // [T, E] the scores p, differentiable, for the balancing losses
+};
+
+/// Chooses the k experts with the largest p + bias (DeepSeek-V3, section 2.1.2) and weighs them by p alone:
+/// weight = scale p / (sum of the chosen p + 1e-20) if normalised, else scale p. logits [T, E]; bias f32 or
+/// f64 [E] takes part in the choice only and may be undefined.
+Routing route(Context& ctx, const Tensor& logits, const Tensor& bias, const RoutingOptions& options);
+
+/// The balancing loss with each sequence on its own (Switch Transformer; DeepSeek-V3, section 2.1.2), summed
+/// over sequences, f64 [1]: sum_s E sum_e f_se P_se, where f_se = assignments of expert e in sequence s / (k
+/// T_s) and P_se = mean over its tokens of p_te / sum_e p_te. 1 per sequence when balanced. Differentiable in
+/// P only.
+Tensor balance_loss_sequence(Context& ctx, const Tensor& probabilities, const Tensor& expert,
+                             const DocumentsPtr& documents);
+
+/// The same with given constant fractions f, f64 [E], such as those of the global batch: sum_t E sum_e f_e
+/// p_te / sum_e p_te, f64 [1]; 1 per token when balanced.
+Tensor balance_loss_given_fractions(Context& ctx, const Tensor& probabilities, const Tensor& fractions);
+
+/// sum_t log(sum_e e^logit)², f64 [1] (Zoph et al. 2022, ST-MoE, equation 5, without the mean).
+Tensor router_z_loss(Context& ctx, const Tensor& logits);
+
+/// How many of the choices in `expert` [T, k] name each of the experts, i64 [num_experts].
+Tensor count_experts(Context& ctx, const Tensor& expert, int64_t num_experts);
+
+/// bias_e += rate sign(mean count - count_e) (Wang et al. 2024, "Auxiliary-loss-free load balancing"). bias
+/// f32 or f64 [E], counts i64 [E]. Compared in integers, so that any layout of ranks makes the same step.
+void update_router_bias(const Tensor& bias, const Tensor& counts, double rate);
+
+} // namespace braid::ops

@@ -1,0 +1,208 @@
+#include "ops/routing.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "tests/support/op_case.h"
+
+namespace braid::testing {
+namespace {
+
+using ops::RoutingOptions;
+using ops::RoutingScore;
+
+const RoutingOptions kOptions[] = {{RoutingScore::softmax, true, 1, 2},
+                                   {RoutingScore::softmax, false, 1.5, 3},
+                                   {RoutingScore::sigmoid, true, 2.446, 2},
+                                   {RoutingScore::sigmoid, false, 1, 1}};
+
+OpCase route_case(Allocator& allocator, int64_t tokens, int64_t experts, const RoutingOptions& options,
+                  bool biased) {
+    const Tensor bias = biased ? random_tensor(allocator, {experts}, DType::f64, "bias") : Tensor();
+    return {"route",
+            {},
+            {random_tensor(allocator, {tokens, experts}, DType::f64, "logits")},
+            [=](Context& ctx, const Values& x, const OpCase::Weights&) {
+                const auto routing = ops::route(ctx, x[0], bias, options);
+                return Values{routing.expert, routing.weight, routing.probabilities};
+            }};
+}
+
+/// Sorts all experts instead of picking one after the other.
+std::vector<int> best_experts(const std::vector<double>& score, size_t k) {
+    std::vector<int> order(score.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+        return score[static_cast<size_t>(a)] > score[static_cast<size_t>(b)];
+    });
+    order.resize(k);
+    return order;
+}
+
+TEST(routing, gradients) {
+    TestContext t;
+    for (const RoutingOptions& options : kOptions)
+        for (const bool biased : {false, true}) {
+            check_op_gradients(route_case(t.allocator, 7, 5, options, biased));
+            check_op_gradients(route_case(t.allocator, 1, options.k, options, biased));
+            check_op_gradients(route_case(t.allocator, 0, 4, options, biased));
+        }
+}
+
+TEST(routing, matches_the_definition) {
+    TestContext t;
+    for (const RoutingOptions& options : kOptions) {
+        const OpCase op = route_case(t.allocator, 30, 9, options, true);
+        const Values results = run_op(op, t, DType::f64);
+        const auto logits = to_vector(op.inputs[0]), expert = to_vector(results[0]),
+                   weight = to_vector(results[1]);
+        const auto bias = to_vector(random_tensor(t.allocator, {9}, DType::f64, "bias"));
+        const auto k = static_cast<size_t>(options.k);
+        for (size_t i = 0; i < 30; ++i) {
+            std::vector<double> p(9), score(9);
+            double total = 0, chosen = 0;
+            for (size_t e = 0; e < 9; ++e) total += std::exp(logits[i * 9 + e]);
+            for (size_t e = 0; e < 9; ++e) {
+                const double x = logits[i * 9 + e];
+                p[e] = options.score == RoutingScore::softmax ? std::exp(x) / total : 1 / (1 + std::exp(-x));
+                score[e] = p[e] + bias[e];
+            }
+            const auto best = best_experts(score, k);
+            for (const int e : best) chosen += p[static_cast<size_t>(e)];
+            for (size_t j = 0; j < k; ++j) {
+                EXPECT_EQ(expert[i * k + j], best[j]);
+                const double expected =
+                    options.scale * p[static_cast<size_t>(best[j])] / (options.normalize ? chosen : 1);
+                EXPECT_NEAR(weight[i * k + j], expected, 1e-14); // a few roundings of numbers below three
+            }
+        }
+    }
+}
+
+TEST(routing, ties_go_to_the_lower_expert) {
+    TestContext t;
+    const Tensor logits = from_vector(t.allocator, {2, 5}, DType::f32, {1, 1, 1, 1, 1, 0, 2, 1, 2, 2});
+    const auto expert = to_vector(ops::route(t.ctx, logits, {}, {RoutingScore::softmax, true, 1, 4}).expert);
+    EXPECT_EQ(expert, (std::vector<double>{0, 1, 2, 3, 1, 3, 4, 2}));
+}
+
+TEST(routing, choices_stay_valid_when_logits_do_not) {
+    TestContext t;
+    const double nan = std::nan("");
+    const Tensor logits = from_vector(t.allocator, {2, 3}, DType::f32, {nan, nan, nan, 1, nan, 2});
+    for (const auto score : {RoutingScore::softmax, RoutingScore::sigmoid}) {
+        const auto routing = ops::route(t.ctx, logits, {}, {score, true, 1, 3});
+        auto expert = to_vector(routing.expert);
+        std::sort(expert.begin(), expert.begin() + 3);
+        std::sort(expert.begin() + 3, expert.end());
+        EXPECT_EQ(expert, (std::vector<double>{0, 1, 2, 0, 1, 2}));
+        EXPECT_TRUE(std::isnan(to_vector(routing.weight)[0])); // and the error is not hidden
+    }
+}
+
+TEST(routing, refuses_more_experts_than_there_are) {
+    TestContext t;
+    const Tensor logits = random_tensor(t.allocator, {2, 3}, DType::f32, "logits");
+    EXPECT_THROW(ops::route(t.ctx, logits, {}, {RoutingScore::softmax, true, 1, 4}), InternalError);
+    EXPECT_THROW(ops::route(t.ctx, logits, random_tensor(t.allocator, {4}, DType::f32, "b"), {}),
+                 InternalError);
+}
+
+TEST(routing, f32_and_threads) {
+    TestContext t;
+    for (const RoutingOptions& options : kOptions) {
+        const OpCase op = route_case(t.allocator, 300, 33, options, true);
+        // sums over 33 experts and a dozen roundings; choices of f32 and f64 agree as no two scores are that
+        // close
+        expect_f32_close_to_f64(op, 60 * std::numeric_limits<float>::epsilon());
+        expect_same_bits_for_any_threads(op);
+    }
+}
+
+OpCase losses_case(Allocator& allocator, int64_t sequences, int64_t length, int64_t experts,
+                   RoutingScore score) {
+    auto documents = std::make_shared<Documents>();
+    for (int64_t s = 0; s <= sequences; ++s) documents->offsets.push_back(static_cast<int32_t>(s * length));
+    documents->num_sequences = sequences;
+    const Tensor fractions = random_tensor(allocator, {experts}, DType::f64, "fractions", 0.1, 1);
+    return {
+        "losses",
+        {},
+        {random_tensor(allocator, {sequences * length, experts}, DType::f64, "logits")},
+        [=](Context& ctx, const Values& x, const OpCase::Weights&) {
+            const auto routing = ops::route(ctx, x[0], {}, {score, true, 1, std::min<int64_t>(2, experts)});
+            return Values{ops::balance_loss_sequence(ctx, routing.probabilities, routing.expert, documents),
+                          ops::balance_loss_given_fractions(ctx, routing.probabilities, fractions),
+                          ops::router_z_loss(ctx, x[0])};
+        }};
+}
+
+TEST(routing_losses, gradients) {
+    TestContext t;
+    for (const auto score : {RoutingScore::softmax, RoutingScore::sigmoid}) {
+        check_op_gradients(losses_case(t.allocator, 3, 4, 5, score));
+        check_op_gradients(losses_case(t.allocator, 1, 1, 1, score));
+        check_op_gradients(losses_case(t.allocator, 2, 0, 3, score));
+    }
+}
+
+TEST(routing_losses, match_the_definitions) {
+    TestContext t;
+    const size_t sequences = 2, length = 9, experts = 4;
+    for (const auto score : {RoutingScore::softmax, RoutingScore::sigmoid}) {
+        const OpCase op = losses_case(t.allocator, sequences, length, experts, score);
+        const Values results = run_op(op, t, DType::f64);
+        const auto x = to_vector(op.inputs[0]);
+        const auto fractions = to_vector(random_tensor(t.allocator, {4}, DType::f64, "fractions", 0.1, 1));
+        double balance = 0, given = 0, z_loss = 0;
+        for (size_t s = 0; s < sequences; ++s) {
+            std::vector<double> mean(experts), share(experts);
+            for (size_t i = s * length; i < (s + 1) * length; ++i) {
+                std::vector<double> p(experts);
+                double lse = 0, total = 0;
+                for (size_t e = 0; e < experts; ++e) {
+                    const double logit = x[i * experts + e];
+                    lse += std::exp(logit);
+                    total += p[e] =
+                        score == RoutingScore::softmax ? std::exp(logit) : 1 / (1 + std::exp(-logit));
+                }
+                z_loss += std::log(lse) * std::log(lse);
+                for (size_t e = 0; e < experts; ++e) {
+                    mean[e] += p[e] / total / length;
+                    given += experts * fractions[e] * p[e] / total;
+                }
+                for (const int e : best_experts(p, 2)) share[static_cast<size_t>(e)] += 1 / (2.0 * length);
+            }
+            for (size_t e = 0; e < experts; ++e) balance += experts * share[e] * mean[e];
+        }
+        // sums of a hundred terms of size one
+        EXPECT_NEAR(to_vector(results[0])[0], balance, 1e-12);
+        EXPECT_NEAR(to_vector(results[1])[0], given, 1e-12);
+        EXPECT_NEAR(to_vector(results[2])[0], z_loss, 1e-12);
+    }
+}
+
+TEST(routing_losses, balanced_is_one) {
+    TestContext t;
+    t.set_documents({2, 2}, 2);
+    const Tensor p = from_vector(t.allocator, {4, 2}, DType::f64, {1, 1, 1, 1, 1, 1, 1, 1});
+    const Tensor expert = from_vector(t.allocator, {4, 1}, DType::i32, {0, 1, 1, 0});
+    EXPECT_NEAR(*ops::balance_loss_sequence(t.ctx, p, expert, t.ctx.documents).data<double>(), 2, 1e-15);
+    const Tensor half = from_vector(t.allocator, {2}, DType::f64, {0.5, 0.5});
+    EXPECT_NEAR(*ops::balance_loss_given_fractions(t.ctx, p, half).data<double>(), 4, 1e-15);
+}
+
+TEST(router_bias, counts_and_steps_by_the_sign) {
+    TestContext t;
+    const Tensor expert = from_vector(t.allocator, {4, 2}, DType::i32, {0, 1, 0, 2, 0, 1, 4, 3});
+    const Tensor counts = ops::count_experts(t.ctx, expert, 6);
+    EXPECT_EQ(to_vector(counts), (std::vector<double>{3, 2, 1, 1, 1, 0}));
+    const Tensor four = from_vector(t.allocator, {4}, DType::i64, {3, 2, 1, 2}); // the mean is 2
+    Tensor bias = from_vector(t.allocator, {4}, DType::f64, {0.5, 0.5, 0.5, 0.5});
+    ops::update_router_bias(bias, four, 0.25);
+    EXPECT_EQ(to_vector(bias), (std::vector<double>{0.25, 0.5, 0.75, 0.5}));
+}
+
+} // namespace
+} // namespace braid::testing
