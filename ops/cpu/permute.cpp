@@ -1,0 +1,78 @@
+#include "ops/kernels/permute.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "ops/cpu/vector_math.h"
+
+namespace braid::ops::cpu {
+
+void make_expert_plan(const Tensor& expert, const Tensor& order, const Tensor& row_of_slot,
+                      const Tensor& offsets) {
+    const auto choice = expert.span<int32_t>();
+    const auto slot_of_row = order.span<int32_t>(), row = row_of_slot.span<int32_t>();
+    const auto offset = offsets.span<int64_t>();
+    const auto experts = static_cast<int64_t>(offset.size()) - 1;
+    std::fill(offset.begin(), offset.end(), 0);
+    for (const int32_t e : choice) {
+        check(e >= 0 && e < experts, "expert {} of {} was chosen", e, experts);
+        ++offset[static_cast<size_t>(e) + 1];
+    }
+    for (size_t e = 1; e < offset.size(); ++e) offset[e] += offset[e - 1];
+    std::vector<int64_t> next(offset.begin(),
+                              offset.end()); // a counting sort, which keeps the order of slots
+    for (size_t slot = 0; slot < choice.size(); ++slot) {
+        const int64_t r = next[static_cast<size_t>(choice[slot])]++;
+        slot_of_row[static_cast<size_t>(r)] = static_cast<int32_t>(slot);
+        row[slot] = static_cast<int32_t>(r);
+    }
+}
+
+void permute(const Tensor& h, const Tensor& order, int64_t k, const Tensor& rows) {
+    dispatch_float(h.dtype(), [&]<typename T>() {
+        const int64_t width = h.dim(1);
+#pragma omp parallel for schedule(static) if (rows.numel() > 1 << 14)
+        for (int64_t r = 0; r < rows.dim(0); ++r)
+            std::copy_n(h.data<T>() + order.data<int32_t>()[r] / k * h.row_stride(), width,
+                        rows.data<T>() + r * width);
+    });
+}
+
+void combine(const Tensor& rows, const Tensor& weight, const Tensor& row_of_slot, int64_t k,
+             const Tensor& y) {
+    dispatch_float(y.dtype(), [&]<typename T>() {
+        const int64_t width = y.dim(1);
+#pragma omp parallel for schedule(static) if (y.numel() > 1 << 14)
+        for (int64_t t = 0; t < y.dim(0); ++t) {
+            T* out = y.data<T>() + t * width;
+            for (int64_t j = 0; j < k; ++j) {
+                const T* in = rows.data<T>() + row_of_slot.data<int32_t>()[t * k + j] * rows.row_stride();
+                const T w = weight.defined() ? weight.data<T>()[t * weight.row_stride() + j] : T(1);
+                if (j == 0)
+                    for (int64_t i = 0; i < width; ++i) out[i] = w * in[i];
+                else
+                    for (int64_t i = 0; i < width; ++i) out[i] += w * in[i];
+            }
+        }
+    });
+}
+
+void combine_backward(const Tensor& dy, const Tensor& rows, const Tensor& weight, const Tensor& row_of_slot,
+                      int64_t k, const Tensor& drows, const Tensor& dweight) {
+    dispatch_float(dy.dtype(), [&]<typename T>() {
+        const int64_t width = dy.dim(1);
+#pragma omp parallel for schedule(static) if (drows.numel() > 1 << 14)
+        for (int64_t t = 0; t < dy.dim(0); ++t) {
+            const T* grad = dy.data<T>() + t * dy.row_stride();
+            for (int64_t j = 0; j < k; ++j) {
+                const int64_t r = row_of_slot.data<int32_t>()[t * k + j];
+                const T w = weight.data<T>()[t * weight.row_stride() + j];
+                T* out = drows.data<T>() + r * width;
+                for (int64_t i = 0; i < width; ++i) out[i] = w * grad[i];
+                dweight.data<T>()[t * k + j] = dot(rows.data<T>() + r * rows.row_stride(), grad, width);
+            }
+        }
+    });
+}
+
+} // namespace braid::ops::cpu
