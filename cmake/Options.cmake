@@ -29,7 +29,7 @@ endif()
 # A fixed instruction set and no -ffast-math: the same binary gives the same bits on every machine of one CPU kind.
 add_library(braid_flags INTERFACE)
 target_include_directories(braid_flags INTERFACE ${PROJECT_SOURCE_DIR})
-target_compile_options(braid_flags INTERFACE -march=x86-64-v3 -Wall -Wextra -Wno-unused-parameter -ffp-contract=off)
+target_compile_options(braid_flags INTERFACE -march=x86-64-v3 -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -ffp-contract=off)
 if(BRAID_WERROR)
     target_compile_options(braid_flags INTERFACE -Werror)
 endif()

@@ -29,6 +29,10 @@ class OrderedAllReduce {
     /// Waits for the pieces, adds them and starts to hand out the sums.
     void add_pieces();
     void finish();
+    /// Lets messages travel; never blocks.
+    void poll() {
+        if (pending_) pending_->poll();
+    }
 
   private:
     Communicator& comm_;

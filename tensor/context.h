@@ -2,9 +2,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "tensor/allocator.h"
 #include "tensor/device.h"
+#include "tensor/tensor.h"
 
 namespace braid {
 
@@ -35,7 +37,8 @@ struct Context {
     DecodeState* decode = nullptr; // keys, values and recurrent states of earlier tokens; null in training
     Communicator* data_group = nullptr;         // the ranks that hold other samples of the same step
     std::shared_ptr<const Documents> documents; // where documents and sequences begin
-    StepTotals totals;
+    Tensor labels; // i32 [T], the next token of each, -1 where it does not count; undefined outside training
+    std::optional<StepTotals> totals; // absent outside training: no auxiliary losses then
 
     Device device() const { return stream.device(); }
 };

@@ -78,7 +78,7 @@ class Parameter {
 struct Buffer {
     std::string name; // global and unique
     Shape shape;
-    DType dtype;
+    DType dtype;  // a floating one stands for the dtype of the store
     Tensor value; // zeros at first
 };
 

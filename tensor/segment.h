@@ -37,6 +37,8 @@ class Segment {
 
     const std::string& label() const { return label_; }
     int unit() const { return unit_; }
+    /// The forward function itself, for running several segments on one tape.
+    const Forward& function() const { return forward_; }
 
     /// Runs forward and fills `saved`; with saved null nothing is recorded (evaluation).
     Values forward(Context& ctx, const Values& inputs, Saved* saved) const;

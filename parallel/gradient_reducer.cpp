@@ -1,0 +1,46 @@
+#include "parallel/gradient_reducer.h"
+
+#include <chrono>
+
+namespace braid {
+namespace {
+
+class AddElapsed {
+  public:
+    explicit AddElapsed(double& seconds) : seconds_(seconds) {}
+    ~AddElapsed() {
+        seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    }
+
+  private:
+    double& seconds_;
+    const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+} // namespace
+
+void GradientReducer::start(int unit) {
+    const AddElapsed timer(exposed_seconds_);
+    under_way_.try_emplace(unit, comm_, allocator_, store_.unit(unit).gradients);
+}
+
+void GradientReducer::add(int unit) {
+    const AddElapsed timer(exposed_seconds_);
+    under_way_.at(unit).add_pieces();
+}
+
+void GradientReducer::finish(int unit) {
+    const AddElapsed timer(exposed_seconds_);
+    under_way_.at(unit).finish();
+    under_way_.erase(unit);
+}
+
+void GradientReducer::poll() {
+    for (auto& [unit, reduce] : under_way_) reduce.poll();
+}
+
+double GradientReducer::take_exposed_seconds() {
+    return std::exchange(exposed_seconds_, 0);
+}
+
+} // namespace braid

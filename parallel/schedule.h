@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace braid {
+
+/// One thing a rank does in a step.
+struct Action {
+    enum class Kind : uint8_t {
+        forward,       // of segments [first, last) for a micro-batch
+        backward,      // of segments [first, last), from the last to the first
+        reduce_start,  // the gradients of a unit are complete here: start to sum them over the data ranks
+        reduce_add,    // add the pieces that have come and start to hand out the sums
+        reduce_finish, // the summed gradients are in place
+    };
+    Kind kind;
+    int micro_batch = 0;
+    int first = 0, last = 0;
+    int unit = 0;
+
+    bool operator==(const Action&) const = default;
+};
+
+/// What a data-parallel rank does in a step, as data: a pure function of its arguments, so that every rank's
+/// list can be known, hashed and checked anywhere. segment_units[i] is the ParameterStore unit whose
+/// gradients segment i completes when its backward is the last one that uses them; units must not increase
+/// from the last segment to the first.
+///
+/// Reductions of a unit run while the units before it are still in backward. Their order over ranks is the
+/// same whatever the number of micro-batches, and a rank without any still takes part.
+std::vector<Action> make_schedule(int num_micro_batches, std::span<const int> segment_units, bool reduce);
+
+} // namespace braid
