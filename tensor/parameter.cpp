@@ -125,8 +125,10 @@ void ParameterStore::allocate(Allocator& allocator, DType dtype, bool with_gradi
                 parameter->gradient_ =
                     unit->gradients.rows(parameter->unit_offset_, count).view(parameter->shape_);
         }
-        for (Buffer* buffer : unit->buffers)
+        for (Buffer* buffer : unit->buffers) {
+            if (is_floating(buffer->dtype)) buffer->dtype = dtype;
             buffer->value = Tensor::zeros(allocator, buffer->shape, buffer->dtype);
+        }
     }
 }
 

@@ -1,0 +1,172 @@
+#include <cmath>
+#include <map>
+
+#include "optim/adamw.h"
+#include "optim/gradient_norm.h"
+#include "optim/lr_schedule.h"
+#include "tests/support/testing_context.h"
+
+namespace braid::testing {
+namespace {
+
+/// Two units; the second has a parameter of two sections, and sizes that leave alignment gaps.
+struct SmallStore {
+    TestContext t;
+    ParameterStore store;
+
+    explicit SmallStore(DType dtype = DType::f64) {
+        const Initializer normal{Initializer::Kind::normal, 1};
+        store.begin_unit("embedding");
+        store.declare(ParameterSpec{"embedding.weight", {5, 3}, ParameterRole::embedding, 3, normal, "", -1});
+        store.begin_unit("layers.0");
+        store.declare({{"layers.0.attn.q.weight", {2, 3}, ParameterRole::matrix, 3, normal, "attn", 0},
+                       {"layers.0.attn.k.weight", {1, 3}, ParameterRole::matrix, 3, normal, "attn", 0}});
+        store.declare(
+            ParameterSpec{"layers.0.attn.pre_norm.weight", {7}, ParameterRole::norm, 7, normal, "attn", 0});
+        store.allocate(t.allocator, dtype, true);
+        store.initialize(3);
+    }
+
+    void set_gradients(int step) {
+        for (const auto& unit : store.units())
+            for (const Parameter* parameter : unit->parameters)
+                dispatch_float(store.dtype(), [&]<typename T>() {
+                    for (T& g : parameter->gradient().span<T>())
+                        g = static_cast<T>(std::sin(
+                            step + 7 * std::abs(static_cast<double>(&g - parameter->gradient().data<T>()))));
+                });
+    }
+};
+
+TEST(adamw, equals_the_formula) {
+    SmallStore s;
+    OptimizerConfig config{.lr = 0.01, .betas = {0.9, 0.95}, .eps = 1e-3, .weight_decay = 0.1};
+    config.groups = {{.role = {ParameterRole::matrix}, .lr_scale = 0.5}};
+    AdamW optimizer(config, s.store, s.t.allocator);
+    struct Element {
+        double p, m = 0, v = 0;
+    };
+    std::map<std::string, std::vector<Element>> expected;
+    const auto for_each_section = [&](auto&& body) {
+        for (const auto& unit : s.store.units())
+            for (const Parameter* parameter : unit->parameters)
+                for (const auto& section : parameter->sections())
+                    body(section.spec, unit->values.data<double>() + section.unit_offset,
+                         unit->gradients.data<double>() + section.unit_offset);
+    };
+    for_each_section([&](const ParameterSpec& spec, const double* p, const double*) {
+        for (int64_t i = 0; i < spec.shape.numel(); ++i) expected[spec.name].push_back({p[i]});
+    });
+    for (int step = 1; step <= 4; ++step) {
+        s.set_gradients(step);
+        const double clip = step == 2 ? 0.25 : 1;
+        for_each_section([&](const ParameterSpec& spec, const double*, const double* g) {
+            const double lr = spec.role == ParameterRole::matrix ? 0.005 : 0.01;
+            const double decay = spec.role == ParameterRole::norm ? 0 : 0.1;
+            for (size_t i = 0; i < expected[spec.name].size(); ++i) {
+                Element& e = expected[spec.name][i];
+                e.m = 0.9 * e.m + 0.1 * clip * g[i];
+                e.v = 0.95 * e.v + 0.05 * clip * g[i] * clip * g[i];
+                const double m = e.m / (1 - std::pow(0.9, step)), v = e.v / (1 - std::pow(0.95, step));
+                e.p -= lr * (m / (std::sqrt(v) + 1e-3) + decay * e.p);
+            }
+        });
+        for (int unit = 0; unit < 2; ++unit) { // in two ranges, as a sharded owner would
+            const int64_t size = s.store.unit(unit).numel;
+            optimizer.update(unit, 0, size / 3, step, 0.01, clip);
+            optimizer.update(unit, size / 3, size, step, 0.01, clip);
+        }
+    }
+    for_each_section([&](const ParameterSpec& spec, const double* p, const double*) {
+        for (size_t i = 0; i < expected[spec.name].size(); ++i)
+            EXPECT_NEAR(p[i], expected[spec.name][i].p, 1e-14 * (1 + std::abs(p[i])))
+                << spec.name << " " << i;
+    });
+}
+
+TEST(adamw, state_is_visited_by_unit) {
+    SmallStore s;
+    AdamW optimizer({}, s.store, s.t.allocator);
+    std::vector<std::string> seen;
+    optimizer.visit_state([&](const std::string& name, int unit, const Tensor& state) {
+        EXPECT_EQ(state.numel(), s.store.unit(unit).numel);
+        seen.push_back(name + std::to_string(unit));
+    });
+    EXPECT_EQ(seen, (std::vector<std::string>{"exp_avg0", "exp_avg_sq0", "exp_avg1", "exp_avg_sq1"}));
+}
+
+TEST(groups, later_ones_win_and_selectors_are_anded) {
+    SmallStore s;
+    OptimizerConfig config{.weight_decay = 0.1};
+    config.groups = {{.role = {ParameterRole::norm}, .weight_decay = 0.5},
+                     {.sublayer = {"attn"}, .layer = {0}, .name = {"*.k.weight"}, .lr_scale = 3},
+                     {.name = {"layers.?.attn.*"}, .lr_scale = 2}};
+    const auto units = resolve_groups(config, s.store);
+    EXPECT_EQ(units[0][0].weight_decay, 0.1);
+    EXPECT_EQ(units[0][0].lr_scale, 1);
+    EXPECT_EQ(units[1][0].lr_scale, 2);
+    EXPECT_EQ(units[1][1].lr_scale, 2) << "the last group wins";
+    EXPECT_EQ(units[1][2].weight_decay, 0.5);
+    config.groups.push_back({.role = {ParameterRole::matrix}, .layer = {1}});
+    try {
+        resolve_groups(config, s.store);
+        FAIL() << "no exception";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.exit_code(), ExitCode::usage);
+        EXPECT_NE(std::string(error.what()).find("optimizer.groups[3]"), std::string::npos) << error.what();
+    }
+}
+
+TEST(groups, globs) {
+    EXPECT_TRUE(matches_glob("*", ""));
+    EXPECT_TRUE(matches_glob("layers.*.q.*", "layers.12.attn.q.weight"));
+    EXPECT_TRUE(matches_glob("a*b*c", "aXbXbXc"));
+    EXPECT_TRUE(matches_glob("?a", "ba"));
+    EXPECT_FALSE(matches_glob("?a", "a"));
+    EXPECT_FALSE(matches_glob("a*b", "aXc"));
+    EXPECT_FALSE(matches_glob("", "a"));
+    EXPECT_FALSE(matches_glob(std::string(50, '*') + "b", std::string(10000, 'a')));
+}
+
+TEST(lr_schedule, golden_values) {
+    OptimizerConfig c{.lr = 1.0};
+    c.schedule = {.type = ScheduleType::cosine, .warmup_steps = 4, .min_lr = 0.1};
+    EXPECT_DOUBLE_EQ(learning_rate(c, 1, 12), 0.25);
+    EXPECT_DOUBLE_EQ(learning_rate(c, 4, 12), 1);
+    EXPECT_DOUBLE_EQ(learning_rate(c, 8, 12), 0.55);
+    EXPECT_DOUBLE_EQ(learning_rate(c, 12, 12), 0.1);
+    c.schedule.type = ScheduleType::linear;
+    EXPECT_DOUBLE_EQ(learning_rate(c, 6, 12), 1 - 0.9 * 0.25);
+    EXPECT_DOUBLE_EQ(learning_rate(c, 12, 12), 0.1);
+    c.schedule = {.type = ScheduleType::wsd,
+                  .warmup_steps = 2,
+                  .min_lr = 0,
+                  .decay_steps = 4,
+                  .decay_shape = DecayShape::sqrt};
+    EXPECT_DOUBLE_EQ(learning_rate(c, 8, 12), 1);
+    EXPECT_DOUBLE_EQ(learning_rate(c, 9, 12), 0.5);
+    EXPECT_DOUBLE_EQ(learning_rate(c, 12, 12), 0);
+    c.schedule.decay_shape = DecayShape::linear;
+    EXPECT_DOUBLE_EQ(learning_rate(c, 9, 12), 0.75);
+    c.schedule = {.type = ScheduleType::constant};
+    EXPECT_DOUBLE_EQ(learning_rate(c, 1, 12), 1);
+    EXPECT_DOUBLE_EQ(learning_rate(c, 12, 12), 1);
+}
+
+TEST(gradient_norm, sums_clips_and_names_the_culprit) {
+    SmallStore s(DType::f32);
+    s.set_gradients(1);
+    double expected = 0;
+    for (const auto& unit : s.store.units())
+        for (double g : to_vector(unit->gradients)) expected += g * g;
+    EXPECT_NEAR(gradient_sum_of_squares(s.store), expected, 1e-14 * expected);
+    EXPECT_EQ(clip_factor(2, 1), 0.5);
+    EXPECT_EQ(clip_factor(0.5, 1), 1);
+    EXPECT_EQ(clip_factor(2, 0), 1);
+    EXPECT_EQ(first_non_finite_gradient(s.store), "");
+    s.store.unit(1).gradients.data<float>()[7] = std::nanf("");
+    EXPECT_EQ(first_non_finite_gradient(s.store), "layers.0.attn.k.weight");
+}
+
+} // namespace
+} // namespace braid::testing
