@@ -16,6 +16,7 @@ using Action = std::function<ExitCode()>;
 
 // One file in launch/commands/ per function. Each adds a subcommand whose callback sets `action`; nothing is
 // started (no MPI, no file opened) before the action runs.
+void add_config_command(CLI::App& app, Action& action);
 void add_data_command(CLI::App& app, Action& action);
 
 } // namespace braid

@@ -12,6 +12,7 @@ namespace {
 using namespace braid;
 
 void add_commands(CLI::App& app, Action& action) {
+    add_config_command(app, action);
     add_data_command(app, action);
 }
 

@@ -1,0 +1,139 @@
+#include "base/schema_log.h"
+
+#include <algorithm>
+#include <cctype>
+#include <set>
+#include <tuple>
+
+#include "base/suggest.h"
+
+namespace braid {
+
+namespace {
+
+std::vector<std::string> split_path(const std::string& path) {
+    std::vector<std::string> parts;
+    size_t begin = 0;
+    while (true) {
+        const size_t dot = path.find('.', begin);
+        parts.push_back(path.substr(begin, dot - begin));
+        if (dot == std::string::npos) return parts;
+        begin = dot + 1;
+    }
+}
+
+std::string last_part(const std::string& path) {
+    const size_t dot = path.rfind('.');
+    return dot == std::string::npos ? path : path.substr(dot + 1);
+}
+
+/// The form in which names of other frameworks are compared: lower case, underscores.
+std::string canonical(std::string name) {
+    for (char& c : name) c = c == '-' ? '_' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    return name;
+}
+
+/// Where a key sits in this file: the template's NAME becomes the user's own sublayer of the right type.
+std::string in_this_file(const KeyDoc& doc, const std::string& path, const YamlNode& root) {
+    const std::string marker = "sublayers.NAME.";
+    const size_t at = doc.path.find(marker);
+    if (at == std::string::npos) return doc.path;
+    const std::string rest = doc.path.substr(at + marker.size());
+    const std::string prefix = doc.path.substr(0, at + marker.size() - 5);
+    const YamlNode* const model = root.find("model");
+    const YamlNode* const sublayers = model ? model->find("sublayers") : nullptr;
+    std::string fitting;
+    for (const YamlEntry& entry : sublayers ? sublayers->entries : std::vector<YamlEntry>{}) {
+        const YamlNode* const type = entry.value.find("type");
+        if (!doc.only_for.empty() && !(type && type->scalar == doc.only_for)) continue;
+        if (path.starts_with(prefix + entry.key + ".")) return prefix + entry.key + "." + rest;
+        if (fitting.empty()) fitting = prefix + entry.key + "." + rest;
+    }
+    if (!fitting.empty()) return fitting;
+    return doc.only_for.empty() ? doc.path
+                                : fmt::format("{} of a sublayer of type {}", doc.path, doc.only_for);
+}
+
+/// What the writer of an unknown key may have meant: another framework's name, a slip of the fingers in this
+/// section, or the right name in the wrong section.
+std::string suggestion(const ReadLog::Unknown& unknown, const SchemaDocs& docs, const YamlNode& root) {
+    const std::string name = canonical(last_part(unknown.path));
+    const size_t dot = unknown.path.rfind('.');
+    const std::string section = dot == std::string::npos ? "" : unknown.path.substr(0, dot + 1);
+    std::vector<std::string> found;
+    const auto add = [&](const KeyDoc& doc) {
+        const std::string place = in_this_file(doc, unknown.path, root);
+        if (std::find(found.begin(), found.end(), place) == found.end()) found.push_back(place);
+    };
+    for (const KeyDoc& doc : docs.keys) {
+        if (std::find(doc.aliases.begin(), doc.aliases.end(), name) != doc.aliases.end()) add(doc);
+    }
+    if (found.empty()) {
+        const std::string sibling = closest(name, unknown.siblings);
+        if (!sibling.empty()) return section + sibling;
+        for (const KeyDoc& doc : docs.keys) {
+            if (last_part(doc.path) == name) add(doc);
+        }
+    }
+    if (found.empty()) {
+        std::vector<std::string> names;
+        for (const KeyDoc& doc : docs.keys) names.push_back(last_part(doc.path));
+        const std::string near = closest(name, names);
+        for (const KeyDoc& doc : docs.keys) {
+            if (!near.empty() && last_part(doc.path) == near) add(doc);
+        }
+    }
+    if (found.size() > 4) found.resize(4);
+    return join_choices(found);
+}
+
+} // namespace
+
+const KeyDoc* SchemaDocs::find(const std::string& path) const {
+    const std::vector<std::string> parts = split_path(path);
+    for (const KeyDoc& doc : keys) {
+        const std::vector<std::string> pattern = split_path(doc.path);
+        const bool same = std::equal(parts.begin(), parts.end(), pattern.begin(), pattern.end(),
+                                     [](const std::string& part, const std::string& expected) {
+                                         return expected == "NAME" || expected == "N" || part == expected;
+                                     });
+        if (same) return &doc;
+    }
+    return nullptr;
+}
+
+Location ReadLog::location_of(const std::string& path) const {
+    for (std::string place = path; !place.empty();) {
+        const auto found = given.find(place);
+        if (found != given.end()) return found->second;
+        const size_t dot = place.rfind('.');
+        place = dot == std::string::npos ? "" : place.substr(0, dot);
+    }
+    const auto root = given.find("");
+    return root == given.end() ? Location{} : root->second;
+}
+
+void ReadLog::throw_faults(const SchemaDocs& docs, const YamlNode& root) const {
+    std::vector<Fault> all = faults;
+    for (const Unknown& key : unknown) {
+        const std::string meant = suggestion(key, docs, root);
+        all.push_back(
+            {key.location, key.path, "unknown key" + (meant.empty() ? "" : "; did you mean " + meant + "?")});
+    }
+    if (all.empty()) return;
+    std::stable_sort(all.begin(), all.end(), [](const Fault& a, const Fault& b) {
+        return std::tuple(a.location.line, a.location.column) <
+               std::tuple(b.location.line, b.location.column);
+    });
+    // A fault in a sublayer that others copy (`like`) shows up in each; one line names its place.
+    std::set<std::string> seen;
+    std::string text;
+    for (const Fault& fault : all) {
+        if (!seen.insert(fault.location.text() + last_part(fault.key) + fault.message).second) continue;
+        if (!text.empty()) text += "\n";
+        text += fault.location.text() + ": " + (fault.key.empty() ? "" : fault.key + ": ") + fault.message;
+    }
+    throw ConfigError("{}", text);
+}
+
+} // namespace braid

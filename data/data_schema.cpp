@@ -1,0 +1,50 @@
+#include "data/data_schema.h"
+
+namespace braid {
+
+namespace {
+
+const Schema<DataSource>& source_schema() {
+    static const Schema<DataSource> schema =
+        Schema<DataSource>()
+            .key("path", &DataSource::path,
+                 {.help = "a token file, relative to the working directory",
+                  .required = true,
+                  .aliases = {"data_path", "dataset_path"}})
+            .key("weight", &DataSource::weight,
+                 {.help = "share of the samples, relative to the other files", .above = 0, .max = 1e9});
+    return schema;
+}
+
+const Schema<ValidationSet>& validation_schema() {
+    static const Schema<ValidationSet> schema = Schema<ValidationSet>().key(
+        "path", &ValidationSet::path, {.help = "a token file", .required = true, .changes_numbers = false});
+    return schema;
+}
+
+} // namespace
+
+const Schema<DataConfig>& data_schema() {
+    using D = DataConfig;
+    static const Schema<D> schema =
+        Schema<D>()
+            .list("train", &D::train, source_schema(),
+                  {.help = "the files to train on",
+                   .required = true,
+                   .aliases = {"train_data_path", "dataset"}})
+            .map("validation", &D::validation, validation_schema(),
+                 {.help = "sets to evaluate on; NAME is in the metrics, as eval/NAME/loss",
+                  .aliases = {"valid_data_path", "eval_dataset"},
+                  .changes_numbers = false})
+            .key("packing", &D::packing,
+                 {.help = "documents follow each other in a sequence, and nothing crosses a border",
+                  .aliases = {"reset_attention_mask", "reset_position_ids"}})
+            .key("seed", &D::seed, {.help = "order of the samples", .default_text = "seed"})
+            .rule("data.train names at least one file", [](const D& data, SectionCheck& check) {
+                if (data.train.empty())
+                    check.fail("train", "expected at least one file, found an empty list");
+            });
+    return schema;
+}
+
+} // namespace braid

@@ -1,0 +1,71 @@
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "launch/commands.h"
+#include "trainer/run_config.h"
+#include "trainer/run_schema.h"
+
+namespace braid {
+
+namespace {
+
+struct ConfigArguments {
+    std::string path;
+    std::string other;
+    std::vector<std::string> overrides;
+    bool tensors = false;
+    bool markdown = false;
+};
+
+ExitCode check_config(const ConfigArguments& arguments) {
+    const RunConfig run = read_run_config(arguments.path, arguments.overrides);
+    fmt::print("{}: ok, run {}\n", arguments.path, run.name);
+    return ExitCode::ok;
+}
+
+ExitCode print_keys(const ConfigArguments& arguments) {
+    fmt::print("{}", arguments.markdown ? config_reference() : key_lines());
+    return ExitCode::ok;
+}
+
+/// One line per key that differs; a line starts with * where the key changes the numbers of a run.
+ExitCode diff_configs(const ConfigArguments& arguments) {
+    const RunConfig a = read_run_config(arguments.path), b = read_run_config(arguments.other);
+    std::set<std::string> numeric;
+    for (const ConfigDifference& difference : numeric_differences(a, b)) numeric.insert(difference.key);
+    for (const ConfigDifference& difference : all_differences(a, b))
+        fmt::print("{} {}: {} -> {}\n", numeric.contains(difference.key) ? "*" : " ", difference.key,
+                   difference.old_value, difference.new_value);
+    return ExitCode::ok;
+}
+
+} // namespace
+
+void add_config_command(CLI::App& app, Action& action) {
+    const auto arguments = std::make_shared<ConfigArguments>();
+    CLI::App* const config = app.add_subcommand("config", "Show, check and compare run files");
+    config->require_subcommand(1);
+
+    CLI::App* const check = config->add_subcommand("check", "Read a run file and report every fault");
+    check->add_option("config", arguments->path, "a run file")->required();
+    check->add_option("overrides", arguments->overrides, "key.path=value");
+    check->callback([=, &action] { action = [=] { return check_config(*arguments); }; });
+
+    CLI::App* const keys =
+        config->add_subcommand("keys", "List every key: what it takes, its default, what it does");
+    keys->add_flag("--markdown", arguments->markdown, "as the text of docs/config.md");
+    keys->callback([=, &action] { action = [=] { return print_keys(*arguments); }; });
+
+    CLI::App* const diff =
+        config->add_subcommand("diff", "List the keys in which two run files differ; * changes the numbers");
+    diff->add_option("a", arguments->path, "a run file")->required();
+    diff->add_option("b", arguments->other, "another")->required();
+    diff->callback([=, &action] { action = [=] { return diff_configs(*arguments); }; });
+}
+
+} // namespace braid

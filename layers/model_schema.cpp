@@ -1,0 +1,247 @@
+#include "layers/model_schema.h"
+
+#include <set>
+
+#include "base/error.h"
+#include "base/suggest.h"
+#include "layers/pattern.h"
+
+namespace braid {
+
+namespace {
+
+const Schema<NormConfig>& norm_schema() {
+    static const Schema<NormConfig> schema =
+        Schema<NormConfig>()
+            .key("type", &NormConfig::type,
+                 {.help = "RMSNorm or LayerNorm", .aliases = {"normalization", "norm_type"}})
+            .key("placement", &NormConfig::placement,
+                 {.help = "pre x+F(N(x)); post x+N(F(x)); sandwich x+N2(F(N1(x))); residual_post N(x+F(x)); "
+                          "none x+F(x)",
+                  .aliases = {"block_type", "norm_position"}})
+            .key("zero_centered", &NormConfig::zero_centered,
+                 {.help = "weights are stored as w and applied as 1 + w", .aliases = {"apply_layernorm_1p"}})
+            .key("eps", &NormConfig::eps,
+                 {.help = "added to the mean square",
+                  .above = 0,
+                  .max = 1,
+                  .aliases = {"layernorm_epsilon", "rms_norm_eps", "norm_eps", "layer_norm_eps"}})
+            .key("embedding", &NormConfig::embedding, {.help = "a norm after the embedding"})
+            .key("final", &NormConfig::final, {.help = "a norm before the head"});
+    return schema;
+}
+
+const Schema<InitConfig>& init_schema() {
+    static const Schema<InitConfig> schema =
+        Schema<InitConfig>()
+            .key("std", &InitConfig::std,
+                 {.help = "standard deviation of the weights",
+                  .above = 0,
+                  .max = 100,
+                  .aliases = {"init_method_std", "initializer_range", "init_std"}})
+            .key("distribution", &InitConfig::distribution,
+                 {.help = "truncated_normal cuts at three deviations"})
+            .key(
+                "output", &InitConfig::output,
+                {.help =
+                     "projections that end a sublayer: like the rest, divided by sqrt(2 num_layers), or zero",
+                 .aliases = {"output_layer_init_method", "depth_init"}});
+    return schema;
+}
+
+const Schema<ResidualConfig>& residual_schema() {
+    static const Schema<ResidualConfig> schema =
+        Schema<ResidualConfig>()
+            .key("stream_scale", &ResidualConfig::stream_scale,
+                 {.help = "factor on x in x + F(x)", .above = 0, .max = 1000})
+            .key("branch_scale", &ResidualConfig::branch_scale,
+                 {.help = "factor on the branch",
+                  .above = 0,
+                  .max = 1000,
+                  .aliases = {"residual_multiplier"}});
+    return schema;
+}
+
+const Schema<HeadConfig>& head_schema() {
+    static const Schema<HeadConfig> schema =
+        Schema<HeadConfig>()
+            .key("z_loss", &HeadConfig::z_loss,
+                 {.help = "weight of the mean squared logsumexp of the logits",
+                  .min = 0,
+                  .aliases = {"z_loss_multiplier", "softmax_auxiliary_loss"}})
+            .key("softcap", &HeadConfig::softcap,
+                 {.help = "softcap * tanh(logits / softcap); 0 is off",
+                  .min = 0,
+                  .aliases = {"final_logit_softcapping"}})
+            .key("scale", &HeadConfig::scale,
+                 {.help = "factor on the logits", .above = 0, .aliases = {"logits_scaling", "logit_scale"}});
+    return schema;
+}
+
+const Schema<LayerEdit>& edit_schema() {
+    static const Schema<LayerEdit> schema =
+        Schema<LayerEdit>()
+            .key("at", &LayerEdit::at,
+                 {.help = "layers from 0, as \"0-2\" or \"43,44\"", .required = true, .joins_list = true})
+            .key("replace", &LayerEdit::replace, {.help = "{moe: dense} puts dense where moe was"})
+            .key("set", &LayerEdit::set, {.help = "{moe.router.scale: 2} changes one key"})
+            .rule("an edit has replace or set", [](const LayerEdit& edit, SectionCheck& check) {
+                if (edit.replace.empty() && edit.set.empty())
+                    check.fail("at", "has no effect: expected replace or set beside it");
+            });
+    return schema;
+}
+
+/// Elements of a sublayer's weights, in doubles that cannot overflow. Norms and biases do not matter here.
+double approximate_elements(const SublayerConfig& sublayer, double hidden) {
+    const auto d = [](int64_t value) { return static_cast<double>(value); };
+    const auto mlp = [&](double size) { return 3 * hidden * size; };
+    switch (sublayer.type()) {
+        case SublayerType::attention: {
+            const auto& a = std::get<AttentionConfig>(sublayer.kind);
+            return hidden * d(a.head_dim) * (3 * d(a.num_heads) + 2 * d(a.num_kv_heads));
+        }
+        case SublayerType::gated_delta_net: {
+            const auto& g = std::get<GatedDeltaNetConfig>(sublayer.kind);
+            return hidden * (2 * d(g.num_key_heads) * d(g.key_head_dim) +
+                             3 * d(g.num_value_heads) * d(g.value_head_dim));
+        }
+        case SublayerType::mlp:
+            return mlp(d(std::get<MlpConfig>(sublayer.kind).size));
+        case SublayerType::moe: {
+            const auto& m = std::get<MoeConfig>(sublayer.kind);
+            return d(m.num_experts) * (mlp(d(m.expert_size)) + hidden) + mlp(d(m.shared_size));
+        }
+    }
+    return 0;
+}
+
+/// The pattern expands, and the model's size stays where 64-bit counts and byte offsets cannot overflow.
+void check_model(const ModelConfig& model, SectionCheck& check) {
+    constexpr double kMaxElements = 0x1p50;
+    std::vector<LayerConfig> layers;
+    try {
+        layers = expand_layers(model);
+    } catch (const ConfigError& error) {
+        // The message starts with the key: "model.pattern: column 3: ...".
+        const std::string text = error.what();
+        const size_t colon = text.find(": ");
+        const size_t begin = std::string_view("model.").size();
+        return check.fail(text.substr(begin, colon - begin), text.substr(colon + 2));
+    }
+    const double hidden = static_cast<double>(model.hidden_size);
+    double elements = 2 * hidden * static_cast<double>(model.vocab_size);
+    for (const LayerConfig& layer : layers) {
+        for (const ResolvedSublayer& sublayer : layer.sublayers)
+            elements += approximate_elements(sublayer.config, hidden);
+    }
+    if (elements > kMaxElements)
+        check.fail("hidden_size",
+                   fmt::format("expected a model of at most {:.2g} parameters, found about {:.2g}",
+                               kMaxElements, elements));
+}
+
+/// Copies for one name, depth first; `path` holds the names that led here.
+void resolve_copy(YamlNode& sublayers, const std::string& name, std::vector<std::string>& path,
+                  std::set<std::string>& done) {
+    YamlNode* const node = sublayers.find(name);
+    if (!node->is_map() || done.contains(name)) return;
+    const YamlNode* const like = node->find("like");
+    if (!like) {
+        done.insert(name);
+        return;
+    }
+    const std::string key = "model.sublayers." + name + ".like";
+    std::vector<std::string> names;
+    for (const YamlEntry& entry : sublayers.entries) names.push_back(entry.key);
+    const std::string other = like->is_scalar() ? like->scalar : "";
+    const Location location = like->location;
+    if (!sublayers.find(other))
+        throw ConfigError("{}: {}: expected a name in model.sublayers, found {}{}", location.text(), key,
+                          like->shown(), did_you_mean(other, names));
+    path.push_back(name);
+    if (std::find(path.begin(), path.end(), other) != path.end()) {
+        std::string chain;
+        for (const std::string& step : path) chain += step + " -> ";
+        throw ConfigError("{}: {}: a sublayer cannot copy itself: {}{}", location.text(), key, chain, other);
+    }
+    resolve_copy(sublayers, other, path, done);
+    path.pop_back();
+    YamlNode copy = *sublayers.find(other);
+    YamlNode own = std::move(*node);
+    own.remove("like");
+    std::vector<YamlMergeFault> faults;
+    merge_yaml(copy, own, faults);
+    copy.location = own.location;
+    *node = std::move(copy);
+    done.insert(name);
+}
+
+} // namespace
+
+void resolve_copies(YamlNode& sublayers) {
+    std::set<std::string> done;
+    std::vector<std::string> names;
+    for (const YamlEntry& entry : sublayers.entries) names.push_back(entry.key);
+    for (const std::string& name : names) {
+        std::vector<std::string> path;
+        resolve_copy(sublayers, name, path, done);
+    }
+}
+
+const Schema<ModelConfig>& model_schema() {
+    using M = ModelConfig;
+    static const Schema<M> schema =
+        Schema<M>()
+            .key("vocab_size", &M::vocab_size,
+                 {.help = "token ids are 0 to vocab_size - 1",
+                  .min = 1,
+                  .max = 16'777'216,
+                  .required = true,
+                  .aliases = {"padded_vocab_size", "n_vocab"}})
+            .key("hidden_size", &M::hidden_size,
+                 {.help = "size of the residual stream",
+                  .min = 1,
+                  .max = 1'048'576,
+                  .required = true,
+                  .aliases = {"dim", "d_model", "n_embd", "model_dim"}})
+            .key("num_layers", &M::num_layers,
+                 {.help = "layers of head, tiled pattern and tail together; auto is what the patterns give",
+                  .min = 1,
+                  .max = static_cast<double>(kMaxLayers),
+                  .zero_word = "auto",
+                  .aliases = {"num_hidden_layers", "n_layers", "n_layer"}})
+            .key("pattern", &M::pattern,
+                 {.help = "layers, as in \"(gdn+moe)*3, attn+moe\"; repeated up to num_layers",
+                  .required = true,
+                  .joins_list = true,
+                  .aliases = {"layer_types", "block_pattern", "hybrid_override_pattern",
+                              "full_attention_interval", "linear_attention_freq", "moe_layer_freq",
+                              "hybrid_layer_pattern"}})
+            .key("pattern_head", &M::pattern_head,
+                 {.help = "layers before the pattern, not repeated",
+                  .joins_list = true,
+                  .aliases = {"first_k_dense_replace"}})
+            .key("pattern_tail", &M::pattern_tail,
+                 {.help = "layers after the pattern, not repeated", .joins_list = true})
+            .key("partial_tile", &M::partial_tile,
+                 {.help = "what happens when the last repetition does not fit"})
+            .key("tie_embeddings", &M::tie_embeddings,
+                 {.help = "the head uses the embedding's weights",
+                  .aliases = {"tie_word_embeddings", "untie_embeddings_and_output_weights",
+                              "enable_weight_tying", "weight_tying"}})
+            .section("norm", &M::norm, norm_schema(), "norms of the residual stream")
+            .section("init", &M::init, init_schema(), "initial weights")
+            .section("residual", &M::residual, residual_schema(), "how a branch joins the stream")
+            .section("head", &M::head, head_schema(), "logits and loss")
+            .map("sublayers", &M::sublayers, sublayer_schema(),
+                 {.help = "what patterns name; one that no pattern names is reported", .required = true})
+            .list("layers", &M::layers, edit_schema(), {.help = "changes of single layers, in order"})
+            .not_built({"mtp"})
+            .pointless("partial_tile", "num_layers is not given, so nothing is cut",
+                       [](const M& m) { return m.num_layers == 0; })
+            .rule("the patterns expand to num_layers with known names, and the layer edits fit", check_model);
+    return schema;
+}
+
+} // namespace braid

@@ -1,0 +1,18 @@
+#pragma once
+
+#include "base/schema_log.h"
+#include "trainer/run_config.h"
+
+namespace braid {
+
+// The parts of reading a run file that look at several sections. They report to `check`.
+
+/// Tokens into steps and sequences, defaults that depend on other keys, keys inside the name.
+void resolve_run(RunConfig& run, SectionCheck& check);
+
+void check_steps(const RunConfig& run, SectionCheck& check);
+void check_eval(const RunConfig& run, SectionCheck& check);
+void check_aux_scope(const RunConfig& run, SectionCheck& check);
+void check_groups(const RunConfig& run, SectionCheck& check);
+
+} // namespace braid

@@ -1,0 +1,209 @@
+#include "trainer/run_schema.h"
+
+#include "data/data_schema.h"
+#include "layers/model_schema.h"
+#include "layers/pattern.h"
+#include "optim/optimizer_schema.h"
+#include "parallel/parallel_schema.h"
+#include "trainer/resolve_run.h"
+
+namespace braid {
+
+namespace {
+
+constexpr double kMaxSteps = 1e12, kMaxTokens = 1e18, kMaxLength = 16'777'216;
+
+const Schema<TrainConfig>& train_schema() {
+    using T = TrainConfig;
+    static const Schema<T> schema =
+        Schema<T>()
+            .key("steps", &T::steps,
+                 {.help = "optimizer steps, counted from 1; the schedule counts to it; required unless "
+                          "tokens is given",
+                  .min = 1,
+                  .max = kMaxSteps,
+                  .default_text = "none",
+                  .aliases = {"train_iters", "max_steps", "num_steps", "training_steps"}})
+            .count("tokens", {.help = "steps in tokens, rounded up",
+                              .min = 1,
+                              .max = kMaxTokens,
+                              .counts_tokens = true,
+                              .aliases = {"train_tokens", "max_tokens"}})
+            .key("stop_at", &T::stop_at,
+                 {.help = "save and stop after this step; 0 means run to the end",
+                  .min = 0,
+                  .max = kMaxSteps,
+                  .aliases = {"exit_interval", "hard_stop"},
+                  .changes_numbers = false})
+            .key("sequence_length", &T::sequence_length,
+                 {.help = "tokens per sequence",
+                  .min = 1,
+                  .max = kMaxLength,
+                  .required = true,
+                  .aliases = {"seq_length", "seq_len", "max_sequence_length", "max_seq_len", "block_size",
+                              "max_position_embeddings"}})
+            .key("global_batch", &T::global_batch,
+                 {.help = "sequences per step over all ranks; required unless global_batch_tokens is given",
+                  .min = 1,
+                  .max = kMaxLength,
+                  .default_text = "none",
+                  .aliases = {"global_batch_size", "batch_size"}})
+            .count("global_batch_tokens", {.help = "global_batch in tokens; a multiple of sequence_length",
+                                           .min = 1,
+                                           .max = kMaxTokens,
+                                           .counts_tokens = true})
+            .key("micro_batch", &T::micro_batch,
+                 {.help = "most sequences that a rank runs at once",
+                  .min = 1,
+                  .max = kMaxLength,
+                  .default_text = "global_batch",
+                  .aliases = {"micro_batch_size", "local_batch_size", "device_batch_size",
+                              "rank_microbatch_size", "device_train_microbatch_size",
+                              "train_micro_batch_size_per_gpu"},
+                  .changes_numbers = false})
+            .key("precision", &T::precision,
+                 {.help = "of weights and arithmetic",
+                  .aliases = {"dtype", "params_dtype", "fp32", "mixed_precision_param"},
+                  .not_built = {"bf16"}})
+            .key(
+                "device", &T::device,
+                {.help = "where the arithmetic runs", .changes_numbers = false, .not_built = {"cuda", "gpu"}})
+            .key("recompute", &T::recompute,
+                 {.help = "what the backward pass computes again instead of keeping",
+                  .aliases = {"recompute_granularity", "recompute_modules", "activation_checkpoint",
+                              "activation_checkpointing", "gradient_checkpointing"},
+                  .changes_numbers = false})
+            .key(
+                "threads", &T::threads,
+                {.help = "threads per rank; auto is OMP_NUM_THREADS, else a rank's share of the node's cores",
+                 .min = 1,
+                 .max = 4096,
+                 .zero_word = "auto",
+                 .aliases = {"num_threads"},
+                 .changes_numbers = false});
+    return schema;
+}
+
+const Schema<CheckpointConfig>& checkpoint_schema() {
+    using C = CheckpointConfig;
+    static const Schema<C> schema = Schema<C>()
+                                        .key("every", &C::every,
+                                             {.help = "steps between checkpoints; 0 means only the last step",
+                                              .min = 0,
+                                              .max = kMaxSteps,
+                                              .aliases = {"save_interval", "interval"},
+                                              .changes_numbers = false})
+                                        .key("keep", &C::keep,
+                                             {.help = "newest checkpoints that stay; 0 means all",
+                                              .min = 0,
+                                              .max = 1e9,
+                                              .aliases = {"keep_latest_k", "keep_last_k", "save_total_limit"},
+                                              .changes_numbers = false})
+                                        .not_built({"async", "async_mode", "async_save"});
+    return schema;
+}
+
+const Schema<EvalConfig>& eval_schema() {
+    using E = EvalConfig;
+    static const Schema<E> schema =
+        Schema<E>()
+            .key("every", &E::every,
+                 {.help = "steps between evaluations; 0 means none",
+                  .min = 0,
+                  .max = kMaxSteps,
+                  .aliases = {"eval_interval", "eval_steps", "eval_freq"},
+                  .changes_numbers = false})
+            .key("tokens", &E::tokens,
+                 {.help = "labels per validation set; 0 means the whole set",
+                  .min = 0,
+                  .max = kMaxTokens,
+                  .counts_tokens = true,
+                  .aliases = {"eval_iters"},
+                  .changes_numbers = false})
+            .key("at_start", &E::at_start,
+                 {.help = "evaluate before the first step", .changes_numbers = false});
+    return schema;
+}
+
+const Schema<LogConfig>& log_schema() {
+    using L = LogConfig;
+    static const Schema<L> schema =
+        Schema<L>()
+            .key("every", &L::every,
+                 {.help = "steps between lines of metrics.jsonl",
+                  .min = 1,
+                  .max = kMaxSteps,
+                  .aliases = {"log_interval", "log_freq", "logging_steps"},
+                  .changes_numbers = false})
+            .key("layers_every", &L::layers_every,
+                 {.help = "steps between records of layers.jsonl; 0 means none",
+                  .min = 0,
+                  .max = kMaxSteps,
+                  .changes_numbers = false})
+            .key("tensorboard", &L::tensorboard,
+                 {.help = "write TensorBoard events",
+                  .aliases = {"enable_tensorboard", "tensorboard_dir"},
+                  .changes_numbers = false})
+            .key("profile", &L::profile,
+                 {.help = "write time and FLOP/s per operation and layer, and a Chrome trace",
+                  .aliases = {"enable_profiling", "use_pytorch_profiler"},
+                  .changes_numbers = false});
+    return schema;
+}
+
+} // namespace
+
+const Schema<RunConfig>& run_schema() {
+    using R = RunConfig;
+    static const Schema<R> schema =
+        Schema<R>()
+            .documented(
+                "extends", "path",
+                "a file that this one changes, relative to this one: maps merge, lists replace, null deletes")
+            .key("name", &R::name,
+                 {.help = "of the run and its folder; may hold keys, as in "
+                          "\"nano-{model.norm.placement}-s{seed}\"",
+                  .default_text = "the file's name",
+                  .aliases = {"run_name", "experiment_name", "exp_name"},
+                  .changes_numbers = false})
+            .key("run_dir", &R::run_dir,
+                 {.help = "the run folder",
+                  .default_text = "runs/NAME",
+                  .aliases = {"save", "save_folder", "dump_folder", "output_dir"},
+                  .changes_numbers = false})
+            .key("seed", &R::seed,
+                 {.help = "of the initial weights; data.seed defaults to it", .aliases = {"init_seed"}})
+            .section("model", &R::model, model_schema(), "the model")
+            .section("parallel", &R::parallel, parallel_schema(), "how ranks share the work")
+            .section("train", &R::train, train_schema(), "the training loop")
+            .section("optimizer", &R::optimizer, optimizer_schema(), "the optimizer")
+            .section("data", &R::data, data_schema(), "what it trains and evaluates on")
+            .section("checkpoint", &R::checkpoint, checkpoint_schema(), "when state is saved")
+            .section("eval", &R::eval, eval_schema(), "when validation sets are evaluated")
+            .section("log", &R::log, log_schema(), "what is reported")
+            .not_built({"moe", "sweep"})
+            .finish(resolve_run)
+            .rule(
+                "train.steps and train.tokens are alternatives, as are global_batch and global_batch_tokens",
+                nullptr)
+            .rule("train.stop_at is at most train.steps; warm-up and decay fit into train.steps", check_steps)
+            .rule("eval.every and eval.at_start need a set in data.validation", check_eval)
+            .rule(
+                "aux_scope batch runs without accumulation: train.micro_batch x parallel.data (auto counts "
+                "as 1) is at least "
+                "train.global_batch",
+                check_aux_scope)
+            .rule("the sublayers and layers that optimizer.groups names exist", check_groups);
+    return schema;
+}
+
+const SchemaDocs& run_docs() {
+    static const SchemaDocs docs = [] {
+        SchemaDocs all;
+        run_schema().describe("", all);
+        return all;
+    }();
+    return docs;
+}
+
+} // namespace braid
