@@ -1,0 +1,118 @@
+#include "ops/attention.h"
+
+#include <algorithm>
+
+#include "ops/kernels/attention.h"
+
+namespace braid::ops {
+namespace {
+
+using cpu::AttentionProblem;
+
+void expect_heads(const Tensor& q, const Tensor& k, const AttentionOptions& options) {
+    check(q.rank() == 3 && k.rank() == 3 && q.dim(2) == k.dim(2),
+          "attention: expected q [T, Hq, d] and k [S, Hkv, d], found {} and {}", to_string(q.shape()),
+          to_string(k.shape()));
+    check(k.dim(1) > 0 && q.dim(1) % k.dim(1) == 0, "attention: {} query heads over {} key heads", q.dim(1),
+          k.dim(1));
+    check(options.window >= 0, "attention: a window of {}", options.window);
+}
+
+AttentionProblem problem_of(const Documents& documents, const AttentionOptions& options) {
+    AttentionProblem problem{{}, options.scale, options.window};
+    for (size_t i = 1; i < documents.offsets.size(); ++i) {
+        const int64_t begin = documents.offsets[i - 1], count = documents.offsets[i] - begin;
+        if (count > 0) problem.spans.push_back({begin, count, begin, count});
+    }
+    return problem;
+}
+
+/// The pairs of a query token and a key it sees, by which the work is counted.
+double visible_pairs(const AttentionProblem& problem) {
+    double pairs = 0;
+    for (const auto& span : problem.spans) {
+        // Positions 0, 1, ... see 1, 2, ... keys until the window is full.
+        const auto sum_up_to = [&](int64_t positions) {
+            const int64_t growing = problem.window ? std::min(positions, problem.window) : positions;
+            return 0.5 * static_cast<double>(growing) * static_cast<double>(growing + 1) +
+                   static_cast<double>(positions - growing) * static_cast<double>(problem.window);
+        };
+        pairs += sum_up_to(span.num_keys) - sum_up_to(span.num_keys - span.num_queries);
+    }
+    return pairs;
+}
+
+} // namespace
+
+Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
+                 const DocumentsPtr& documents, const AttentionOptions& options) {
+    const int64_t tokens = documents->num_tokens(), num_heads = q.dim(1), value_size = v.dim(-1);
+    expect_heads(q, k, options);
+    expect_shape(q, {tokens, num_heads, q.dim(2)}, "attention q");
+    expect_shape(k, {tokens, k.dim(1), q.dim(2)}, "attention k");
+    expect_shape(v, {tokens, k.dim(1), value_size}, "attention v");
+    ProfileScope scope(ctx.profiler, "attention");
+    AttentionProblem problem = problem_of(*documents, options);
+    const double pairs = visible_pairs(problem) * static_cast<double>(num_heads);
+    const auto d = static_cast<double>(q.dim(2)), dv = static_cast<double>(value_size);
+    scope.count_flops(pairs * (2 * d + 2 * dv));
+
+    Tensor o = Tensor::empty(*ctx.allocator, {tokens, num_heads, value_size}, q.dtype());
+    Tensor row_max = Tensor::empty(*ctx.allocator, {tokens, num_heads}, q.dtype());
+    Tensor row_sum = Tensor::empty(*ctx.allocator, {tokens, num_heads}, q.dtype());
+    cpu::attention_forward(*ctx.allocator, problem, q, k, v, o, row_max, row_sum);
+    if (ctx.tape)
+        ctx.tape->record(
+            {"attention",
+             {o.ref()},
+             {q, k, v, o, row_max, row_sum},
+             [problem = std::move(problem), flops = pairs * (6 * d + 4 * dv)](const Backward& run) {
+                 const auto& s = run.saved;
+                 const auto gradient_of = [&](const Tensor& x) {
+                     return Tensor::empty(*run.ctx.allocator, x.shape(), x.dtype());
+                 };
+                 Tensor dq = gradient_of(s[0]), dk = gradient_of(s[1]), dv = gradient_of(s[2]);
+                 cpu::attention_backward(*run.ctx.allocator, problem, s[0], s[1], s[2], s[3], s[4], s[5],
+                                         run.dy[0], dq, dk, dv);
+                 run.count_flops(flops);
+                 run.add(s[0].ref(), dq);
+                 run.add(s[1].ref(), dk);
+                 run.add(s[2].ref(), dv);
+             }});
+    return o;
+}
+
+Tensor attention_decode(Context& ctx, const Tensor& q, const Tensor& keys, const Tensor& values,
+                        const AttentionOptions& options) {
+    expect_heads(q, keys, options);
+    expect_shape(values, {keys.dim(0), keys.dim(1), values.dim(-1)}, "attention_decode values");
+    check(!ctx.tape, "attention_decode has no gradient");
+    check(q.dim(0) <= keys.dim(0), "attention_decode: {} new tokens, but {} keys", q.dim(0), keys.dim(0));
+    ProfileScope scope(ctx.profiler, "attention_decode");
+    const AttentionProblem problem{{{0, q.dim(0), 0, keys.dim(0)}}, options.scale, options.window};
+    scope.count_flops(visible_pairs(problem) *
+                      static_cast<double>(2 * q.dim(1) * (q.dim(2) + values.dim(2))));
+    const Shape rows = {q.dim(0), q.dim(1)};
+    Tensor o = Tensor::empty(*ctx.allocator, {q.dim(0), q.dim(1), values.dim(2)}, q.dtype());
+    cpu::attention_forward(*ctx.allocator, problem, q, keys, values, o,
+                           Tensor::empty(*ctx.allocator, rows, q.dtype()),
+                           Tensor::empty(*ctx.allocator, rows, q.dtype()));
+    return o;
+}
+
+AttentionStatistics attention_statistics(Context& ctx, const Tensor& q, const Tensor& k,
+                                         const DocumentsPtr& documents, const AttentionOptions& options) {
+    expect_heads(q, k, options);
+    expect_shape(q, {documents->num_tokens(), q.dim(1), q.dim(2)}, "attention_statistics q");
+    expect_shape(k, {documents->num_tokens(), k.dim(1), q.dim(2)}, "attention_statistics k");
+    ProfileScope scope(ctx.profiler, "attention_statistics", ProfilePhase::other);
+    AttentionStatistics statistics{Tensor::empty(*ctx.allocator, {q.dim(1)}, DType::f64),
+                                   Tensor::empty(*ctx.allocator, {q.dim(1)}, DType::f64)};
+    cpu::attention_statistics(*ctx.allocator, problem_of(*documents, options), q, k, statistics.max_logit,
+                              statistics.mean_entropy);
+    const auto tokens = static_cast<double>(std::max<int64_t>(q.dim(0), 1));
+    for (double& entropy : statistics.mean_entropy.span<double>()) entropy /= tokens;
+    return statistics;
+}
+
+} // namespace braid::ops

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace braid::ops::cpu {
+
+/// One causal problem: the last num_queries of num_keys tokens ask. Rows of q from query_begin, rows of k and
+/// v from key_begin.
+struct AttentionSpan {
+    int64_t query_begin, num_queries, key_begin, num_keys;
+};
+
+/// What all spans of a call share.
+struct AttentionProblem {
+    std::vector<AttentionSpan> spans;
+    double scale;
+    int64_t window; // 0: none
+};
+
+/// o [T, Hq, dv] from q [T, Hq, d], k [S, Hkv, d], v [S, Hkv, dv] (rows may be strided), and, for backward,
+/// the softmax's row_max [T, Hq] and row_sum [T, Hq], the sum of exp(logit - row_max). Kept apart rather than
+/// as max + log(sum), which would lose bits where logits are large.
+void attention_forward(Allocator& allocator, const AttentionProblem& problem, const Tensor& q,
+                       const Tensor& k, const Tensor& v, const Tensor& o, const Tensor& row_max,
+                       const Tensor& row_sum);
+/// dq, dk and dv (packed, contents undefined on entry) from d_o, shaped as o.
+void attention_backward(Allocator& allocator, const AttentionProblem& problem, const Tensor& q,
+                        const Tensor& k, const Tensor& v, const Tensor& o, const Tensor& row_max,
+                        const Tensor& row_sum, const Tensor& d_o, const Tensor& dq, const Tensor& dk,
+                        const Tensor& dv);
+/// max_logit [Hq] and entropy_sum [Hq] (over tokens), both f64.
+void attention_statistics(Allocator& allocator, const AttentionProblem& problem, const Tensor& q,
+                          const Tensor& k, const Tensor& max_logit, const Tensor& entropy_sum);
+
+} // namespace braid::ops::cpu

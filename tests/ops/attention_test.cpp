@@ -1,0 +1,322 @@
+#include "ops/attention.h"
+
+#include <cmath>
+#include <limits>
+
+#include "tests/support/op_case.h"
+
+namespace braid::testing {
+namespace {
+
+struct Sizes {
+    std::vector<int32_t> documents;
+    int64_t num_heads, num_kv_heads, key_size, value_size, window;
+
+    int64_t tokens() const {
+        int64_t sum = 0;
+        for (const int32_t length : documents) sum += length;
+        return sum;
+    }
+    ops::AttentionOptions options() const { return {1 / std::sqrt(static_cast<double>(key_size)), window}; }
+    std::string text() const {
+        std::string text;
+        for (const int32_t length : documents) text += std::to_string(length) + " ";
+        return text + "heads " + std::to_string(num_heads) + "/" + std::to_string(num_kv_heads) + " sizes " +
+               std::to_string(key_size) + "," + std::to_string(value_size) + " window " +
+               std::to_string(window);
+    }
+};
+
+// One token, odd sizes, empty documents, several query and key blocks (128 keys; 16 to 128 queries), groups,
+// windows smaller and larger than blocks and documents, values of another size than keys.
+const std::vector<Sizes> kSizes = {
+    {{1}, 1, 1, 1, 1, 0},           {{3, 0, 1, 5}, 2, 1, 4, 3, 0},     {{0, 7, 0}, 3, 3, 5, 5, 3},
+    {{130, 1, 300}, 4, 2, 8, 8, 0}, {{257}, 6, 1, 3, 9, 40},           {{200, 150}, 2, 2, 8, 4, 1},
+    {{290, 33}, 8, 2, 7, 5, 150},   {{129, 0, 70}, 32, 1, 4, 4, 1000},
+};
+
+struct Inputs {
+    Tensor q, k, v;
+};
+
+Inputs random_inputs(Allocator& allocator, const Sizes& sizes, DType dtype, double scale = 1) {
+    const int64_t tokens = sizes.tokens();
+    return {random_tensor(allocator, {tokens, sizes.num_heads, sizes.key_size}, dtype, "q", scale),
+            random_tensor(allocator, {tokens, sizes.num_kv_heads, sizes.key_size}, dtype, "k", scale),
+            random_tensor(allocator, {tokens, sizes.num_kv_heads, sizes.value_size}, dtype, "v")};
+}
+
+/// What the definition gives, a query at a time with the whole row of probabilities.
+struct Plain {
+    std::vector<double> o, max_logit, mean_entropy;
+};
+
+Plain plain_attention(const Sizes& sizes, const Inputs& in) {
+    const auto q = to_vector(in.q), k = to_vector(in.k), v = to_vector(in.v);
+    const auto at = [](const std::vector<double>& x, int64_t t, int64_t heads, int64_t h, int64_t size,
+                       int64_t i) { return x[static_cast<size_t>((t * heads + h) * size + i)]; };
+    const auto [scale, window] = sizes.options();
+    Plain plain;
+    plain.max_logit.assign(static_cast<size_t>(sizes.num_heads), -std::numeric_limits<double>::infinity());
+    plain.mean_entropy.assign(static_cast<size_t>(sizes.num_heads), 0);
+    int64_t begin = 0;
+    for (const int64_t length : sizes.documents) {
+        for (int64_t t = begin; t < begin + length; ++t)
+            for (int64_t h = 0; h < sizes.num_heads; ++h) {
+                const int64_t kv = h / (sizes.num_heads / sizes.num_kv_heads);
+                std::vector<double> p(static_cast<size_t>(length), 0);
+                double top = -std::numeric_limits<double>::infinity(), sum = 0;
+                const auto visible = [&](int64_t s) { return s <= t && (window == 0 || s > t - window); };
+                for (int64_t s = begin; s < begin + length; ++s)
+                    if (visible(s)) {
+                        double& logit = p[static_cast<size_t>(s - begin)];
+                        for (int64_t i = 0; i < sizes.key_size; ++i)
+                            logit += scale * at(q, t, sizes.num_heads, h, sizes.key_size, i) *
+                                     at(k, s, sizes.num_kv_heads, kv, sizes.key_size, i);
+                        top = std::max(top, logit);
+                    }
+                for (int64_t s = begin; s < begin + length; ++s) {
+                    double& x = p[static_cast<size_t>(s - begin)];
+                    x = visible(s) ? std::exp(x - top) : 0;
+                    sum += x;
+                }
+                for (double& x : p) {
+                    x /= sum;
+                    if (x > 0)
+                        plain.mean_entropy[static_cast<size_t>(h)] -=
+                            x * std::log(x) / static_cast<double>(sizes.tokens());
+                }
+                plain.max_logit[static_cast<size_t>(h)] =
+                    std::max(plain.max_logit[static_cast<size_t>(h)], top);
+                for (int64_t i = 0; i < sizes.value_size; ++i) {
+                    double o = 0;
+                    for (int64_t s = begin; s < begin + length; ++s)
+                        o += p[static_cast<size_t>(s - begin)] *
+                             at(v, s, sizes.num_kv_heads, kv, sizes.value_size, i);
+                    plain.o.push_back(o);
+                }
+            }
+        begin += length;
+    }
+    return plain;
+}
+
+OpCase op_case(TestContext& t, const Sizes& sizes) {
+    t.set_documents(sizes.documents);
+    const Inputs in = random_inputs(t.allocator, sizes, DType::f64);
+    OpCase op;
+    op.name = "attention " + sizes.text();
+    op.inputs = {in.q, in.k, in.v};
+    op.forward = [documents = t.ctx.documents, options = sizes.options()](Context& ctx, const Values& x,
+                                                                          const OpCase::Weights&) {
+        return Values{ops::attention(ctx, x[0], x[1], x[2], documents, options)};
+    };
+    return op;
+}
+
+TEST(attention, matches_the_definition) {
+    for (const Sizes& sizes : kSizes) {
+        TestContext t;
+        t.set_documents(sizes.documents);
+        const Inputs in = random_inputs(t.allocator, sizes, DType::f64);
+        const Tensor o = ops::attention(t.ctx, in.q, in.k, in.v, t.ctx.documents, sizes.options());
+        // Logits below 10 are exact to about 1e-15, and so relatively is each probability; the sums of at
+        // most 300 of them add 300 * 1.1e-16.
+        const Tensor expected = from_vector(t.allocator, o.shape(), DType::f64, plain_attention(sizes, in).o);
+        expect_close(o, expected, 1e-13, sizes.text());
+    }
+}
+
+TEST(attention, gradients) {
+    GradientCheckOptions options;
+    options.max_elements = 24;
+    for (const Sizes& sizes : kSizes) {
+        TestContext t;
+        check_op_gradients(op_case(t, sizes), options);
+    }
+}
+
+TEST(attention, f32_is_near_f64) {
+    for (const Sizes& sizes : kSizes) {
+        if (sizes.window == 1) continue; // dq and dk are zero but for rounding
+        TestContext t;
+        // Logits below 10 are off by 10 * 2^-23 or so, which the probabilities inherit; gradients are
+        // products of three such factors.
+        expect_f32_close_to_f64(op_case(t, sizes), 1e-5);
+    }
+}
+
+TEST(attention, same_bits_for_any_threads) {
+    for (const Sizes& sizes : {Sizes{{700, 5, 130}, 4, 2, 16, 16, 0}, Sizes{{900}, 8, 1, 8, 8, 200}}) {
+        TestContext t;
+        expect_same_bits_for_any_threads(op_case(t, sizes));
+    }
+}
+
+TEST(attention, documents_have_the_bits_they_have_alone) {
+    TestContext t;
+    const Sizes sizes{{130, 70, 0, 201}, 4, 2, 8, 8, 0};
+    t.set_documents(sizes.documents);
+    const Inputs in = random_inputs(t.allocator, sizes, DType::f32);
+    const Tensor o = ops::attention(t.ctx, in.q, in.k, in.v, t.ctx.documents, sizes.options());
+    int64_t begin = 0;
+    for (const int64_t length : sizes.documents) {
+        const Tensor alone =
+            ops::attention(t.ctx, in.q.rows(begin, length), in.k.rows(begin, length),
+                           in.v.rows(begin, length), Documents::single(length), sizes.options());
+        expect_identical(alone, o.rows(begin, length), "document");
+        begin += length;
+    }
+}
+
+TEST(attention, a_window_beyond_the_document_changes_nothing) {
+    TestContext t;
+    Sizes sizes{{150, 180}, 4, 2, 8, 8, 0};
+    t.set_documents(sizes.documents);
+    const Inputs in = random_inputs(t.allocator, sizes, DType::f32);
+    const Tensor all = ops::attention(t.ctx, in.q, in.k, in.v, t.ctx.documents, sizes.options());
+    for (const bool same : {true, false}) {
+        sizes.window = same ? 180 : 179;
+        const Tensor o = ops::attention(t.ctx, in.q, in.k, in.v, t.ctx.documents, sizes.options());
+        EXPECT_EQ(relative_error(o, all) == 0, same) << sizes.window;
+    }
+}
+
+TEST(attention, reads_strided_rows) {
+    TestContext t;
+    const int64_t tokens = 40, heads = 4, kv_heads = 2, size = 6;
+    const Tensor wide =
+        random_tensor(t.allocator, {tokens, (heads + 2 * kv_heads) * size + 5}, DType::f64, "wide");
+    const auto part = [&](int64_t first, int64_t count) {
+        return wide.columns(first * size + 5, count * size).view({tokens, count, size});
+    };
+    const Values strided = {part(0, heads), part(heads, kv_heads), part(heads + kv_heads, kv_heads)};
+    const auto forward = [](Context& ctx, const Values& in) {
+        return Values{ops::attention(ctx, in[0], in[1], in[2], Documents::single(40), {0.4, 9})};
+    };
+    Values packed;
+    for (const Tensor& x : strided) packed.push_back(converted(t.allocator, x, DType::f64));
+    expect_identical(forward(t.ctx, strided)[0], forward(t.ctx, packed)[0], "output");
+    std::vector<Values> gradients(2);
+    for (const bool from_strided : {false, true}) {
+        const Segment segment("attention", 0, Segment::Policy::keep, forward);
+        Segment::Saved saved;
+        const Values& in = from_strided ? strided : packed;
+        const Tensor o = segment.forward(t.ctx, in, &saved)[0];
+        Gradients table(t.allocator);
+        table.add(o.ref(), random_tensor(t.allocator, o.shape(), o.dtype(), "do"));
+        segment.backward(t.ctx, saved, table);
+        for (const Tensor& x : in) gradients[from_strided].push_back(table.take(x.ref()));
+    }
+    for (size_t i = 0; i < 3; ++i) expect_identical(gradients[1][i], gradients[0][i], "gradient");
+}
+
+TEST(attention, large_logits_neither_overflow_nor_lose_the_softmax) {
+    TestContext t;
+    // Logits scale * 90^2 * 4 a step: exp of them overflows f32 and f64 by far. Key s points along axis s %
+    // 4, query t along axis t % 4, so that query t sees equal logits at s = t, t - 4, ... and gives the mean
+    // of v there.
+    const int64_t tokens = 300;
+    for (const DType dtype : {DType::f32, DType::f64}) {
+        std::vector<double> axes(static_cast<size_t>(tokens * 4), 0);
+        for (size_t s = 0; s < static_cast<size_t>(tokens); ++s) axes[s * 4 + s % 4] = 90;
+        const Tensor q = from_vector(t.allocator, {tokens, 1, 4}, dtype, axes);
+        const Tensor v = random_tensor(t.allocator, {tokens, 1, 3}, dtype, "v");
+        const Tensor o = ops::attention(t.ctx, q, q, v, Documents::single(tokens), {4, 0});
+        const auto values = to_vector(v);
+        std::vector<double> expected;
+        for (int64_t row = 0; row < tokens; ++row)
+            for (int64_t c = 0; c < 3; ++c) {
+                double sum = 0;
+                for (int64_t s = row; s >= 0; s -= 4) sum += values[static_cast<size_t>(s * 3 + c)];
+                expected.push_back(sum / static_cast<double>(row / 4 + 1));
+            }
+        // sums of 75 terms
+        expect_close(o, from_vector(t.allocator, o.shape(), DType::f64, expected),
+                     75 * (dtype == DType::f32 ? 6e-8 : 1.2e-16), "large logits");
+    }
+}
+
+TEST(attention, not_a_number_shows) {
+    TestContext t;
+    const Sizes sizes{{140}, 2, 1, 4, 4, 0};
+    const Inputs in = random_inputs(t.allocator, sizes, DType::f32);
+    in.k.data<float>()[100 * 4 + 1] = std::numeric_limits<float>::quiet_NaN();
+    const auto o =
+        to_vector(ops::attention(t.ctx, in.q, in.k, in.v, Documents::single(140), sizes.options()));
+    for (size_t i = 0; i < o.size(); ++i) EXPECT_EQ(std::isnan(o[i]), i / 8 >= 100) << i;
+}
+
+TEST(attention, memory_is_linear_in_the_sequence) {
+    std::vector<int64_t> peaks;
+    for (const int64_t tokens : {2048, 4096}) {
+        TestContext t(true);
+        t.set_documents({static_cast<int32_t>(tokens)});
+        const Sizes sizes{{static_cast<int32_t>(tokens)}, 2, 1, 8, 8, 0};
+        const Inputs in = random_inputs(t.allocator, sizes, DType::f32);
+        const Tensor o = ops::attention(t.ctx, in.q, in.k, in.v, t.ctx.documents, sizes.options());
+        Gradients gradients(t.allocator);
+        gradients.add(o.ref(), o.detach());
+        t.ctx.tape = nullptr;
+        t.tape.backward(t.ctx, gradients);
+        peaks.push_back(t.allocator.statistics().peak_used_bytes);
+    }
+    EXPECT_LT(peaks[1], 2 * peaks[0]);
+    EXPECT_LT(peaks[1], 4096 * 4096); // a byte per pair would be more
+}
+
+TEST(attention, decode_has_the_bits_of_the_whole) {
+    for (const int64_t window : {0, 5, 100})
+        for (const int64_t count : {1, 3, 200}) { // new tokens at once
+            TestContext t;
+            const Sizes sizes{{301}, 4, 2, 8, 6, window};
+            const Inputs in = random_inputs(t.allocator, sizes, DType::f32);
+            const Tensor whole =
+                ops::attention(t.ctx, in.q, in.k, in.v, Documents::single(301), sizes.options());
+            for (int64_t known = count; known <= 301; known += count == 1 ? 25 : count) {
+                const Tensor o =
+                    ops::attention_decode(t.ctx, in.q.rows(known - count, count), in.k.rows(0, known),
+                                          in.v.rows(0, known), sizes.options());
+                expect_identical(o, whole.rows(known - count, count), "decode");
+            }
+        }
+}
+
+TEST(attention, statistics_match_the_definition) {
+    for (const Sizes& sizes : kSizes)
+        for (const DType dtype : {DType::f64, DType::f32}) {
+            TestContext t;
+            t.set_documents(sizes.documents);
+            const Inputs in = random_inputs(t.allocator, sizes, dtype, 1.5);
+            const auto found = ops::attention_statistics(t.ctx, in.q, in.k, t.ctx.documents, sizes.options());
+            const Plain plain = plain_attention(sizes, in);
+            const auto max_logit = to_vector(found.max_logit), entropy = to_vector(found.mean_entropy);
+            // logits below 30 in the type of q
+            const double bound = dtype == DType::f32 ? 30 * 1.2e-7 : 1e-13;
+            for (size_t h = 0; h < max_logit.size(); ++h) {
+                EXPECT_NEAR(max_logit[h], plain.max_logit[h], bound) << sizes.text();
+                EXPECT_NEAR(entropy[h], plain.mean_entropy[h], 10 * bound) << sizes.text();
+            }
+        }
+}
+
+TEST(attention, refuses_shapes_that_do_not_fit) {
+    TestContext t;
+    const auto make = [&](int64_t tokens, int64_t heads, int64_t size) {
+        return random_tensor(t.allocator, {tokens, heads, size}, DType::f32, "x");
+    };
+    const DocumentsPtr documents = Documents::single(5);
+    const auto run = [&](const Tensor& q, const Tensor& k, const Tensor& v) {
+        ops::attention(t.ctx, q, k, v, documents, {});
+    };
+    run(make(5, 4, 3), make(5, 2, 3), make(5, 2, 7));
+    EXPECT_THROW(run(make(4, 4, 3), make(4, 2, 3), make(4, 2, 3)), InternalError); // documents of 5
+    EXPECT_THROW(run(make(5, 3, 3), make(5, 2, 3), make(5, 2, 3)), InternalError); // 3 heads over 2
+    EXPECT_THROW(run(make(5, 4, 3), make(5, 2, 4), make(5, 2, 3)), InternalError); // sizes of q and k
+    EXPECT_THROW(run(make(5, 4, 3), make(5, 2, 3), make(5, 4, 3)), InternalError); // heads of k and v
+    EXPECT_THROW(ops::attention_decode(t.ctx, make(6, 2, 3), make(5, 2, 3), make(5, 2, 3), {}),
+                 InternalError);
+}
+
+} // namespace
+} // namespace braid::testing
