@@ -27,6 +27,7 @@ struct RowFunctions {
 
 HWY_BEFORE_NAMESPACE();
 namespace braid::ops::cpu::HWY_NAMESPACE {
+namespace {
 
 template <typename T>
 HWY_ATTR T largest(const T* x, int64_t n, T start) {
@@ -101,6 +102,7 @@ RowFunctions<double> functions_f64() {
     return {online_softmax<double>, softmax<double>};
 }
 
+} // namespace
 } // namespace braid::ops::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

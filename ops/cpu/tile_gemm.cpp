@@ -11,6 +11,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace braid::ops::cpu::HWY_NAMESPACE {
+namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
@@ -135,6 +136,7 @@ HWY_ATTR void run_f64(int64_t m, int64_t n, int64_t k, const double* a, int64_t 
     gemm<double>(n, {m, k, a, a_row, a_column, b, ldb, c, ldc, accumulate});
 }
 
+} // namespace
 } // namespace braid::ops::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
