@@ -28,15 +28,18 @@ cmake --build --preset cpu --target braid | tail -n 1
 step "3/6 token files"
 mkdir -p "$data"
 if [[ ! -f $data/train.h5 || ! -f $data/valid.h5 ]]; then
-    python3 launch/gcide_documents.py /usr/share/dictd "$data/train.jsonl" "$data/valid.jsonl"
-    for split in train valid; do
-        [[ -f $data/$split.h5 ]] || braid data build "$data/$split.jsonl" -o "$data/$split.h5"
-        rm "$data/$split.jsonl"
-    done
+    rm -rf "$data/partial"
+    mkdir "$data/partial"
+    python3 launch/gcide_documents.py /usr/share/dictd/gcide |
+        braid data build - --format jsonl -o "$data/partial/train.h5" --validation "$data/partial/valid.h5" \
+            --validation-fraction 0.02
+    # Only a pipeline that ended well leaves files under their final names.
+    mv "$data/partial"/*.h5 "$data"
+    rmdir "$data/partial"
 fi
-if [[ ! $data/entropy.json -nt $data/train.h5 || ! $data/entropy.json -nt $data/valid.h5 ]]; then
-    braid data info "$data/train.h5" --entropy "$data/valid.h5" --json > "$data/entropy.json.partial"
-    mv "$data/entropy.json.partial" "$data/entropy.json"
+if [[ ! $data/info.json -nt $data/train.h5 || ! $data/info.json -nt $data/valid.h5 ]]; then
+    braid data info "$data/train.h5" --entropy --validation "$data/valid.h5" --json > "$data/info.json.partial"
+    mv "$data/info.json.partial" "$data/info.json"
 fi
 
 step "4/6 training with $num_ranks ranks"
@@ -49,7 +52,7 @@ braid generate "$checkpoint" --prompt $'Braid \\Braid\\, n.\n' --tokens 400 \
 
 step "6/6 the picture"
 verdict=0
-python3 launch/quickstart_report.py "$run/metrics.jsonl" "$data/entropy.json" \
+python3 launch/quickstart_report.py "$run/metrics.jsonl" "$data/info.json" \
     --margin $margin --png "$run/loss.png" || verdict=$?
 printf '\n%s, %s and %s; %d s in all\n' "$run/loss.png" "$run/sample.txt" "$run/metrics.jsonl" "$SECONDS"
 exit $verdict

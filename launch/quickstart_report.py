@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Draw a run's losses beside the entropies of n-gram models, and judge the last validation loss.
 
-    quickstart_report.py METRICS.jsonl ENTROPY.json --margin NATS --png OUT.png
+    quickstart_report.py METRICS.jsonl INFO.json --margin NATS --png OUT.png
 
+INFO.json is what `braid data info TRAIN --entropy --validation VALID --json` prints.
 Exit code 0 when the last validation loss is at least NATS per byte below the trigram entropy, else 1.
 """
 
@@ -57,12 +58,12 @@ def draw(png, training, validation, bigram, trigram):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("metrics")
-    parser.add_argument("entropy")
+    parser.add_argument("info")
     parser.add_argument("--margin", type=float, required=True)
     parser.add_argument("--png", required=True)
     options = parser.parse_args()
-    with open(options.entropy, encoding="utf-8") as file:
-        entropy = json.load(file)
+    with open(options.info, encoding="utf-8") as file:
+        entropy = json.load(file)["entropy"]
     bigram, trigram = entropy["bigram"], entropy["trigram"]
     training, validation = read_curves(options.metrics)
     if not training or not validation:

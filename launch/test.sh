@@ -72,22 +72,4 @@ if [[ $mode == all || $mode == sanitizers ]]; then
     build cpu-tsan && run_tests cpu-tsan -L unit -LE slow -E '^structure\.'
 fi
 
-python3 - "$failed_steps" "$results"/*.xml << 'PYTHON'
-import pathlib
-import sys
-import xml.etree.ElementTree as ElementTree
-
-passed, failed, skipped = 0, int(sys.argv[1]), 0
-for path in filter(pathlib.Path.is_file, map(pathlib.Path, sys.argv[2:])):
-    for case in ElementTree.parse(path).getroot().iter("testcase"):
-        status, reason = case.get("status"), case.find("skipped")
-        # A test whose program is missing is "notrun" too; only one that asked to be skipped is.
-        asked = reason is not None and reason.get("message", "").startswith("SKIP_")
-        passed += status == "run"
-        skipped += status == "notrun" and asked
-        if status != "run" and not asked:
-            failed += 1
-            print(f"failed: {path.stem} {case.get('name')}")
-print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
-sys.exit(1 if failed or not passed else 0)
-PYTHON
+python3 tests/support/count_results.py "$failed_steps" "$results"/*.xml
