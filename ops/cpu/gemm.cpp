@@ -80,4 +80,8 @@ template void gemm(bool, bool, int64_t, int64_t, int64_t, float, const float*, i
 template void gemm(bool, bool, int64_t, int64_t, int64_t, double, const double*, int64_t, const double*,
                    int64_t, double, double*, int64_t);
 
+std::string blas_description() {
+    return openblas_get_config();
+}
+
 } // namespace braid::ops::cpu

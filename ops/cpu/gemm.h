@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace braid::ops::cpu {
 
@@ -14,5 +15,8 @@ namespace braid::ops::cpu {
 template <typename T>
 void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, T alpha, const T* a,
           int64_t lda, const T* b, int64_t ldb, T beta, T* c, int64_t ldc);
+
+/// Version, options and kernel choice of the BLAS library at run time, in its own words.
+std::string blas_description();
 
 } // namespace braid::ops::cpu

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "trainer/metrics_lines.h"
+#include "trainer/tensorboard.h"
+
+namespace braid {
+
+/// A sequence of the step with one of its highest losses.
+struct SequenceLoss {
+    int64_t sequence; // its index in the order of training, which `braid data show` takes
+    double loss;      // mean cross-entropy of its valid tokens, nats
+};
+
+struct Evaluation {
+    double loss;          // nats per valid token
+    double bits_per_byte; // the same per byte of text
+};
+
+/// One line of metrics.jsonl. Members are named as the fields are; docs/runs.md explains each. What does not
+/// apply stays empty and its field is absent.
+struct StepMetrics {
+    int64_t step = 0;
+    int64_t tokens = 0; // trained on so far, this step's included
+    std::optional<double> loss, aux_loss, z_loss, mtp_loss, grad_norm, lr;
+    std::optional<double> tokens_per_second, mfu, step_seconds, data_seconds, comm_seconds;
+    std::optional<int64_t> memory_bytes;
+    std::optional<double> expert_load_max, expert_load_min;
+    std::vector<SequenceLoss> worst_sequences;
+    std::map<std::string, Evaluation> eval; // by name of the validation set
+    std::optional<double> eval_loss;
+};
+
+/// One line of layers.jsonl.
+struct LayerMetrics {
+    int64_t step = 0;
+    int64_t layer = 0;
+    std::string sublayer;
+    std::map<std::string, double> values; // by field name
+};
+
+/// The JSON object of one line: numbers keep all their digits, one that is not finite becomes null.
+std::string to_json_line(const StepMetrics& metrics);
+std::string to_json_line(const LayerMetrics& metrics);
+
+/// Writes metrics.jsonl, layers.jsonl and, where asked to, TensorBoard events into a run folder.
+/// A WriteError says what could not be written; the lines before it stay.
+class MetricsWriter {
+  public:
+    /// Goes on after `last_step`: lines of later steps, and a line torn by a crash, are removed first, and
+    /// TensorBoard is told to forget later steps. -1 starts over and removes all, step 0 included.
+    MetricsWriter(const std::string& folder, int64_t last_step, bool tensorboard);
+
+    void write(const StepMetrics& metrics);
+    /// The layers of one step.
+    void write(const std::vector<LayerMetrics>& layers);
+    /// Makes everything written so far survive a power loss; call it before a checkpoint is published, so
+    /// that a resume finds every line up to it.
+    void sync();
+
+    /// What the constructor removed from metrics.jsonl and layers.jsonl.
+    const CutBack& steps_cut_back() const { return steps_cut_back_; }
+    const CutBack& layers_cut_back() const { return layers_cut_back_; }
+
+  private:
+    CutBack steps_cut_back_, layers_cut_back_; // before the files: they are cut before they are opened
+    LineFile steps_, layers_;
+    std::unique_ptr<EventFile> events_;
+};
+
+} // namespace braid

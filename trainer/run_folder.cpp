@@ -1,0 +1,69 @@
+#include "trainer/run_folder.h"
+
+#include <sys/stat.h>
+
+#include <array>
+#include <cerrno>
+
+#include "trainer/run_record.h"
+
+namespace braid {
+namespace {
+
+constexpr int64_t kMaxConfigBytes = int64_t{1} << 24;
+
+/// Anything by this name, a dangling link too.
+bool exists(const std::string& path) {
+    struct stat status;
+    return ::lstat(path.c_str(), &status) == 0;
+}
+
+} // namespace
+
+RunFolder::RunFolder(std::string path) : path_(std::move(path)) {
+    while (path_.size() > 1 && path_.back() == '/') path_.pop_back();
+    if (path_.empty()) throw ConfigError("run_dir: expected the name of a folder, found nothing");
+    create_folders(path_);
+    lock_.emplace(path_);
+    if (exists(path_ + "/config.yaml")) return;
+    for (const char* name : {"run.json", "metrics.jsonl", "layers.jsonl", "log.txt", "checkpoints"})
+        if (exists(path_ + "/" + name))
+            throw ConfigError(
+                "{}: holds {} but no config.yaml, so whose it is cannot be told; choose another "
+                "name or run_dir",
+                path_, name);
+}
+
+std::optional<std::string> RunFolder::stored_config() const {
+    return read_stored_config(path_);
+}
+
+void RunFolder::store_config(std::string_view yaml) {
+    const std::optional<std::string> stored = stored_config();
+    if (stored == yaml) return;
+    if (stored) {
+        int number = 1;
+        while (exists(fmt::format("{}/config-{}.yaml", path_, number))) ++number;
+        write_file_atomically(fmt::format("{}/config-{}.yaml", path_, number), *stored);
+    }
+    write_file_atomically(path_ + "/config.yaml", yaml, Overwrite::yes);
+}
+
+void RunFolder::log(std::string_view message) {
+    if (!log_) log_.emplace(path_ + "/log.txt");
+    const std::string time = utc_time();
+    while (!message.empty() && message.back() == '\n') message.remove_suffix(1);
+    for (size_t begin = 0; begin <= message.size();) {
+        const size_t end = std::min(message.find('\n', begin), message.size());
+        log_->append(fmt::format("{} {}", time, message.substr(begin, end - begin)));
+        begin = end + 1;
+    }
+}
+
+std::optional<std::string> read_stored_config(const std::string& path) {
+    const std::string file = path + "/config.yaml";
+    if (!exists(file)) return std::nullopt;
+    return read_whole_file(file, kMaxConfigBytes, ExitCode::usage, Symlinks::refuse);
+}
+
+} // namespace braid

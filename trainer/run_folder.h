@@ -1,0 +1,43 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/atomic_file.h"
+#include "trainer/metrics_lines.h"
+
+namespace braid {
+
+/// The folder a run writes into, held by this process until destroyed. docs/runs.md describes its files;
+/// this class keeps config.yaml and log.txt, RunRecord run.json, and MetricsWriter the metrics.
+class RunFolder {
+  public:
+    /// Creates `path` and its parents where missing. Throws WriteError where that fails or another process
+    /// holds the folder (naming it), ConfigError where it holds files of a run but no config.yaml.
+    explicit RunFolder(std::string path);
+
+    const std::string& path() const { return path_; }
+    /// Where checkpoints go; whoever writes one creates it.
+    std::string checkpoints() const { return path_ + "/checkpoints"; }
+
+    /// The config.yaml an earlier start left; nothing means the folder is new.
+    std::optional<std::string> stored_config() const;
+    /// Writes config.yaml, the first file of a new folder. One that exists with another text is kept as
+    /// config-1.yaml (config-2.yaml, ...) and replaced.
+    void store_config(std::string_view yaml);
+
+    /// Adds lines to log.txt, each behind the time in UTC.
+    void log(std::string_view message);
+
+  private:
+    std::string path_;
+    std::optional<FolderLock> lock_;
+    std::optional<LineFile> log_;
+};
+
+/// The config.yaml of the run folder `path`, or nothing where the file or folder does not exist; takes no
+/// lock.
+std::optional<std::string> read_stored_config(const std::string& path);
+
+} // namespace braid
