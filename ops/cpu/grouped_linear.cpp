@@ -1,0 +1,93 @@
+#include "ops/kernels/grouped_linear.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "ops/cpu/gemm.h"
+#include "ops/cpu/tile_gemm.h"
+
+namespace braid::ops::cpu {
+namespace {
+
+// A group may hold most of the rows or a few. Its work is cut into pieces of at most this size, small enough
+// to even out over threads and large enough to keep a GEMM's rate.
+constexpr int64_t kPieceRows = 256, kPieceColumns = 512;
+
+/// Rows and columns of one group's result that one thread makes.
+struct Piece {
+    int64_t group, first_row, rows, first_column, columns;
+    int64_t depth; // of the sums, to weigh the piece
+};
+
+void cut(int64_t group, int64_t first_row, int64_t rows, int64_t columns, int64_t depth,
+         std::vector<Piece>& out) {
+    for (int64_t i = 0; i < rows; i += kPieceRows)
+        for (int64_t j = 0; j < columns; j += kPieceColumns)
+            out.push_back({group, first_row + i, std::min(kPieceRows, rows - i), j,
+                           std::min(kPieceColumns, columns - j), depth});
+}
+
+/// body(piece) for all of them on all threads, the largest first so that none is left alone at the end.
+template <typename Body>
+void run_pieces(std::vector<Piece> pieces, const Body& body) {
+    std::stable_sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
+        return a.rows * a.columns * a.depth > b.rows * b.columns * b.depth;
+    });
+#pragma omp parallel for schedule(dynamic)
+    for (size_t i = 0; i < pieces.size(); ++i) body(pieces[i]);
+}
+
+/// The pieces of a result [R, columns] whose rows fall into groups.
+std::vector<Piece> row_pieces(const Tensor& offsets, int64_t columns, int64_t depth) {
+    std::vector<Piece> pieces;
+    const auto offset = offsets.span<int64_t>();
+    for (size_t e = 0; e + 1 < offset.size(); ++e)
+        cut(static_cast<int64_t>(e), offset[e], offset[e + 1] - offset[e], columns, depth, pieces);
+    return pieces;
+}
+
+} // namespace
+
+void grouped_linear(const Tensor& x, const Tensor& w, const Tensor& offsets, const Tensor& y) {
+    const int64_t out = w.dim(1), in = w.dim(2);
+    dispatch_float(y.dtype(), [&]<typename T>() {
+        run_pieces(row_pieces(offsets, out, in), [&](const Piece& p) {
+            gemm<T>(false, true, p.rows, p.columns, in, 1, x.data<T>() + p.first_row * x.row_stride(),
+                    x.row_stride(), w.data<T>() + (p.group * out + p.first_column) * in, in, 0,
+                    y.data<T>() + p.first_row * out + p.first_column, out);
+        });
+    });
+}
+
+void grouped_linear_data_gradient(const Tensor& dy, const Tensor& w, const Tensor& offsets,
+                                  const Tensor& dx) {
+    const int64_t out = w.dim(1), in = w.dim(2);
+    dispatch_float(dx.dtype(), [&]<typename T>() {
+        run_pieces(row_pieces(offsets, in, out), [&](const Piece& p) {
+            tile_gemm(p.rows, p.columns, out, dy.data<T>() + p.first_row * dy.row_stride(), dy.row_stride(),
+                      int64_t{1}, w.data<T>() + p.group * out * in + p.first_column, in,
+                      dx.data<T>() + p.first_row * in + p.first_column, in, false);
+        });
+    });
+}
+
+void grouped_linear_weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& offsets,
+                                    const Tensor& dw) {
+    const int64_t out = dw.dim(1), in = dw.dim(2);
+    std::vector<Piece> pieces;
+    const auto offset = offsets.span<int64_t>();
+    for (size_t e = 0; e + 1 < offset.size(); ++e)
+        if (offset[e + 1] > offset[e])
+            cut(static_cast<int64_t>(e), 0, out, in, offset[e + 1] - offset[e], pieces);
+    dispatch_float(dw.dtype(), [&]<typename T>() {
+        run_pieces(std::move(pieces), [&](const Piece& p) {
+            const int64_t first = offset[static_cast<size_t>(p.group)];
+            gemm<T>(true, false, p.rows, p.columns, p.depth, 1,
+                    dy.data<T>() + first * dy.row_stride() + p.first_row, dy.row_stride(),
+                    x.data<T>() + first * x.row_stride() + p.first_column, x.row_stride(), 1,
+                    dw.data<T>() + (p.group * out + p.first_row) * in + p.first_column, in);
+        });
+    });
+}
+
+} // namespace braid::ops::cpu

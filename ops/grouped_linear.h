@@ -1,0 +1,12 @@
+#pragma once
+
+#include "tensor/parameter.h"
+#include "tensor/tape.h"
+
+namespace braid::ops {
+
+/// A linear map per group of rows: y[r] = x[r] W_eᵀ for offsets[e] <= r < offsets[e + 1]. x [R, in], w [E,
+/// out, in], offsets i64 [E + 1] from 0 to R, y [R, out]. Groups may be empty.
+Tensor grouped_linear(Context& ctx, const Tensor& x, const Parameter* w, const Tensor& offsets);
+
+} // namespace braid::ops
