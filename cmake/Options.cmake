@@ -18,8 +18,11 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 
 find_program(BRAID_CCACHE ccache)
 if(BRAID_CCACHE)
-    set(CMAKE_CXX_COMPILER_LAUNCHER ${BRAID_CCACHE})
-    set(CMAKE_CUDA_COMPILER_LAUNCHER ${BRAID_CCACHE})
+    # Paths below the tree are made relative, so that all its clones and work trees share what one has compiled.
+    set(launcher ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=true ${BRAID_CCACHE})
+    set(CMAKE_C_COMPILER_LAUNCHER ${launcher})
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
+    set(CMAKE_CUDA_COMPILER_LAUNCHER ${launcher})
 endif()
 
 if(BRAID_CUDA)

@@ -3,7 +3,7 @@
 
     count_results.py FAILED_STEPS FILE...
 
-Prints one line per failed test, then `N passed, N failed` and, where tests asked to be skipped, `, N skipped`. Exit code
+Prints one line per failed test, then `N passed, N failed`, and `, N skipped` where tests asked to be skipped. Exit code
 1 when anything failed or nothing ran.
 """
 
