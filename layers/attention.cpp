@@ -1,0 +1,147 @@
+#include "layers/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "layers/decode_state.h"
+#include "ops/activation.h"
+#include "ops/attention.h"
+#include "ops/linear.h"
+#include "ops/rope.h"
+#include "ops/split.h"
+
+namespace braid {
+namespace {
+
+/// Writes new rows [n, H, d] behind the first `count` rows of a growing buffer.
+void append_rows(Allocator& allocator, Tensor& buffer, int64_t count, const Tensor& rows) {
+    const int64_t needed = count + rows.dim(0), capacity = buffer.defined() ? buffer.dim(0) : 0;
+    if (needed > capacity) {
+        Tensor larger = Tensor::empty(allocator, {std::max(needed, 2 * capacity), rows.dim(1), rows.dim(2)},
+                                      rows.dtype());
+        if (count > 0) std::memcpy(larger.raw_data(), buffer.raw_data(), buffer.rows(0, count).bytes());
+        buffer = larger;
+    }
+    const size_t row_bytes = static_cast<size_t>(rows.dim(1) * rows.dim(2)) * size_of(rows.dtype());
+    for (int64_t i = 0; i < rows.dim(0); ++i)
+        std::memcpy(buffer.rows(count + i, 1).raw_data(), rows.rows(i, 1).raw_data(), row_bytes);
+}
+
+} // namespace
+
+AttentionLayer::AttentionLayer(const LayerBuilder& build, const AttentionConfig& config, int position)
+    : config_(config),
+      site_{build.layer, position, build.sublayer.name},
+      hidden_size_(build.model.hidden_size) {
+    const int64_t heads = config.num_heads * config.head_dim, kv = config.num_kv_heads * config.head_dim;
+    std::vector<ParameterSpec> sections = {build.matrix("q.weight", {heads, hidden_size_})};
+    if (config.gate != AttentionGate::none)
+        sections.push_back(build.matrix("gate.weight", {gate_width(), hidden_size_}));
+    sections.push_back(build.matrix("k.weight", {kv, hidden_size_}));
+    sections.push_back(build.matrix("v.weight", {kv, hidden_size_}));
+    input_ = build.store.declare(std::move(sections));
+    output_ = build.store.declare(build.output_matrix("out.weight", {hidden_size_, heads}));
+    if (config.qk_norm == QkNorm::none) return;
+    const bool full = config.qk_norm == QkNorm::full;
+    const auto norm = [&](const char* part, int64_t width) {
+        return std::make_unique<Norm>(build.store, build.sublayer.norm, build.name(part),
+                                      full ? width : config.head_dim, build.sublayer.name, build.layer);
+    };
+    q_norm_ = norm("q_norm", heads);
+    k_norm_ = norm("k_norm", kv);
+}
+
+int64_t AttentionLayer::gate_width() const {
+    switch (config_.gate) {
+        case AttentionGate::none:
+            return 0;
+        case AttentionGate::head:
+            return config_.num_heads;
+        case AttentionGate::elementwise:
+            return config_.num_heads * config_.head_dim;
+    }
+    return 0;
+}
+
+std::vector<Stage> AttentionLayer::stages() const {
+    return {{"", true, [this](Context& ctx, const Values& in) { return Values{forward(ctx, in[0])}; }}};
+}
+
+double AttentionLayer::forward_flops(const Documents& documents) const {
+    const auto tokens = static_cast<double>(documents.num_tokens());
+    const auto weights = static_cast<double>(input_->shape().numel() + output_->shape().numel());
+    double pairs = 0; // of a query and a key it sees
+    for (size_t i = 0; i + 1 < documents.offsets.size(); ++i) {
+        const auto length = static_cast<double>(documents.offsets[i + 1] - documents.offsets[i]);
+        const double full = config_.window ? std::min(static_cast<double>(config_.window), length) : length;
+        pairs += full * (full + 1) / 2 + (length - full) * full;
+    }
+    // Two products a pair: the score and the value.
+    return 2 * tokens * weights + 4 * pairs * static_cast<double>(config_.num_heads * config_.head_dim);
+}
+
+Tensor AttentionLayer::forward(Context& ctx, const Tensor& h) const {
+    const Projected in = project(ctx, h);
+    Tensor o = ctx.decode ? attend_with_cache(ctx, in) : attend(ctx, in);
+    const int64_t tokens = h.dim(0);
+    if (config_.gate == AttentionGate::elementwise)
+        o = ops::sigmoid_gate(ctx, o.view({tokens, config_.num_heads * config_.head_dim}), in.gate);
+    else if (config_.gate == AttentionGate::head)
+        o = ops::sigmoid_gate(ctx, o, in.gate);
+    return ops::linear(ctx, o.view({tokens, config_.num_heads * config_.head_dim}), output_);
+}
+
+AttentionLayer::Projected AttentionLayer::project(Context& ctx, const Tensor& h) const {
+    const int64_t tokens = h.dim(0), heads = config_.num_heads, kv_heads = config_.num_kv_heads,
+                  dim = config_.head_dim;
+    std::vector<int64_t> widths = {heads * dim};
+    if (config_.gate != AttentionGate::none) widths.push_back(gate_width());
+    widths.push_back(kv_heads * dim);
+    widths.push_back(kv_heads * dim);
+    std::vector<Tensor> parts = ops::split_columns(ctx, ops::linear(ctx, h, input_), widths);
+
+    Projected out;
+    if (config_.gate != AttentionGate::none) out.gate = parts[1];
+    out.v = parts.back().view({tokens, kv_heads, dim});
+    const auto position_encoded = [&](const Tensor& x, const Norm* norm, int64_t num_heads) {
+        Tensor y = config_.qk_norm == QkNorm::full ? x : x.view({tokens, num_heads, dim});
+        if (norm) y = norm->forward(ctx, y);
+        y = y.view({tokens, num_heads, dim});
+        if (config_.rope.fraction == 0) return y;
+        return ops::rope(ctx, y, ctx.documents,
+                         {.theta = config_.rope.theta,
+                          .fraction = config_.rope.fraction,
+                          .first_position = ctx.decode ? ctx.decode->position() : 0});
+    };
+    out.q = position_encoded(parts.front(), q_norm_.get(), heads);
+    out.k = position_encoded(parts[parts.size() - 2], k_norm_.get(), kv_heads);
+    return out;
+}
+
+Tensor AttentionLayer::attend(Context& ctx, const Projected& in) const {
+    const ops::AttentionOptions options{.scale = 1 / std::sqrt(static_cast<double>(config_.head_dim)),
+                                        .window = config_.window};
+    if (ctx.recorder && ctx.recorder->wants_diagnostics()) {
+        const auto statistics = ops::attention_statistics(ctx, in.q, in.k, ctx.documents, options);
+        const auto tokens = static_cast<double>(in.q.dim(0));
+        for (int64_t head = 0; head < config_.num_heads; ++head) {
+            ctx.recorder->max(site_, "attention_logit_max", statistics.max_logit.data<double>()[head]);
+            ctx.recorder->mean(site_, "attention_entropy",
+                               statistics.mean_entropy.data<double>()[head] * tokens, tokens);
+        }
+    }
+    return ops::attention(ctx, in.q, in.k, in.v, ctx.documents, options);
+}
+
+Tensor AttentionLayer::attend_with_cache(Context& ctx, const Projected& in) const {
+    DecodeState::Slot& slot = ctx.decode->slot(this);
+    const int64_t before = ctx.decode->position(), after = before + in.q.dim(0);
+    append_rows(*ctx.allocator, slot.keys, before, in.k);
+    append_rows(*ctx.allocator, slot.values, before, in.v);
+    return ops::attention_decode(
+        ctx, in.q, slot.keys.rows(0, after), slot.values.rows(0, after),
+        {.scale = 1 / std::sqrt(static_cast<double>(config_.head_dim)), .window = config_.window});
+}
+
+} // namespace braid

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <memory>
+
+#include "layers/layer.h"
+#include "layers/norm.h"
+#include "layers/recorder.h"
+
+namespace braid {
+
+/// Causal grouped-query attention with optional QK-norm, partial rotary positions, sliding window and output
+/// gate: the full-attention layer of Qwen3-Next (gate elementwise, QK-norm per head) and OLMo 2 (QK-norm
+/// full).
+class AttentionLayer : public Sublayer {
+  public:
+    AttentionLayer(const LayerBuilder& build, const AttentionConfig& config, int position);
+
+    std::vector<Stage> stages() const override;
+    double forward_flops(const Documents& documents) const override;
+
+  private:
+    struct Projected {
+        Tensor q, k, v, gate; // [T, H, d], [T, H_kv, d], [T, H_kv, d]; gate [T, H d] or [T, H], or undefined
+    };
+
+    Tensor forward(Context& ctx, const Tensor& h) const;
+    Projected project(Context& ctx, const Tensor& h) const;
+    Tensor attend(Context& ctx, const Projected& in) const;
+    Tensor attend_with_cache(Context& ctx, const Projected& in) const;
+    int64_t gate_width() const;
+
+    AttentionConfig config_;
+    DiagnosticSite site_;
+    int64_t hidden_size_;
+    const Parameter* input_; // q, gate, k, v
+    const Parameter* output_;
+    std::unique_ptr<Norm> q_norm_, k_norm_;
+};
+
+} // namespace braid

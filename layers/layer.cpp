@@ -1,0 +1,36 @@
+#include "layers/layer.h"
+
+#include <cmath>
+
+namespace braid {
+
+std::string LayerBuilder::name(const std::string& part) const {
+    return fmt::format("layers.{}.{}.{}", layer, sublayer.name, part);
+}
+
+Initializer matrix_initializer(const InitConfig& init, double scale) {
+    if (scale == 0) return {Initializer::Kind::constant, 0};
+    const auto kind = init.distribution == InitDistribution::normal ? Initializer::Kind::normal
+                                                                    : Initializer::Kind::truncated_normal;
+    return {kind, init.std * scale};
+}
+
+ParameterSpec LayerBuilder::other(const std::string& part, const Shape& shape, ParameterRole role,
+                                  Initializer init) const {
+    return {name(part), shape, role, shape[shape.rank() - 1], init, sublayer.name, layer};
+}
+
+ParameterSpec LayerBuilder::matrix(const std::string& part, const Shape& shape, ParameterRole role) const {
+    return other(part, shape, role, matrix_initializer(sublayer.init));
+}
+
+ParameterSpec LayerBuilder::output_matrix(const std::string& part, const Shape& shape,
+                                          ParameterRole role) const {
+    double scale = 1;
+    if (sublayer.init.output == InitOutput::depth_scaled)
+        scale = 1 / std::sqrt(2.0 * static_cast<double>(num_layers));
+    if (sublayer.init.output == InitOutput::zero) scale = 0;
+    return other(part, shape, role, matrix_initializer(sublayer.init, scale));
+}
+
+} // namespace braid

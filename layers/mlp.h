@@ -1,0 +1,26 @@
+#pragma once
+
+#include "layers/layer.h"
+
+namespace braid {
+
+/// activation(W_up x) -> W_down, with a gate for swiglu and geglu (Shazeer, "GLU variants improve
+/// transformer", 2020).
+class MlpLayer : public Sublayer {
+  public:
+    MlpLayer(const LayerBuilder& build, const MlpConfig& config);
+
+    std::vector<Stage> stages() const override;
+    double forward_flops(const Documents& documents) const override;
+
+  private:
+    Activation activation_;
+    const Parameter* input_; // gate, up; or up alone
+    const Parameter* output_;
+};
+
+bool is_gated(Activation activation);
+/// x [T, 2 n], the gate's half first, or [T, n] -> [T, n].
+Tensor activate(Context& ctx, const Tensor& x, Activation activation);
+
+} // namespace braid

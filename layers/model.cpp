@@ -1,0 +1,106 @@
+#include "layers/model.h"
+
+#include "layers/registry.h"
+#include "ops/embedding.h"
+
+namespace braid {
+
+Model::Model(const ModelConfig& config, ParameterStore& store) : config_(config) {
+    const int64_t before = store.num_elements();
+    const std::vector<LayerConfig> layers = expand_layers(config);
+    const Shape table = {config.vocab_size, config.hidden_size};
+    const Initializer init = matrix_initializer(config.init);
+
+    embedding_unit_ = store.begin_unit("embedding");
+    embedding_ = store.declare(
+        ParameterSpec{"embedding.weight", table, ParameterRole::embedding, config.hidden_size, init, "", -1});
+    if (config.norm.embedding)
+        embedding_norm_ = std::make_unique<Norm>(store, config.norm, "embedding_norm", config.hidden_size);
+
+    int num_moe = 0;
+    for (size_t i = 0; i < layers.size(); ++i) {
+        const int unit = store.begin_unit(fmt::format("layers.{}", i));
+        int position = 0;
+        for (const ResolvedSublayer& sublayer : layers[i].sublayers) {
+            const LayerBuilder build{store, config_, sublayer, static_cast<int>(i),
+                                     static_cast<int64_t>(layers.size())};
+            blocks_.push_back(
+                std::make_unique<Block>(build, position, make_sublayer(build, position, num_moe)));
+            block_units_.push_back(unit);
+            if (const auto* moe = dynamic_cast<const MoeLayer*>(&blocks_.back()->sublayer()))
+                moe_layers_.push_back(moe);
+            ++position;
+        }
+    }
+
+    head_unit_ = store.begin_unit("head");
+    if (config.norm.final)
+        final_norm_ = std::make_unique<Norm>(store, config.norm, "final_norm", config.hidden_size);
+    head_ = config.tie_embeddings ? embedding_
+                                  : store.declare(ParameterSpec{"head.weight", table, ParameterRole::head,
+                                                                config.hidden_size, init, "", -1});
+    num_parameters_ = store.num_elements() - before;
+}
+
+std::vector<Segment> Model::segments(bool recompute) const {
+    std::vector<Segment> segments;
+    segments.emplace_back("embedding", embedding_unit_, Segment::Policy::keep,
+                          [this](Context& ctx, const Values& in) { return embed(ctx, in); });
+    for (size_t i = 0; i < blocks_.size(); ++i)
+        for (Segment& segment : blocks_[i]->segments(block_units_[i], recompute))
+            segments.push_back(std::move(segment));
+    segments.emplace_back("head", head_unit_, Segment::Policy::keep,
+                          [this](Context& ctx, const Values& in) { return loss(ctx, in); });
+    return segments;
+}
+
+Values Model::embed(Context& ctx, const Values& in) const {
+    Tensor x = ops::embedding(ctx, in[0], embedding_);
+    if (embedding_norm_) x = embedding_norm_->forward(ctx, x);
+    return {x};
+}
+
+Values Model::loss(Context& ctx, const Values& in) const {
+    const Tensor h = final_norm_ ? final_norm_->forward(ctx, in[0]) : in[0];
+    const ops::LossOutputs outputs = ops::linear_cross_entropy(ctx, h, head_, ctx.labels, loss_options());
+    if (ctx.recorder) {
+        ctx.recorder->cross_entropy += *outputs.cross_entropy.data<double>();
+        ctx.recorder->head_z += *outputs.z_loss.data<double>();
+    }
+    return {outputs.cross_entropy, outputs.z_loss};
+}
+
+Tensor Model::hidden(Context& ctx, const Tensor& tokens) const {
+    Values values = embed(ctx, {tokens});
+    for (size_t i = 0; i < blocks_.size(); ++i)
+        for (const Segment& segment : blocks_[i]->segments(block_units_[i], false))
+            values = segment.forward(ctx, values, nullptr);
+    return final_norm_ ? final_norm_->forward(ctx, values[0]) : values[0];
+}
+
+Tensor Model::logits(Context& ctx, const Tensor& hidden) const {
+    return ops::logits(ctx, hidden, head_, loss_options());
+}
+
+Tensor Model::token_losses(Context& ctx, const Tensor& hidden) const {
+    return ops::token_losses(ctx, hidden, head_, ctx.labels, loss_options());
+}
+
+ops::LogitOptions Model::loss_options() const {
+    return {.logit_scale = config_.head.scale, .softcap = config_.head.softcap};
+}
+
+double Model::forward_flops(const Documents& documents) const {
+    double flops = 2 * static_cast<double>(documents.num_tokens() * config_.vocab_size *
+                                           config_.hidden_size); // the head
+    for (const auto& block : blocks_) flops += block->sublayer().forward_flops(documents);
+    return flops;
+}
+
+int64_t Model::num_active_parameters() const {
+    int64_t count = num_parameters_;
+    for (const auto& block : blocks_) count -= block->sublayer().num_idle_parameters();
+    return count;
+}
+
+} // namespace braid

@@ -1,0 +1,55 @@
+#pragma once
+
+#include "layers/layer.h"
+#include "layers/recorder.h"
+
+namespace braid {
+
+/// A mixture of experts without token dropping: each token goes to k of E experts (Shazeer et al., 2017),
+/// sorted by expert, so that one grouped GEMM serves all; plus an optional shared expert with an optional
+/// sigmoid gate (Qwen3-Next). Balanced by a loss (Switch Transformer, eq. 4, with the scopes of
+/// RouterConfig), by a selection bias moved with the sign of the load (DeepSeek-V3, "auxiliary-loss-free",
+/// arXiv:2408.15664), or both.
+class MoeLayer : public Sublayer {
+  public:
+    /// moe_index numbers the MoE layers of the model; it finds this layer's counts in the Recorder.
+    MoeLayer(const LayerBuilder& build, const MoeConfig& config, int position, int moe_index);
+
+    std::vector<Stage> stages() const override;
+    double forward_flops(const Documents& documents) const override;
+    int64_t num_idle_parameters() const override;
+
+    int moe_index() const { return site_index_; }
+    const MoeConfig& config() const { return config_; }
+    const DiagnosticSite& site() const { return site_; }
+
+    /// After the last micro-batch of a step: moves the selection bias and keeps the counts that the next
+    /// step's balancing loss uses. counts i64 [E] are those of the whole global batch.
+    void finish_step(const Tensor& counts) const;
+
+  private:
+    // What travels between the stages: {h, weight, order, row_of_slot, offsets} and then the expert rows.
+    Values route(Context& ctx, const Tensor& h) const;
+    Values dispatch(Context& ctx, const Values& in) const;
+    Values run_experts(Context& ctx, const Values& in) const;
+    Values combine(Context& ctx, const Values& in) const;
+
+    Tensor balance_loss(Context& ctx, const Tensor& probabilities, const Tensor& expert, const Tensor& counts,
+                        double& weight) const;
+    void record_routing(Context& ctx, const Tensor& probabilities) const;
+
+    MoeConfig config_;
+    DiagnosticSite site_;
+    int site_index_;
+    int64_t hidden_size_;
+    const Parameter* router_;
+    const Parameter* expert_input_;  // [E, 2 I, D] gate rows first, or [E, I, D]
+    const Parameter* expert_output_; // [E, D, I]
+    const Parameter* shared_input_ = nullptr;
+    const Parameter* shared_output_ = nullptr;
+    const Parameter* shared_gate_ = nullptr;
+    Buffer* bias_ = nullptr;            // [E], added to scores for the choice only
+    Buffer* previous_counts_ = nullptr; // i64 [E], of the whole step before
+};
+
+} // namespace braid

@@ -1,0 +1,120 @@
+#include "layers/recorder.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops/reduce.h"
+#include "parallel/collectives.h"
+
+namespace braid {
+
+double Recorder::Statistic::value() const {
+    switch (kind) {
+        case Kind::rms:
+            return count > 0 ? std::sqrt(sum / count) : 0;
+        case Kind::mean:
+            return count > 0 ? sum / count : 0;
+        case Kind::max:
+        case Kind::min:
+            return sum;
+    }
+    return 0;
+}
+
+void Recorder::add_expert_counts(int moe_index, const Tensor& counts) {
+    auto& total = expert_counts[static_cast<size_t>(moe_index)];
+    const auto values = counts.span<int64_t>();
+    total.resize(values.size());
+    for (size_t e = 0; e < values.size(); ++e) total[e] += values[e];
+}
+
+Recorder::Statistic& Recorder::at(const DiagnosticSite& site, const std::string& name, Kind kind) {
+    return diagnostics_.try_emplace({site, name}, Statistic{kind}).first->second;
+}
+
+void Recorder::rms(const DiagnosticSite& site, const std::string& name, const Tensor& x) {
+    rms(site, name, ops::sum_of_squares(x), static_cast<double>(x.numel()));
+}
+
+void Recorder::rms(const DiagnosticSite& site, const std::string& name, double sum_of_squares, double count) {
+    Statistic& statistic = at(site, name, Kind::rms);
+    statistic.sum += sum_of_squares;
+    statistic.count += count;
+}
+
+void Recorder::mean(const DiagnosticSite& site, const std::string& name, double sum, double count) {
+    Statistic& statistic = at(site, name, Kind::mean);
+    statistic.sum += sum;
+    statistic.count += count;
+}
+
+void Recorder::max(const DiagnosticSite& site, const std::string& name, double value) {
+    Statistic& statistic = at(site, name, Kind::max);
+    if (statistic.count++ == 0 || !(value <= statistic.sum)) statistic.sum = value;
+}
+
+void Recorder::min(const DiagnosticSite& site, const std::string& name, double value) {
+    Statistic& statistic = at(site, name, Kind::min);
+    if (statistic.count++ == 0 || !(value >= statistic.sum)) statistic.sum = value;
+}
+
+namespace {
+
+/// A statistic on its way between ranks: one line of text, with numbers as hexadecimal floats so that no
+/// digit is lost.
+std::string to_line(const std::pair<DiagnosticSite, std::string>& key, const Recorder::Statistic& statistic) {
+    return fmt::format("{} {} {} {} {} {:a} {:a}\n", key.first.layer, key.first.position,
+                       key.first.sublayer.empty() ? "-" : key.first.sublayer, key.second,
+                       static_cast<int>(statistic.kind), statistic.sum, statistic.count);
+}
+
+} // namespace
+
+void Recorder::reduce(Communicator& comm) {
+    if (comm.size() == 1) return;
+    std::vector<double> losses = {cross_entropy, head_z, aux_loss, router_z_loss};
+    all_reduce_sum(comm, std::span(losses));
+    cross_entropy = losses[0], head_z = losses[1], aux_loss = losses[2], router_z_loss = losses[3];
+
+    // A rank without samples has no counts yet: agree on the number of experts first.
+    std::vector<double> num_experts;
+    for (const auto& counts : expert_counts) num_experts.push_back(static_cast<double>(counts.size()));
+    all_reduce_max(comm, std::span(num_experts));
+    for (size_t i = 0; i < expert_counts.size(); ++i) {
+        expert_counts[i].resize(static_cast<size_t>(num_experts[i]));
+        all_reduce_sum(comm, std::span(expert_counts[i]));
+    }
+    if (!wants_diagnostics_) return;
+    std::string mine;
+    for (const auto& [key, statistic] : diagnostics_) mine += to_line(key, statistic);
+    diagnostics_.clear();
+    for (const std::string& text : all_gather_text(comm, mine)) {
+        size_t start = 0;
+        for (size_t end; (end = text.find('\n', start)) != std::string::npos; start = end + 1) {
+            int layer = 0, position = 0, kind = 0;
+            char sublayer[256] = {}, name[256] = {};
+            double sum = 0, count = 0;
+            const std::string line = text.substr(start, end - start);
+            check(std::sscanf(line.c_str(), "%d %d %255s %255s %d %la %la", &layer, &position, sublayer, name,
+                              &kind, &sum, &count) == 7,
+                  "a diagnostic from another rank cannot be read: {}", line);
+            const DiagnosticSite site{layer, position, std::string_view(sublayer) == "-" ? "" : sublayer};
+            switch (static_cast<Kind>(kind)) {
+                case Kind::rms:
+                    rms(site, name, sum, count);
+                    break;
+                case Kind::mean:
+                    mean(site, name, sum, count);
+                    break;
+                case Kind::max:
+                    max(site, name, sum);
+                    break;
+                case Kind::min:
+                    min(site, name, sum);
+                    break;
+            }
+        }
+    }
+}
+
+} // namespace braid

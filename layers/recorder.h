@@ -1,0 +1,67 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace braid {
+
+class Communicator;
+
+/// The place a diagnostic belongs to; ordered by layer, then by the sublayer's place in it.
+struct DiagnosticSite {
+    int layer = -1;
+    int position = 0;
+    std::string sublayer;
+    auto operator<=>(const DiagnosticSite&) const = default;
+};
+
+/// Takes what forward and backward runs report beside their results: sums of losses, tokens per expert and,
+/// when asked, diagnostics per layer. Adds up over the micro-batches of a step, then over ranks. Nothing here
+/// flows back into training except expert counts, which are integers.
+class Recorder {
+  public:
+    enum class Kind { rms, mean, max, min };
+
+    struct Statistic {
+        Kind kind;
+        double sum = 0; // of squares, of values; or the extreme so far
+        double count = 0;
+        double value() const;
+    };
+
+    using Diagnostics = std::map<std::pair<DiagnosticSite, std::string>, Statistic>;
+
+    Recorder(size_t num_moe_layers, bool wants_diagnostics)
+        : expert_counts(num_moe_layers), wants_diagnostics_(wants_diagnostics) {}
+
+    double cross_entropy = 0; // sums over tokens in nats, before division by the step's totals
+    double head_z = 0;
+    double aux_loss = 0; // as it enters the total: weights and divisors included
+    double router_z_loss = 0;
+    std::vector<std::vector<int64_t>> expert_counts; // [MoE layer in model order][expert]
+
+    void add_expert_counts(int moe_index, const Tensor& counts);
+
+    bool wants_diagnostics() const { return wants_diagnostics_; }
+    /// The root mean square of all elements of x over all calls.
+    void rms(const DiagnosticSite& site, const std::string& name, const Tensor& x);
+    void rms(const DiagnosticSite& site, const std::string& name, double sum_of_squares, double count);
+    void mean(const DiagnosticSite& site, const std::string& name, double sum, double count);
+    void max(const DiagnosticSite& site, const std::string& name, double value);
+    void min(const DiagnosticSite& site, const std::string& name, double value);
+    const Diagnostics& diagnostics() const { return diagnostics_; }
+
+    /// Combines the records of all ranks; every rank gets the same. Ranks without a sample take part.
+    void reduce(Communicator& comm);
+
+  private:
+    Statistic& at(const DiagnosticSite& site, const std::string& name, Kind kind);
+
+    bool wants_diagnostics_;
+    Diagnostics diagnostics_;
+};
+
+} // namespace braid

@@ -1,0 +1,168 @@
+#include "layers/block.h"
+
+#include <cmath>
+
+#include "layers/registry.h"
+#include "tests/layers/reference.h"
+#include "tests/support/gradient_check.h"
+
+namespace braid::testing {
+namespace {
+
+constexpr int64_t kHidden = 6;
+
+struct Kind {
+    std::string name;
+    SublayerConfig config;
+};
+
+/// Small sublayers that between them use every option.
+std::vector<Kind> all_kinds() {
+    std::vector<Kind> kinds;
+    const auto add = [&](const char* name, auto config) { kinds.push_back({name, {config, {}, {}}}); };
+    AttentionConfig attention{.num_heads = 4, .num_kv_heads = 2, .head_dim = 4};
+    attention.rope.fraction = 0.5;
+    add("attention", attention);
+    attention.qk_norm = QkNorm::per_head, attention.gate = AttentionGate::elementwise;
+    add("attention_per_head_gated", attention);
+    attention.qk_norm = QkNorm::full, attention.gate = AttentionGate::head, attention.window = 3;
+    attention.rope.fraction = 0;
+    add("attention_full_window", attention);
+    add("gated_delta_net", GatedDeltaNetConfig{.num_key_heads = 2,
+                                               .num_value_heads = 4,
+                                               .key_head_dim = 3,
+                                               .value_head_dim = 5,
+                                               .conv_kernel = 3});
+    for (Activation activation :
+         {Activation::swiglu, Activation::geglu, Activation::gelu, Activation::silu, Activation::relu2})
+        add(fmt::format("mlp_{}", to_string(activation)).c_str(),
+            MlpConfig{.size = 7, .activation = activation});
+    MoeConfig moe{.num_experts = 5, .experts_per_token = 2, .expert_size = 3};
+    add("moe", moe);
+    moe.shared_size = 4, moe.shared_gate = true, moe.activation = Activation::gelu;
+    moe.router.score = RouterScore::sigmoid, moe.router.scale = 2.5;
+    add("moe_sigmoid_shared", moe);
+    moe.router.normalize = false, moe.shared_gate = false;
+    add("moe_not_normalized", moe);
+    return kinds;
+}
+
+/// One block with its parameters, in f64, with weights large enough that every path matters.
+struct BlockCase {
+    TestContext t;
+    ModelConfig model;
+    ResolvedSublayer sublayer;
+    ParameterStore store;
+    std::unique_ptr<Block> block;
+    int num_moe = 0;
+
+    BlockCase(const Kind& kind, NormConfig norm, const std::vector<int32_t>& documents) {
+        model.hidden_size = kHidden;
+        model.residual = {.stream_scale = 0.8, .branch_scale = 1.3};
+        sublayer = {"sub",
+                    kind.config,
+                    norm,
+                    {.std = 0.4, .distribution = InitDistribution::normal, .output = InitOutput::same}};
+        store.begin_unit("layers.0");
+        const LayerBuilder build{store, model, sublayer, 0, 1};
+        block = std::make_unique<Block>(build, 0, make_sublayer(build, 0, num_moe));
+        store.allocate(t.allocator, DType::f64, true);
+        store.initialize(7);
+        // Norm weights away from one, and biases away from zero, so that a forgotten one shows.
+        for (const auto& unit : store.units())
+            for (const Parameter* parameter : unit->parameters)
+                for (const auto& section : parameter->sections())
+                    if (section.spec.role == ParameterRole::norm ||
+                        section.spec.role == ParameterRole::bias) {
+                        double* values = unit->values.data<double>() + section.unit_offset;
+                        for (int64_t i = 0; i < section.spec.shape.numel(); ++i)
+                            values[i] += 0.1 * std::sin(1.0 + static_cast<double>(i));
+                    }
+        t.set_documents(documents);
+    }
+
+    Values run(Context& ctx, const Values& inputs) const {
+        Values values = inputs;
+        for (const Segment& segment : block->segments(0, false)) values = segment.function()(ctx, values);
+        return values;
+    }
+};
+
+void expect_equals_reference(const Kind& kind, const NormConfig& norm,
+                             const std::vector<int32_t>& documents) {
+    BlockCase c(kind, norm, documents);
+    const int64_t tokens = c.t.ctx.documents->num_tokens();
+    const Tensor x = random_tensor(c.t.allocator, {tokens, kHidden}, DType::f64, "x");
+    const Values y = c.run(c.t.ctx, {x});
+    reference::Matrix rows;
+    for (int64_t i = 0; i < tokens; ++i)
+        rows.emplace_back(x.data<double>() + i * kHidden, x.data<double>() + (i + 1) * kHidden);
+    std::vector<double> expected;
+    for (const auto& row :
+         reference::block(reference::Weights(c.store), c.model, c.sublayer, "layers.0.sub.", rows, documents))
+        expected.insert(expected.end(), row.begin(), row.end());
+    // A few hundred operations on numbers of size one, each rounded to 1e-16.
+    expect_close(y[0], from_vector(c.t.allocator, {tokens, kHidden}, DType::f64, expected), 1e-12,
+                 fmt::format("{}, {}", kind.name, to_string(norm.placement)));
+}
+
+class every_sublayer : public ::testing::TestWithParam<Kind> {};
+
+TEST_P(every_sublayer, equals_reference_in_every_placement) {
+    for (NormPlacement placement : {NormPlacement::pre, NormPlacement::post, NormPlacement::sandwich,
+                                    NormPlacement::residual_post, NormPlacement::none})
+        for (const auto& documents : {std::vector<int32_t>{1}, {9}, {4, 1, 0, 6}})
+            expect_equals_reference(
+                GetParam(), {.placement = placement, .zero_centered = placement == NormPlacement::pre},
+                documents);
+    expect_equals_reference(GetParam(), {.type = NormType::layer, .placement = NormPlacement::sandwich},
+                            {3, 5});
+}
+
+TEST_P(every_sublayer, gradients_in_every_placement) {
+    for (NormPlacement placement : {NormPlacement::pre, NormPlacement::post, NormPlacement::sandwich,
+                                    NormPlacement::residual_post, NormPlacement::none}) {
+        BlockCase c(GetParam(), {.placement = placement, .zero_centered = true}, {5, 1, 3});
+        const Tensor x = random_tensor(c.t.allocator, {9, kHidden}, DType::f64, "x");
+        check_gradients(
+            fmt::format("{}, {}", GetParam().name, to_string(placement)), c.t.ctx,
+            [&](Context& ctx, const Values& in) { return c.run(ctx, in); }, {x}, &c.store);
+    }
+}
+
+TEST_P(every_sublayer, segments_give_the_bits_of_one_tape_kept_or_recomputed) {
+    BlockCase c(GetParam(), {.placement = NormPlacement::sandwich}, {4, 3});
+    const Tensor x = random_tensor(c.t.allocator, {7, kHidden}, DType::f64, "x");
+    const Tensor dy = random_tensor(c.t.allocator, {7, kHidden}, DType::f64, "dy");
+    Values input_gradients, parameter_gradients;
+    for (int mode = 0; mode < 3; ++mode) { // one tape; a tape a segment; recomputed
+        c.store.zero_gradients();
+        Gradients gradients(c.t.allocator);
+        Context ctx = c.t.ctx;
+        if (mode == 0) {
+            Tape tape;
+            ctx.tape = &tape;
+            gradients.add(c.run(ctx, {x})[0].ref(), dy);
+            tape.backward(ctx, gradients);
+        } else {
+            const auto segments = c.block->segments(0, mode == 2);
+            std::vector<Segment::Saved> saved(segments.size());
+            Values values = {x};
+            for (size_t i = 0; i < segments.size(); ++i) values = segments[i].forward(ctx, values, &saved[i]);
+            gradients.add(values[0].ref(), dy);
+            for (size_t i = segments.size(); i-- > 0;) segments[i].backward(ctx, saved[i], gradients);
+        }
+        input_gradients.push_back(gradients.take(x.ref()));
+        const Tensor& sums = c.store.unit(0).gradients;
+        parameter_gradients.push_back(converted(c.t.allocator, sums, DType::f64));
+        expect_identical(input_gradients.back(), input_gradients.front(), "dx, mode " + std::to_string(mode));
+        expect_identical(parameter_gradients.back(), parameter_gradients.front(),
+                         "dw, mode " + std::to_string(mode));
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(block, every_sublayer, ::testing::ValuesIn(all_kinds()),
+                         [](const auto& info) { return info.param.name; });
+
+} // namespace
+} // namespace braid::testing
