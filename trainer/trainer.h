@@ -1,0 +1,93 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/loader.h"
+#include "layers/model.h"
+#include "optim/optimizer.h"
+#include "trainer/checkpoint_state.h"
+#include "trainer/evaluator.h"
+#include "trainer/run_config.h"
+#include "trainer/step.h"
+
+namespace braid {
+
+/// What one step reports, equal on all ranks.
+struct StepReport {
+    int64_t step = 0;
+    double loss = 0;      // nats per valid label, before the update
+    double aux_loss = 0;  // router balancing, as it enters the total
+    double z_loss = 0;    // of head and routers, as they enter the total
+    double grad_norm = 0; // before clipping
+    double lr = 0;
+    int64_t valid_labels = 0;
+    double flops = 0; // model FLOPs of the step, all ranks
+    double data_seconds = 0, communication_seconds = 0, step_seconds = 0;
+    std::vector<std::vector<int64_t>> expert_counts; // [MoE layer][expert], of the whole step
+    Recorder::Diagnostics diagnostics;               // empty unless asked for
+};
+
+/// The state of training on one rank (model, optimizer, data and position) and what changes it. It knows
+/// nothing of run folders and logs: trainer/run.h drives it. All calls are collective; faults come as
+/// AgreedError, on all ranks.
+class Trainer {
+  public:
+    /// Checks that the config fits the ranks and this machine, opens the data, takes memory and initialises.
+    /// node_size is the number of ranks that share this rank's machine.
+    Trainer(const RunConfig& config, Communicator& world, int node_size);
+
+    /// Runs the next step. Exit 5, before the update, if loss or gradients are not finite.
+    StepReport step(bool with_diagnostics, Profiler* profiler = nullptr);
+    /// All validation sets, by name.
+    std::map<std::string, Evaluation> evaluate();
+
+    /// Saves FOLDER/step-NNNNNNNN and removes old ones as checkpoint.keep says. Exit 8 if ranks hold
+    /// different weights.
+    void save(const std::string& checkpoints_folder);
+    /// Continues from a checkpoint.
+    void load(const std::string& checkpoint);
+
+    /// Updates done.
+    int64_t steps_done() const { return step_; }
+    /// Valid labels learned from.
+    int64_t tokens_seen() const { return tokens_; }
+    /// The share of time that an average rank idles because the batch does not divide evenly, in [0, 1).
+    double idle_share() const;
+    const RunConfig& config() const { return config_; }
+    const Model& model() const { return *model_; }
+    ParameterStore& store() { return store_; }
+    const Allocator& allocator() const { return allocator_; }
+    const StepRunner& runner() const { return *runner_; }
+    const TrainLoader& loader() const { return *loader_; }
+
+  private:
+    void check_layout() const;
+    void check_memory(int node_size) const;
+    void open_data();
+    EvenSplit batch_split() const { return {config_.train.global_batch, world_.size()}; }
+    std::vector<MicroBatch> load_micro_batches();
+    void prefetch_next();
+    void update(StepReport& report);
+    void expect_finite(const StepReport& report);
+    void finish_routers(const Recorder& recorder);
+    void record_updates(const Values& before, StepReport& report) const;
+    void expect_equal_replicas();
+    std::vector<NamedTensor> state();
+
+    const RunConfig config_;
+    Communicator& world_;
+    Allocator allocator_;
+    ParameterStore store_;
+    std::unique_ptr<Model> model_;
+    std::unique_ptr<Optimizer> optimizer_;
+    std::unique_ptr<TrainLoader> loader_;
+    std::map<std::string, std::unique_ptr<ValidationLoader>> validation_;
+    std::unique_ptr<StepRunner> runner_;
+    int64_t step_ = 0, tokens_ = 0;
+};
+
+} // namespace braid
