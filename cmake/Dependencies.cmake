@@ -55,6 +55,8 @@ add_library(braid_mpi INTERFACE)
 if(BRAID_MPI)
     find_package(MPI 3.1 REQUIRED COMPONENTS C)
     target_link_libraries(braid_mpi INTERFACE MPI::MPI_C)
+    # The C API only: without this Open MPI's header drags in the removed C++ bindings.
+    target_compile_definitions(braid_mpi INTERFACE OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX)
 endif()
 target_link_libraries(braid_mpi INTERFACE Threads::Threads)
 add_library(braid::mpi ALIAS braid_mpi)

@@ -12,6 +12,9 @@ namespace {
 using namespace braid;
 
 void add_commands(CLI::App& app, Action& action) {
+    add_train_command(app, action);
+    add_eval_command(app, action);
+    add_generate_command(app, action);
     add_config_command(app, action);
     add_data_command(app, action);
 }

@@ -1,0 +1,97 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/atomic_file.h"
+#include "base/hdf5_file.h"
+#include "launch/commands.h"
+#include "launch/ranks.h"
+#include "parallel/agreement.h"
+#include "trainer/evaluator.h"
+#include "trainer/inference.h"
+
+namespace braid {
+namespace {
+
+struct EvalArguments {
+    std::string checkpoint, data, logits;
+    std::vector<int32_t> tokens;
+    int64_t max_tokens = 0, micro_batch = 0;
+    bool force = false;
+};
+
+ExitCode evaluate_file(const EvalArguments& arguments) {
+    return run_as_rank([&](MpiSession& session) {
+        set_num_threads(0, session.node_size());
+        std::unique_ptr<InferenceModel> model;
+        std::unique_ptr<ValidationLoader> data;
+        agree(session.world(), [&] {
+            model = std::make_unique<InferenceModel>(arguments.checkpoint);
+            const LoaderOptions options{.sequence_length = model->config().train.sequence_length,
+                                        .vocab_size = model->config().model.vocab_size};
+            data = std::make_unique<ValidationLoader>(arguments.data, options, arguments.max_tokens);
+        });
+        const int64_t micro_batch =
+            arguments.micro_batch > 0 ? arguments.micro_batch : model->config().train.micro_batch;
+        const Evaluation result =
+            evaluate(model->model(), model->allocator(), session.world(), *data, micro_batch);
+        if (session.world().rank() == 0) {
+            const nlohmann::ordered_json line = {{"checkpoint_step", model->step()},
+                                                 {"data", arguments.data},
+                                                 {"labels", data->num_valid_labels(0, data->num_windows())},
+                                                 {"loss", result.loss},
+                                                 {"bits_per_byte", result.bits_per_byte}};
+            fmt::print("{}\n", line.dump());
+        }
+        return ExitCode::ok;
+    });
+}
+
+ExitCode write_logits(const EvalArguments& arguments) {
+    set_num_threads(0, 1);
+    InferenceModel model(arguments.checkpoint);
+    for (int32_t token : arguments.tokens)
+        if (token < 0 || token >= model.config().model.vocab_size)
+            throw DataError("--tokens: expected ids from 0 to {}, found {}",
+                            model.config().model.vocab_size - 1, token);
+    const Tensor logits = model.logits(arguments.tokens);
+    AtomicOutput output(arguments.logits, arguments.force ? Overwrite::yes : Overwrite::no);
+    Hdf5File file = Hdf5File::create(output.path());
+    file.write("logits", logits.dtype(), {logits.dim(0), logits.dim(1)}, logits.raw_data());
+    file.close();
+    output.publish();
+    return ExitCode::ok;
+}
+
+} // namespace
+
+void add_eval_command(CLI::App& app, Action& action) {
+    auto arguments = std::make_shared<EvalArguments>();
+    CLI::App* command =
+        app.add_subcommand("eval", "Loss and bits per byte of a checkpoint on a token file, or its logits");
+    command
+        ->add_option("CHECKPOINT", arguments->checkpoint, "A checkpoint, or a run folder for its newest one")
+        ->required();
+    auto* data = command->add_option("--data", arguments->data, "A token file; prints one JSON object");
+    command->add_option("--max-tokens", arguments->max_tokens, "At most this many tokens of it; 0: all")
+        ->needs(data);
+    command->add_option("--micro-batch", arguments->micro_batch, "Sequences at once; 0: as in training")
+        ->needs(data);
+    auto* tokens = command->add_option("--tokens", arguments->tokens, "Token ids of one document, as 1,2,3")
+                       ->delimiter(',');
+    auto* logits = command->add_option("--logits", arguments->logits,
+                                       "The HDF5 file that gets their logits [tokens, vocabulary]");
+    command->add_flag("--force", arguments->force, "Replace the file of --logits");
+    tokens->needs(logits)->excludes(data);
+    logits->needs(tokens);
+    command->callback([arguments, &action] {
+        if (arguments->data.empty() && arguments->tokens.empty())
+            throw CLI::RequiredError("--data FILE, or --tokens IDS with --logits FILE,");
+        action = [arguments] {
+            return arguments->data.empty() ? write_logits(*arguments) : evaluate_file(*arguments);
+        };
+    });
+}
+
+} // namespace braid

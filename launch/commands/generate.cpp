@@ -1,0 +1,55 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "launch/commands.h"
+#include "launch/ranks.h"
+#include "trainer/inference.h"
+
+namespace braid {
+namespace {
+
+struct GenerateArguments {
+    std::string checkpoint, prompt;
+    SamplingOptions sampling;
+};
+
+ExitCode run(const GenerateArguments& arguments) {
+    set_num_threads(0, 1);
+    InferenceModel model(arguments.checkpoint);
+    fmt::print("{}", arguments.prompt);
+    generate(model, encode(model.tokenizer(), arguments.prompt), arguments.sampling, [&](int32_t token) {
+        const std::string text = model.tokenizer().decode(std::span(&token, 1));
+        std::fwrite(text.data(), 1, text.size(), stdout);
+        std::fflush(stdout);
+    });
+    fmt::print("\n");
+    return ExitCode::ok;
+}
+
+} // namespace
+
+void add_generate_command(CLI::App& app, Action& action) {
+    auto arguments = std::make_shared<GenerateArguments>();
+    SamplingOptions& sampling = arguments->sampling;
+    CLI::App* command = app.add_subcommand("generate", "Continue a text with a checkpoint");
+    command
+        ->add_option("CHECKPOINT", arguments->checkpoint, "A checkpoint, or a run folder for its newest one")
+        ->required();
+    command->add_option("--prompt", arguments->prompt, "The text to continue")->required();
+    command->add_option("--tokens", sampling.max_tokens, "Tokens to add")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
+    command->add_option("--temperature", sampling.temperature, "0 takes the likeliest token always")
+        ->check(CLI::Range(0.0, 1e6))
+        ->capture_default_str();
+    command
+        ->add_option("--top-p", sampling.top_p,
+                     "Sample from the likeliest tokens that hold this much probability")
+        ->check(CLI::Range(0.0, 1.0))
+        ->capture_default_str();
+    command->add_option("--seed", sampling.seed, "The same seed gives the same text")->capture_default_str();
+    command->callback([arguments, &action] { action = [arguments] { return run(*arguments); }; });
+}
+
+} // namespace braid

@@ -1,0 +1,78 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+
+#include "launch/commands.h"
+#include "launch/ranks.h"
+#include "launch/stop_signal.h"
+#include "launch/terminal.h"
+#include "parallel/agreement.h"
+#include "trainer/run.h"
+
+namespace braid {
+namespace {
+
+struct TrainArguments {
+    std::string config;
+    std::vector<std::string> overrides;
+    std::string resume = "auto";
+    bool dry_run = false;
+};
+
+/// The command line of this process, for the record.
+std::vector<std::string> own_command() {
+    std::vector<std::string> words;
+    std::ifstream file("/proc/self/cmdline", std::ios::binary);
+    for (std::string word; std::getline(file, word, '\0');) words.push_back(word);
+    return words;
+}
+
+ProgressOptions progress_on_screen() {
+    ProgressOptions options;
+    options.write = [](std::string_view text) {
+        std::fwrite(text.data(), 1, text.size(), stdout);
+        std::fflush(stdout);
+    };
+    options.terminal = is_terminal(stdout);
+    options.width = terminal_width(stdout);
+    return options;
+}
+
+ExitCode train(const TrainArguments& arguments) {
+    return run_as_rank([&](MpiSession& session) {
+        install_stop_signals();
+        TrainRequest request;
+        agree(session.world(),
+              [&] { request.config = read_run_config(arguments.config, arguments.overrides); });
+        request.resume = arguments.resume;
+        request.dry_run = arguments.dry_run;
+        request.command = own_command();
+        if (!session.library().empty()) request.libraries["MPI"] = session.library();
+        request.num_threads = set_num_threads(request.config.train.threads, session.node_size());
+        request.node_size = session.node_size();
+        request.progress = progress_on_screen();
+        request.stop_requested = stop_requested;
+        return run_training(request, session.world());
+    });
+}
+
+} // namespace
+
+void add_train_command(CLI::App& app, Action& action) {
+    auto arguments = std::make_shared<TrainArguments>();
+    CLI::App* command = app.add_subcommand("train", "Train a model; output goes to runs/NAME (or run_dir)");
+    command->add_option("CONFIG", arguments->config, "The run file")->required();
+    command->add_option("KEY=VALUE", arguments->overrides, "Keys to override, such as optimizer.lr=1e-3");
+    command
+        ->add_option("--resume", arguments->resume,
+                     "auto: go on from the newest checkpoint that verifies; never: refuse a used run folder; "
+                     "or the path of a "
+                     "checkpoint")
+        ->capture_default_str();
+    command->add_flag("--dry-run", arguments->dry_run,
+                      "Check everything, report, and stop before the first step");
+    command->callback([arguments, &action] { action = [arguments] { return train(*arguments); }; });
+}
+
+} // namespace braid

@@ -1,0 +1,55 @@
+#include "launch/ranks.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include "parallel/agreement.h"
+
+#if BRAID_OPENMP
+#include <omp.h>
+#endif
+
+namespace braid {
+
+ExitCode run_as_rank(const std::function<ExitCode(MpiSession&)>& body) {
+    MpiSession session;
+    const int rank = session.world().rank();
+    if (session.world().size() == 1) return body(session);
+    const auto end_job = [&](const char* what, ExitCode code) {
+        fmt::print(stderr, "braid: rank {}: {}\n", rank, what);
+        std::fflush(stderr);
+        session.abort(code);
+    };
+    try {
+        return body(session);
+    } catch (const AgreedError& error) {
+        if (rank == 0) throw;
+        return error.exit_code();
+    } catch (const Error& error) {
+        end_job(error.what(), error.exit_code());
+    } catch (const std::exception& error) {
+        end_job(error.what(), ExitCode::internal);
+    }
+    return ExitCode::internal;
+}
+
+int set_num_threads(int64_t wanted, int node_size) {
+#if BRAID_OPENMP
+    if (wanted == 0 && std::getenv("OMP_NUM_THREADS")) return omp_get_max_threads();
+    if (wanted == 0) {
+        cpu_set_t cores;
+        CPU_ZERO(&cores);
+        const int allowed = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
+        wanted = std::max(1, allowed / std::max(1, node_size));
+    }
+    omp_set_num_threads(static_cast<int>(wanted));
+    return static_cast<int>(wanted);
+#else
+    return 1;
+#endif
+}
+
+} // namespace braid

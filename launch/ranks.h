@@ -1,0 +1,18 @@
+#pragma once
+
+#include <functional>
+
+#include "launch/mpi_session.h"
+
+namespace braid {
+
+/// Runs `body` on this process as one rank of its job and returns what it returns. An error that all ranks
+/// agree on is thrown on by rank 0, which prints it, and becomes the same exit code on the others; any other
+/// error of one rank is printed here and ends the whole job with its code, so that no rank waits for ever.
+ExitCode run_as_rank(const std::function<ExitCode(MpiSession&)>& body);
+
+/// Sets the number of OpenMP threads of this process and returns it: `wanted`, or with 0 OMP_NUM_THREADS, or
+/// else this rank's share of the cores that its machine allows it.
+int set_num_threads(int64_t wanted, int node_size);
+
+} // namespace braid

@@ -1,0 +1,94 @@
+#include "trainer/inference.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "trainer/checkpoint_folder.h"
+#include "trainer/checkpoint_state.h"
+#include "trainer/training_state.h"
+
+namespace braid {
+namespace {
+
+Tensor to_tensor(Allocator& allocator, std::span<const int32_t> tokens) {
+    Tensor tensor = Tensor::empty(allocator, {static_cast<int64_t>(tokens.size())}, DType::i32);
+    std::copy(tokens.begin(), tokens.end(), tensor.span<int32_t>().begin());
+    return tensor;
+}
+
+std::vector<double> row_of(const Tensor& logits, int64_t row) {
+    std::vector<double> values(static_cast<size_t>(logits.dim(1)));
+    dispatch_float(logits.dtype(), [&]<typename T>() {
+        const T* data = logits.data<T>() + row * logits.row_stride();
+        std::copy(data, data + values.size(), values.begin());
+    });
+    return values;
+}
+
+} // namespace
+
+InferenceModel::InferenceModel(const std::string& path) {
+    const CheckpointReader checkpoint = CheckpointReader::open(resolve_checkpoint(path));
+    const Manifest& manifest = checkpoint.manifest();
+    config_ = parse_run_config(manifest.config, checkpoint.folder() + ", its config");
+    step_ = manifest.training.step;
+    tokenizer_ = make_tokenizer(stored_tokenizer(manifest.training, config_.model.vocab_size));
+    model_ = std::make_unique<Model>(config_.model, store_);
+    store_.allocate(allocator_, config_.train.precision, false);
+    const TensorKind kinds[] = {TensorKind::parameter, TensorKind::buffer};
+    load_state(checkpoint, model_state(store_), kinds);
+}
+
+Tensor InferenceModel::logits(std::span<const int32_t> tokens) {
+    Context ctx;
+    ctx.allocator = &allocator_;
+    ctx.documents = Documents::single(static_cast<int64_t>(tokens.size()));
+    return model_->logits(ctx, model_->hidden(ctx, to_tensor(allocator_, tokens)));
+}
+
+int32_t sample_token(std::span<const double> logits, const SamplingOptions& options, double uniform) {
+    std::vector<int32_t> order(logits.size());
+    std::iota(order.begin(), order.end(), 0);
+    const auto likelier = [&](int32_t a, int32_t b) {
+        return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)];
+    };
+    std::stable_sort(order.begin(), order.end(), likelier);
+    if (options.temperature == 0) return order[0];
+    std::vector<double> weights;
+    const double largest = logits[static_cast<size_t>(order[0])];
+    for (int32_t token : order)
+        weights.push_back(std::exp((logits[static_cast<size_t>(token)] - largest) / options.temperature));
+    const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
+    size_t kept = 0;
+    double mass = 0;
+    while (kept < weights.size() && (kept == 0 || mass < options.top_p * total)) mass += weights[kept++];
+    double remaining = uniform * mass;
+    for (size_t i = 0; i < kept; ++i) {
+        remaining -= weights[i];
+        if (remaining < 0) return order[i];
+    }
+    return order[kept - 1];
+}
+
+void generate(InferenceModel& model, std::span<const int32_t> prompt, const SamplingOptions& options,
+              const std::function<void(int32_t)>& sink) {
+    if (prompt.empty()) throw ConfigError("--prompt: expected at least one token, found an empty text");
+    const RngStream random(options.seed, RngPurpose::sampling, "generate");
+    DecodeState state;
+    std::vector<int32_t> next(prompt.begin(), prompt.end());
+    for (int64_t i = 0; i < options.max_tokens; ++i) {
+        Context ctx;
+        ctx.allocator = &model.allocator();
+        ctx.decode = &state;
+        const auto count = static_cast<int64_t>(next.size());
+        ctx.documents = Documents::single(count);
+        const Tensor hidden = model.model().hidden(ctx, to_tensor(model.allocator(), next));
+        state.advance(count);
+        const Tensor logits = model.model().logits(ctx, hidden.rows(count - 1, 1));
+        next = {sample_token(row_of(logits, 0), options, random.uniform(static_cast<uint64_t>(i)))};
+        sink(next[0]);
+    }
+}
+
+} // namespace braid

@@ -1,0 +1,223 @@
+#include "trainer/run.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "parallel/agreement.h"
+#include "trainer/gemm_rate.h"
+#include "trainer/metrics.h"
+#include "trainer/profile_output.h"
+#include "trainer/report.h"
+#include "trainer/resume.h"
+#include "trainer/run_folder.h"
+#include "trainer/run_record.h"
+#include "trainer/trainer.h"
+
+namespace braid {
+namespace {
+
+/// The value rank 0 computes, on every rank. A failure there is a failure everywhere.
+std::string from_rank_0(Communicator& world, const std::function<std::string()>& body) {
+    std::string text;
+    agree(world, [&] {
+        if (world.rank() == 0) text = body();
+    });
+    return all_gather_text(world, text)[0];
+}
+
+std::string host_name() {
+    char name[256] = {};
+    gethostname(name, sizeof name - 1);
+    return name;
+}
+
+/// One run on one rank. What the user sees (folder, metrics, progress) exists on rank 0 only.
+class Run {
+  public:
+    Run(const TrainRequest& request, Communicator& world)
+        : request_(request),
+          config_(request.config),
+          world_(world),
+          folder_path_(config_.run_dir.empty() ? "runs/" + config_.name : config_.run_dir) {}
+
+    ExitCode execute();
+
+  private:
+    bool is_first() const { return world_.rank() == 0; }
+    int64_t last_step() const {
+        return config_.train.stop_at > 0 ? std::min(config_.train.stop_at, config_.train.steps)
+                                         : config_.train.steps;
+    }
+
+    void open_folder();
+    void start_outputs();
+    ExitCode loop();
+    void train_step(bool evaluates);
+    void evaluate_before_training();
+    void save();
+    bool stop_agreed();
+    void say(const std::string& message);
+    RunProgress progress_so_far() const { return {trainer_->steps_done(), trainer_->tokens_seen(), flops_}; }
+
+    const TrainRequest& request_;
+    const RunConfig& config_;
+    Communicator& world_;
+    const std::string folder_path_;
+    std::optional<RunFolder> folder_;
+    std::optional<Trainer> trainer_;
+    std::optional<MetricsWriter> metrics_;
+    std::optional<RunRecord> record_;
+    std::optional<Progress> progress_;
+    std::optional<ProfileOutput> profile_;
+    ResumePoint resume_;
+    double gemm_rate_ = 0; // of all ranks together, operations per second
+    double flops_ = 0;     // of this start
+    int64_t saved_step_ = -1;
+};
+
+ExitCode Run::execute() {
+    if (!request_.dry_run) open_folder();
+    if (resume_.step >= last_step() && !resume_.checkpoint.empty()) {
+        say(fmt::format("already complete: {} is at step {} of {}", resume_.checkpoint, resume_.step,
+                        last_step()));
+        return ExitCode::ok;
+    }
+    trainer_.emplace(config_, world_, request_.node_size);
+    if (request_.dry_run) {
+        if (is_first())
+            request_.progress.write(describe_start(*trainer_, world_.size(), request_.num_threads));
+        return ExitCode::ok;
+    }
+    if (!resume_.checkpoint.empty()) trainer_->load(resume_.checkpoint);
+    gemm_rate_ = measure_gemm_rate(config_.train.precision);
+    all_reduce_sum(world_, std::span(&gemm_rate_, 1));
+    start_outputs();
+    try {
+        const ExitCode code = loop();
+        if (record_) record_->finish(code, progress_so_far());
+        return code;
+    } catch (const Error& error) {
+        if (folder_) folder_->log(error.what());
+        if (record_) record_->finish(error.exit_code());
+        throw;
+    }
+}
+
+void Run::open_folder() {
+    const std::string decided = from_rank_0(world_, [&] {
+        folder_.emplace(folder_path_);
+        const ResumePoint point =
+            find_resume_point(config_, request_.resume, folder_->stored_config(), folder_->checkpoints());
+        folder_->store_config(to_yaml(config_));
+        return fmt::format("{}\n{}\n{}", point.step, point.checkpoint, point.message);
+    });
+    const size_t first = decided.find('\n'), second = decided.find('\n', first + 1);
+    resume_ = {decided.substr(first + 1, second - first - 1), std::stoll(decided.substr(0, first)),
+               decided.substr(second + 1)};
+}
+
+void Run::start_outputs() {
+    const std::vector<std::string> hosts = all_gather_text(world_, host_name());
+    agree(world_, [&] {
+        if (!is_first()) return;
+        const bool resumed = !resume_.checkpoint.empty();
+        metrics_.emplace(folder_path_, resumed ? resume_.step : -1, config_.log.tensorboard);
+        RunStart start{.command = request_.command,
+                       .hosts = hosts,
+                       .devices = std::vector<std::string>(hosts.size(), "cpu"),
+                       .threads = request_.num_threads,
+                       .libraries = request_.libraries,
+                       .parent = resume_.checkpoint,
+                       .step = trainer_->steps_done(),
+                       .tokens = trainer_->tokens_seen()};
+        record_.emplace(folder_path_, start);
+        ProgressOptions options = request_.progress;
+        options.steps = config_.train.steps;
+        options.last_step = last_step();
+        options.step = trainer_->steps_done();
+        progress_.emplace(std::move(options));
+    });
+    if (!resume_.message.empty()) say(resume_.message);
+    if (is_first()) say(describe_start(*trainer_, world_.size(), request_.num_threads));
+    if (config_.log.profile) profile_.emplace(folder_path_, world_.rank());
+}
+
+void Run::say(const std::string& message) {
+    if (!is_first()) return;
+    if (folder_) folder_->log(message);
+    if (progress_)
+        progress_->message(message);
+    else
+        request_.progress.write(message + "\n");
+}
+
+ExitCode Run::loop() {
+    if (trainer_->steps_done() == 0 && config_.eval.at_start) evaluate_before_training();
+    while (trainer_->steps_done() < last_step()) {
+        if (stop_agreed()) {
+            if (saved_step_ != trainer_->steps_done()) save();
+            say(fmt::format("stopped by a signal after step {}; run the same command again to go on",
+                            trainer_->steps_done()));
+            return ExitCode::stopped;
+        }
+        const int64_t step = trainer_->steps_done() + 1;
+        const bool last = step == last_step();
+        train_step(config_.eval.every > 0 && (last || step % config_.eval.every == 0));
+        if (last || (config_.checkpoint.every > 0 && step % config_.checkpoint.every == 0)) save();
+    }
+    return ExitCode::ok;
+}
+
+void Run::evaluate_before_training() {
+    StepMetrics metrics{.step = 0, .tokens = 0};
+    add_evaluations(metrics, trainer_->evaluate());
+    agree(world_, [&] {
+        if (!is_first() || metrics.eval.empty()) return;
+        metrics_->write(metrics);
+        progress_->evaluation(metrics);
+    });
+}
+
+void Run::train_step(bool evaluates) {
+    const int64_t step = trainer_->steps_done() + 1;
+    const bool diagnoses = config_.log.layers_every > 0 && step % config_.log.layers_every == 0;
+    const StepReport report = trainer_->step(diagnoses, profile_ ? profile_->profiler_for(step) : nullptr);
+    flops_ += report.flops;
+    StepMetrics metrics = step_metrics(*trainer_, report, gemm_rate_);
+    if (evaluates) add_evaluations(metrics, trainer_->evaluate());
+    agree(world_, [&] {
+        if (profile_) profile_->write_when_done(step == last_step());
+        if (!is_first()) return;
+        if (step % config_.log.every == 0 || evaluates || step == last_step()) metrics_->write(metrics);
+        if (diagnoses) metrics_->write(layer_metrics(*trainer_, report));
+        progress_->step(metrics);
+        if (!metrics.eval.empty()) progress_->evaluation(metrics);
+    });
+}
+
+void Run::save() {
+    agree(world_, [&] {
+        if (metrics_) metrics_->sync();
+    });
+    trainer_->save(folder_path_ + "/checkpoints");
+    saved_step_ = trainer_->steps_done();
+    agree(world_, [&] {
+        if (record_) record_->update(progress_so_far());
+    });
+}
+
+bool Run::stop_agreed() {
+    double wanted = request_.stop_requested && request_.stop_requested() ? 1 : 0;
+    all_reduce_max(world_, std::span(&wanted, 1));
+    return wanted > 0;
+}
+
+} // namespace
+
+ExitCode run_training(const TrainRequest& request, Communicator& world) {
+    return Run(request, world).execute();
+}
+
+} // namespace braid

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "parallel/communicator.h"
+#include "trainer/progress.h"
+#include "trainer/run_config.h"
+
+namespace braid {
+
+/// What `braid train` was asked to do, and what the launcher knows of the place it runs in.
+struct TrainRequest {
+    RunConfig config;
+    std::string resume = "auto"; // auto, never, or the path of a checkpoint
+    bool dry_run = false;        // prepare everything, write nothing, stop before the first step
+
+    std::vector<std::string> command;
+    std::map<std::string, std::string> libraries; // versions only the launcher knows
+    int num_threads = 1;                          // per rank
+    int node_size = 1;                            // ranks on this rank's machine
+    ProgressOptions progress;                     // used on rank 0
+    std::function<bool()> stop_requested;         // polled between steps
+};
+
+/// A whole training run as the user sees it: run folder, resume, steps, evaluations, checkpoints, metrics.
+/// Collective. Returns ok, or stopped (75) after saving because a stop was requested; faults that concern all
+/// ranks come as AgreedError.
+ExitCode run_training(const TrainRequest& request, Communicator& world);
+
+} // namespace braid
