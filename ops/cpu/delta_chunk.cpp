@@ -91,19 +91,37 @@ void ChunkDecay<T>::compute(int64_t length, const T* g, int64_t stride, bool wit
     double sum[kSide];
     for (int64_t i = 0; i < length; ++i)
         sum[i] = (i ? sum[i - 1] : 0) + (g ? static_cast<double>(g[i * stride]) : 0);
-    const auto exponentials = [](const double* x, double shift, double sign, int64_t count, T* y) {
-        for (int64_t j = 0; j < count; ++j) y[j] = static_cast<T>(shift + sign * x[j]);
-        exp(y, y, count);
-    };
-    exponentials(sum, 0, 1, length, from_start);
-    exponentials(sum, sum[length - 1], -1, length, to_end);
-    total = from_start[length - 1];
-    if (!with_matrix) return;
-    // Only what lies on or left of the diagonal is ever an exponent: the rest could overflow.
+    T exponents[2 * kSide] = {};
     for (int64_t i = 0; i < length; ++i) {
-        T* row = matrix + i * kSide;
-        exponentials(sum, sum[i], -1, i + 1, row);
-        std::fill(row + i + 1, row + band_end(i, length), T(0));
+        exponents[i] = static_cast<T>(sum[i]);
+        exponents[length + i] = static_cast<T>(sum[length - 1] - sum[i]);
+    }
+    exp(exponents, exponents, 2 * length);
+    std::copy_n(exponents, length, from_start);
+    std::copy_n(exponents + length, length, to_end);
+    total = from_start[length - 1];
+    if (with_matrix)
+        for (int64_t first = 0; first < length; first += kBand)
+            compute_band(first, band_end(first, length), sum);
+}
+
+/// Rows [first, end). Only what lies on or left of the diagonal is ever an exponent: the rest could overflow.
+/// Left of the band, e^{b_i - b_j} is e^{b_i - b_first} e^{b_first - b_j}: few exponentials, none above one.
+template <typename T>
+void ChunkDecay<T>::compute_band(int64_t first, int64_t end, const double* sum) {
+    T exponents[kBand * kBand + kSide] = {};
+    const int64_t rows = end - first;
+    T *within = exponents, *before = exponents + rows * rows;
+    for (int64_t i = 0; i < rows; ++i)
+        for (int64_t j = 0; j < rows; ++j)
+            within[i * rows + j] = static_cast<T>(sum[first + i] - sum[first + std::min(i, j)]);
+    for (int64_t j = 0; j < first; ++j) before[j] = static_cast<T>(sum[first] - sum[j]);
+    exp(exponents, exponents, rows * rows + first);
+    for (int64_t i = 0; i < rows; ++i) {
+        T* __restrict row = matrix + (first + i) * kSide;
+        const T from_first = within[i * rows];
+        for (int64_t j = 0; j < first; ++j) row[j] = from_first * before[j];
+        for (int64_t j = 0; j < rows; ++j) row[first + j] = j <= i ? within[i * rows + j] : T(0);
     }
 }
 

@@ -233,31 +233,36 @@ class DeltaBackward {
     /// E and Gamma: their sums over value heads, and what they give to dbeta and db.
     void add_within_chunk(int64_t length, Work& work) const {
         std::fill_n(work.d_sum, length, T(0));
-        const T scale = view_.scale;
         T terms[kSide], beta_terms[kSide];
         for (int64_t i = 0; i < length; ++i) {
-            const int64_t row = i * kSide;
-            const T* __restrict decay = work.decay.matrix + row;
-            const T* __restrict query_key = work.query_key + row;
-            const T* __restrict key_key = work.key_key + row;
-            const T* __restrict e = work.output_corrected + row;
-            const T* __restrict y = work.error_corrected + row;
-            T* __restrict query_weights = work.query_weights + row;
-            T* __restrict key_weights = work.key_weights + row;
-            T* __restrict d_sum = work.d_sum;
-            const T beta = work.beta[i];
-            // The diagonal of E gives equal amounts to both ends of b_i - b_i; leaving it out is exact.
-            query_weights[i] += scale * e[i];
-            for (int64_t j = 0; j < i; ++j) {
-                const T weight = scale * e[j] * decay[j], gamma = -y[j] * decay[j];
-                query_weights[j] += weight;
-                key_weights[j] += beta * gamma;
-                beta_terms[j] = gamma * key_key[j];
-                terms[j] = weight * query_key[j] + beta * beta_terms[j];
-                d_sum[j] -= terms[j];
-            }
-            work.d_beta[i] = sum(beta_terms, i);
-            work.d_sum[i] += sum(terms, i);
+            const int64_t row = i * kSide, end = band_end(i, length);
+            // The diagonal of E gives equal amounts to both ends of b_i - b_i, Gamma has none: left out here.
+            const T diagonal = view_.scale * work.output_corrected[row + i];
+            work.output_corrected[row + i] = work.error_corrected[row + i] = 0;
+            add_row(end, view_.scale, work.beta[i], work.decay.matrix + row, work.query_key + row,
+                    work.key_key + row, work.output_corrected + row, work.error_corrected + row,
+                    work.query_weights + row, work.key_weights + row, terms, beta_terms, work.d_sum);
+            work.query_weights[row + i] += diagonal;
+            work.d_beta[i] = sum(beta_terms, end);
+            work.d_sum[i] += sum(terms, end);
+        }
+    }
+
+    /// The elements of one row, all of them products of what stands at the same place. terms: what each gives
+    /// to db of its row, and takes from db of its column; beta_terms: what it gives to dbeta of its row.
+    static void add_row(int64_t end, T scale, T beta, const T* __restrict decay,
+                        const T* __restrict query_key, const T* __restrict key_key,
+                        const T* __restrict output_corrected, const T* __restrict error_corrected,
+                        T* __restrict query_weights, T* __restrict key_weights, T* __restrict terms,
+                        T* __restrict beta_terms, T* __restrict d_sum) {
+        for (int64_t j = 0; j < end; ++j) {
+            const T weight = scale * decay[j] * output_corrected[j], gamma = -decay[j] * error_corrected[j];
+            const T beta_term = gamma * key_key[j], term = weight * query_key[j] + beta * beta_term;
+            query_weights[j] += weight;
+            key_weights[j] += beta * gamma;
+            beta_terms[j] = beta_term;
+            terms[j] = term;
+            d_sum[j] -= term;
         }
     }
 
