@@ -22,12 +22,12 @@ struct ValidationSplit {
 bool in_validation_split(std::string_view document, double fraction);
 
 struct BuildOptions {
-    std::vector<std::string> inputs;
-    std::string output;
+    std::vector<std::string> inputs{};
+    std::string output{};
     std::string tokenizer = "bytes";
     Overwrite overwrite = Overwrite::no;
-    DocumentOptions documents;
-    std::optional<ValidationSplit> validation;
+    DocumentOptions documents{};
+    std::optional<ValidationSplit> validation{};
 };
 
 struct BuildResult {

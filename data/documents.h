@@ -21,7 +21,7 @@ struct DocumentOptions {
     std::string text_field = "text";
     /// Text: a line at whose start this ECMAScript expression matches (in its first 512 bytes) starts a new
     /// document. Empty: the whole input is one document.
-    std::string document_start;
+    std::string document_start{};
     /// A longer document, or line of JSON, is refused: it would have to fit in memory.
     int64_t max_document_bytes = int64_t{1} << 30;
 };
