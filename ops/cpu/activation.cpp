@@ -31,6 +31,8 @@ struct ActivationRows {
 HWY_BEFORE_NAMESPACE();
 namespace braid::ops::cpu::HWY_NAMESPACE {
 
+namespace {
+
 // Each activation gives its value and, as second result, its derivative.
 struct Silu {
     template <class D, class V>
@@ -151,6 +153,7 @@ const ActivationRows<double>& select_f64(ActivationKind kind) {
     return select<double>(kind);
 }
 
+} // namespace
 } // namespace braid::ops::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

@@ -33,6 +33,8 @@ struct VectorMath {
 HWY_BEFORE_NAMESPACE();
 namespace braid::ops::cpu::HWY_NAMESPACE {
 
+namespace {
+
 struct Exp {
     template <class D, class V>
     HWY_INLINE V operator()(D d, V x) const {
@@ -181,6 +183,7 @@ const VectorMath<double>& table_f64() {
     return make_table<double>();
 }
 
+} // namespace
 } // namespace braid::ops::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <thread>
 
 #include "tests/support/testing_context.h"
 #if BRAID_OPENMP
@@ -78,6 +79,22 @@ TEST(gemm, tiled_sizes) {
     expect_product<float>({300, 520, 130}, false, true, 1, 0);
     expect_product<double>({600, 200, 150}, true, false, 1, 1);
     expect_product<float>({260, 1100, 70}, false, false, 1, 1);
+}
+
+TEST(gemm, ranks_may_be_threads) {
+    const int64_t m = 150, n = 140, k = 130;
+    const auto a = numbers<double>(m * k, "a"), b = numbers<double>(n * k, "b");
+    const auto run = [&](std::vector<double>& c) {
+        for (int repeat = 0; repeat < 20; ++repeat)
+            ops::cpu::gemm<double>(false, true, m, n, k, 1, a.data(), k, b.data(), k, 0, c.data(), n);
+    };
+    std::vector<std::vector<double>> results(4, std::vector<double>(static_cast<size_t>(m * n)));
+    std::vector<double> alone(static_cast<size_t>(m * n));
+    run(alone);
+    std::vector<std::thread> ranks;
+    for (auto& c : results) ranks.emplace_back([&run, &c] { run(c); });
+    for (auto& rank : ranks) rank.join();
+    for (const auto& c : results) EXPECT_EQ(c, alone);
 }
 
 #if BRAID_OPENMP

@@ -29,17 +29,25 @@ TEST(grouped_linear, gradients) {
 
 TEST(grouped_linear, matches_sums_written_out) {
     TestContext t;
-    const OpCase op = grouped_case(t.allocator, {4, 0, 3}, 5, 2);
-    const Values results = run_op(op, t, DType::f64);
-    const auto x = to_vector(op.inputs[0]), y = to_vector(results[0]);
-    const auto w = to_vector(random_tensor(t.allocator, {3, 2, 5}, DType::f64, "grouped_linear parameter 0"));
-    for (size_t r = 0; r < 7; ++r)
-        for (size_t o = 0; o < 2; ++o) {
-            const size_t group = r < 4 ? 0 : 2;
-            double sum = 0;
-            for (size_t i = 0; i < 5; ++i) sum += x[r * 5 + i] * w[(group * 2 + o) * 5 + i];
-            EXPECT_NEAR(y[r * 2 + o], sum, 1e-14); // 5 terms of size about one
-        }
+    // few rows and many, sizes that fill panels of 64 by 128 and such that do not
+    for (const auto& [first, last, in, out] :
+         {std::array<size_t, 4>{4, 3, 5, 2}, {40, 7, 133, 70}, {30, 25, 128, 64}, {24, 1, 1, 65}}) {
+        const OpCase op =
+            grouped_case(t.allocator, {static_cast<int64_t>(first), 0, static_cast<int64_t>(last)},
+                         static_cast<int64_t>(in), static_cast<int64_t>(out));
+        const Values results = run_op(op, t, DType::f64);
+        const auto x = to_vector(op.inputs[0]), y = to_vector(results[0]);
+        const Shape shape = {3, static_cast<int64_t>(out), static_cast<int64_t>(in)};
+        const auto w = to_vector(random_tensor(t.allocator, shape, DType::f64, "grouped_linear parameter 0"));
+        for (size_t r = 0; r < first + last; ++r)
+            for (size_t o = 0; o < out; ++o) {
+                const size_t group = r < first ? 0 : 2;
+                double sum = 0;
+                for (size_t i = 0; i < in; ++i) sum += x[r * in + i] * w[(group * out + o) * in + i];
+                ASSERT_NEAR(y[r * out + o], sum, 1e-12)
+                    << r << ", " << o; // up to 133 terms of size about one
+            }
+    }
 }
 
 TEST(grouped_linear, strided_input) {
