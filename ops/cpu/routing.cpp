@@ -27,21 +27,17 @@ void scores(const T* logits, RoutingScore score, T* p, int64_t experts) {
     for (int64_t e = 0; e < experts; ++e) p[e] /= total;
 }
 
-/// The k experts with the largest p + bias. Scores that are not numbers are taken last, so that the choice
-/// stays valid until somebody looks at the loss.
-template <typename T>
-void choose(const T* p, const std::vector<double>& bias, int64_t k, int32_t* expert) {
-    const auto experts = static_cast<int32_t>(bias.size());
-    const auto rank = [&](int32_t e) {
-        const double value = static_cast<double>(p[e]) + bias[static_cast<size_t>(e)];
-        return std::isnan(value) ? -std::numeric_limits<double>::infinity() : value;
-    };
+/// The k experts with the largest score (which is used up). Scores that are not numbers are taken last, so
+/// that the choice stays valid until somebody looks at the loss.
+void choose(std::vector<double>& score, int64_t k, int32_t* expert) {
+    constexpr double kNotANumber = -std::numeric_limits<double>::max();
+    constexpr double kTaken = -std::numeric_limits<double>::infinity();
+    for (double& value : score)
+        if (!(value >= kNotANumber)) value = kNotANumber;
     for (int64_t j = 0; j < k; ++j) {
-        int32_t best = -1;
-        for (int32_t e = 0; e < experts; ++e)
-            if ((best < 0 || rank(e) > rank(best)) && std::find(expert, expert + j, e) == expert + j)
-                best = e;
-        expert[j] = best;
+        const auto best = std::max_element(score.begin(), score.end()); // the first of equals
+        expert[j] = static_cast<int32_t>(best - score.begin());
+        *best = kTaken;
     }
 }
 
@@ -77,17 +73,22 @@ void route(const Tensor& logits, const Tensor& bias, const RoutingOptions& optio
     const int64_t experts = logits.dim(1), k = options.k;
     const auto biases = to_doubles(bias, experts);
     dispatch_float(logits.dtype(), [&]<typename T>() {
-#pragma omp parallel for schedule(static) if (logits.dim(0) > 64)
-        for (int64_t t = 0; t < logits.dim(0); ++t) {
-            T* p = probabilities.data<T>() + t * experts;
-            T* w = weight.data<T>() + t * k;
-            int32_t* chosen = expert.data<int32_t>() + t * k;
-            scores(logits.data<T>() + t * logits.row_stride(), options.score, p, experts);
-            choose(p, biases, k, chosen);
-            T total = static_cast<T>(kTiny);
-            for (int64_t j = 0; j < k; ++j) total += w[j] = p[chosen[j]];
-            const T factor = static_cast<T>(options.scale) / (options.normalize ? total : T(1));
-            for (int64_t j = 0; j < k; ++j) w[j] *= factor;
+#pragma omp parallel if (logits.dim(0) > 64)
+        {
+            std::vector<double> score(static_cast<size_t>(experts));
+#pragma omp for schedule(static)
+            for (int64_t t = 0; t < logits.dim(0); ++t) {
+                T* p = probabilities.data<T>() + t * experts;
+                T* w = weight.data<T>() + t * k;
+                int32_t* chosen = expert.data<int32_t>() + t * k;
+                scores(logits.data<T>() + t * logits.row_stride(), options.score, p, experts);
+                for (size_t e = 0; e < score.size(); ++e) score[e] = static_cast<double>(p[e]) + biases[e];
+                choose(score, k, chosen);
+                T total = static_cast<T>(kTiny);
+                for (int64_t j = 0; j < k; ++j) total += w[j] = p[chosen[j]];
+                const T factor = static_cast<T>(options.scale) / (options.normalize ? total : T(1));
+                for (int64_t j = 0; j < k; ++j) w[j] *= factor;
+            }
         }
     });
 }
