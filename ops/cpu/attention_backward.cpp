@@ -155,7 +155,7 @@ class AttentionBackward {
     const BackwardTensors& x_;
     const int64_t key_size_, value_size_;
     const Tensor delta_;
-    const ThreadScratch<BackwardTiles<T>> scratch_;
+    const TileScratch<BackwardTiles<T>> scratch_;
     const std::unique_ptr<std::atomic<int64_t>[]> turns_; // by query block: key blocks added so far
 };
 

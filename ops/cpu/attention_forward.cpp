@@ -113,7 +113,7 @@ class Forward {
     const Tensor &q_, &v_, &o_, &row_max_, &row_sum_;
     const int64_t key_size_, value_size_;
     const TransposedKeys<T> keys_;
-    const ThreadScratch<ForwardTiles<T>> scratch_;
+    const TileScratch<ForwardTiles<T>> scratch_;
 };
 
 } // namespace

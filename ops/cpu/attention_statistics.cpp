@@ -78,7 +78,7 @@ void attention_statistics(Allocator& allocator, const AttentionProblem& problem,
                              -std::numeric_limits<double>::infinity());
     std::vector<double> entropies(tops.size(), 0);
     dispatch_float(q.dtype(), [&]<typename T>() {
-        const ThreadScratch<StatisticsTiles<T>> scratch(allocator, plan.max_rows(), k.dim(2));
+        const TileScratch<StatisticsTiles<T>> scratch(allocator, plan.max_rows(), k.dim(2));
 #pragma omp parallel for schedule(dynamic)
         for (size_t i = 0; i < items.size(); ++i) {
             const StatisticsTiles<T>& tiles = scratch.mine();

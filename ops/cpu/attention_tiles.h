@@ -1,11 +1,8 @@
 #pragma once
 
-#if BRAID_OPENMP
-#include <omp.h>
-#endif
-
 #include "ops/cpu/attention_plan.h"
 #include "ops/cpu/attention_rows.h"
+#include "ops/cpu/parallel.h"
 #include "ops/cpu/tile_gemm.h"
 
 // What the passes of attention share: moving tiles between tensors and scratch memory.
@@ -28,40 +25,26 @@ class Carver {
     size_t used_ = 0;
 };
 
-/// Scratch arrays for every thread; Arrays(Carver&, sizes...) takes those of one.
-template <typename Arrays>
-class ThreadScratch {
+/// Scratch for every thread: Tiles, whose constructor Tiles(Carver&, sizes...) takes arrays of several types.
+template <typename Tiles>
+class TileScratch {
   public:
     template <typename... Sizes>
-    explicit ThreadScratch(Allocator& allocator, const Sizes&... sizes) {
+    explicit TileScratch(Allocator& allocator, const Sizes&... sizes) {
         Carver counter(nullptr);
-        Arrays(counter, sizes...);
+        Tiles(counter, sizes...);
         const auto bytes = static_cast<int64_t>(counter.used());
-        memory_ = Tensor::empty(allocator, {max_threads(), bytes}, DType::u8);
-        for (int64_t i = 0; i < max_threads(); ++i) {
+        memory_ = Tensor::empty(allocator, {num_threads(), bytes}, DType::u8);
+        for (int64_t i = 0; i < num_threads(); ++i) {
             Carver carver(reinterpret_cast<std::byte*>(memory_.data<uint8_t>() + i * bytes));
-            arrays_.emplace_back(carver, sizes...);
+            tiles_.emplace_back(carver, sizes...);
         }
     }
-    const Arrays& mine() const {
-#if BRAID_OPENMP
-        return arrays_[static_cast<size_t>(omp_get_thread_num())];
-#else
-        return arrays_[0];
-#endif
-    }
+    const Tiles& mine() const { return tiles_[static_cast<size_t>(thread_index())]; }
 
   private:
-    static int64_t max_threads() {
-#if BRAID_OPENMP
-        return omp_get_max_threads();
-#else
-        return 1;
-#endif
-    }
-
     Tensor memory_;
-    std::vector<Arrays> arrays_;
+    std::vector<Tiles> tiles_;
 };
 
 /// Elements between the rows of a tile of logits: more than a key block, as powers of two share cache sets.

@@ -300,6 +300,22 @@ TEST(attention, statistics_match_the_definition) {
         }
 }
 
+TEST(attention, no_tokens_give_empty_results) {
+    TestContext t(true);
+    t.set_documents({0, 0});
+    const Sizes sizes{{0, 0}, 2, 1, 4, 3, 0};
+    const Inputs in = random_inputs(t.allocator, sizes, DType::f32);
+    const auto found = ops::attention_statistics(t.ctx, in.q, in.k, t.ctx.documents, sizes.options());
+    EXPECT_EQ(to_vector(found.mean_entropy), (std::vector<double>{0, 0}));
+    const Tensor o = ops::attention(t.ctx, in.q, in.k, in.v, t.ctx.documents, sizes.options());
+    EXPECT_EQ(o.shape(), (Shape{0, 2, 3}));
+    Gradients gradients(t.allocator);
+    gradients.add(o.ref(), o.detach());
+    t.ctx.tape = nullptr;
+    t.tape.backward(t.ctx, gradients);
+    EXPECT_EQ(gradients.take(in.v.ref()).shape(), (Shape{0, 1, 3}));
+}
+
 TEST(attention, refuses_shapes_that_do_not_fit) {
     TestContext t;
     const auto make = [&](int64_t tokens, int64_t heads, int64_t size) {
