@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+# ctest: labels=mpi timeout=300 processors=2
+"""Bad input ends with its documented exit code and one clear message, on one rank and on two."""
+
+import fcntl
+import os
+import shutil
+import unittest
+
+from training_case import TrainingCase
+
+
+class Refusal(TrainingCase):
+    def refused(self, code, *words, arguments=(), name="bad", ranks=0):
+        _, errors = self.train(name, *arguments, ranks=ranks, expect=code)
+        reported = [line for line in errors.splitlines() if line.startswith("braid:")]
+        self.assertEqual(len(reported), 1, errors)
+        for word in words:
+            self.assertIn(word, errors)
+        return errors
+
+    def test_config(self):
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                self.refused(2, "optimizer.lr", arguments=["optimizer.lr=nan"], ranks=ranks)
+                self.refused(2, "model.hiden_size", "hidden_size", arguments=["model.hiden_size=8"], ranks=ranks)
+                self.refused(2, "num_kv_heads", arguments=["model.sublayers.attn.num_kv_heads=3"], ranks=ranks)
+        self.refused(2, "parameters take", arguments=["model.sublayers.moe.expert_size=100000000"])
+        self.refused(2, "global_batch", arguments=["train.global_batch=1"], ranks=2)
+        self.refused(2, "parallel.data", arguments=["parallel.data=3"], ranks=2)
+        self.assertFalse((self.folder / "runs" / "bad" / "checkpoints").exists())
+
+    def test_data(self):
+        self.refused(3, "none.h5", arguments=["data.train=[{path: none.h5}]"])
+        size = (self.folder / "train.h5").stat().st_size
+        shutil.copy(self.folder / "train.h5", self.folder / "cut.h5")
+        os.truncate(self.folder / "cut.h5", size - 100)
+        for ranks in (0, 2):
+            self.refused(3, "cut.h5", arguments=["data.train=[{path: cut.h5}]"], name=f"cut{ranks}", ranks=ranks)
+        self.refused(3, "vocab", arguments=["model.vocab_size=100"], name="vocabulary")
+
+    def test_run_folder(self):
+        self.train("used", "train.stop_at=2")
+        message = self.refused(2, "optimizer.lr", "0.003", "0.004", arguments=["optimizer.lr=4.0e-3"], name="used")
+        self.assertIn("run folder", message)
+        self.refused(2, "never", arguments=["--resume", "never"], name="used")
+        with open(self.folder / "runs" / "used" / ".lock", "a", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for ranks in (0, 2):
+                self.refused(7, "runs/used", name="used", ranks=ranks)
+
+    def test_checkpoint(self):
+        self.train("source", "train.stop_at=2")
+        self.refused(4, "model.norm.placement",
+                     arguments=["model.norm.placement=post", "--resume", "runs/source"], name="other")
+        checkpoint = self.folder / "runs" / "source" / "checkpoints" / "step-00000002"
+        with open(checkpoint / "rank-00000.h5", "r+b") as file:
+            file.seek(-100, os.SEEK_END)
+            byte = file.read(1)
+            file.seek(-100, os.SEEK_END)
+            file.write(bytes([byte[0] ^ 1]))
+        for ranks in (0, 2):
+            self.refused(4, "step-00000002", name="source", ranks=ranks)
+
+    def test_divergence(self):
+        self.refused(5, "step", arguments=["optimizer.lr=1.0e+30", "optimizer.clip=0", "optimizer.schedule.min_lr=0"],
+                     name="diverged", ranks=2)
+        self.assertFalse((self.folder / "runs" / "diverged" / "checkpoints" / "step-00000100").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()

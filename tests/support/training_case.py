@@ -1,0 +1,67 @@
+"""A folder with a small data set and run file, and the built program to train in it."""
+
+import json
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+BRAID = os.environ["BRAID"]
+BRAID_MPIRUN = os.environ["BRAID_MPIRUN"]
+
+BASE = """\
+name: base
+seed: 5
+model:
+  vocab_size: 256
+  hidden_size: 16
+  pattern: "gdn+moe, attn+moe"
+  sublayers:
+    gdn: {type: gated_delta_net, num_key_heads: 1, num_value_heads: 2, key_head_dim: 8, value_head_dim: 8}
+    attn: {type: attention, num_heads: 2, num_kv_heads: 1, head_dim: 8, qk_norm: per_head, gate: elementwise,
+           rope: {theta: 10000, fraction: 0.5}}
+    moe: {type: moe, num_experts: 4, experts_per_token: 2, expert_size: 8, shared_size: 8, shared_gate: true,
+          router: {aux_loss: 1.0e-2, aux_scope: global, bias_update_rate: 1.0e-3}}
+train: {steps: 100, sequence_length: 32, global_batch: 3, micro_batch: 2}
+optimizer: {lr: 3.0e-3, schedule: {type: cosine, warmup_steps: 5, min_lr: 3.0e-4}}
+data: {train: [{path: train.h5}], validation: {held: {path: valid.h5}}}
+checkpoint: {every: 50, keep: 3}
+eval: {every: 50, tokens: 512}
+"""
+
+
+class TrainingCase(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.mkdtemp(prefix="braid-test-")
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        self.folder = pathlib.Path(folder)
+        self.environment = dict(os.environ, OMP_NUM_THREADS="1")
+        (self.folder / "base.yaml").write_text(BASE, encoding="utf-8")
+        chosen = random.Random(3)
+        words = ["alpha", "beta", "gamma", "delta", "epsilon"]
+        lines = [json.dumps({"text": " ".join(chosen.choices(words, k=chosen.randint(1, 30)))}) for _ in range(300)]
+        (self.folder / "text.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        self.run_command(BRAID, "data", "build", "text.jsonl", "-o", "train.h5", "--validation", "valid.h5",
+                         "--validation-fraction", "0.1")
+
+    def run_command(self, *command, expect=0, timeout=120):
+        """Runs a command in the folder and returns (standard output, standard error)."""
+        done = subprocess.run(command, cwd=self.folder, env=self.environment, timeout=timeout, capture_output=True,
+                              text=True, check=False)
+        self.assertEqual(done.returncode, expect, f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        return done.stdout, done.stderr
+
+    def braid(self, *arguments, ranks=0, expect=0):
+        """Runs braid alone, or with ranks > 0 under the launcher; returns (standard output, standard error)."""
+        launcher = [BRAID_MPIRUN, "-n", str(ranks)] if ranks else []
+        return self.run_command(*launcher, BRAID, *arguments, expect=expect)
+
+    def train(self, name, *arguments, ranks=0, expect=0):
+        return self.braid("train", "base.yaml", f"name={name}", *arguments, ranks=ranks, expect=expect)
+
+    def metrics(self, name):
+        with open(self.folder / "runs" / name / "metrics.jsonl", encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
