@@ -62,6 +62,8 @@ using ReplicaError = ErrorOf<ExitCode::replicas_disagree>;
             throw DataError("{}", message);
         case ExitCode::checkpoint:
             throw CheckpointError("{}", message);
+        case ExitCode::non_finite:
+            throw NonFiniteError("{}", message);
         case ExitCode::cannot_write:
             throw WriteError("{}", message);
         default:

@@ -18,13 +18,16 @@ if(BRAID_SANITIZE)
     set(BRAID_TEST_TIMEOUT_SCALE 3)
 endif()
 
-# braid_test(folder SOURCES ... LINKS ...): one gtest program per source folder. A case "TEST(subject, case)" becomes the
-# ctest entry folder.subject.case; a case whose name starts with slow_ gets the label slow.
+# braid_test(folder SOURCES ... LINKS ... LABEL unit): one gtest program per source folder. A case "TEST(subject, case)"
+# becomes the ctest entry folder.subject.case with this label; a case whose name starts with slow_ gets the label slow.
 function(braid_test folder)
-    cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
+    cmake_parse_arguments(ARG "" "LABEL" "SOURCES;LINKS" ${ARGN})
+    if(NOT ARG_LABEL)
+        set(ARG_LABEL unit)
+    endif()
     add_executable(test_${folder} ${ARG_SOURCES})
     target_link_libraries(test_${folder} PRIVATE ${ARG_LINKS} braid_test_support GTest::gtest_main)
-    foreach(label unit slow)
+    foreach(label ${ARG_LABEL} slow)
         if(label STREQUAL slow)
             set(filter "*.slow_*:*/slow_*")
             set(limit 1800)

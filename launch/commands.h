@@ -21,5 +21,6 @@ void add_data_command(CLI::App& app, Action& action);
 void add_eval_command(CLI::App& app, Action& action);
 void add_generate_command(CLI::App& app, Action& action);
 void add_train_command(CLI::App& app, Action& action);
+void add_checkpoint_command(CLI::App& app, Action& action);
 
 } // namespace braid

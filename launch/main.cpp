@@ -17,6 +17,7 @@ void add_commands(CLI::App& app, Action& action) {
     add_generate_command(app, action);
     add_config_command(app, action);
     add_data_command(app, action);
+    add_checkpoint_command(app, action);
 }
 
 /// Runs the action and prints the one message of a failure to stderr.

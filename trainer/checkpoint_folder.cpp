@@ -113,13 +113,18 @@ std::optional<LatestCheckpoint> find_resume_checkpoint(const std::string& folder
     throw CheckpointError("{}: none of {} checkpoints is valid:{}", folder, latest.rejected.size(), reasons);
 }
 
-std::string resolve_checkpoint(const std::string& path) {
+std::string checkpoints_folder(const std::string& path) {
     if (!is_folder(path))
         throw CheckpointError("{}: expected a checkpoint or a run folder, found none", path);
+    const std::string inside = fmt::format("{}/{}", path, kCheckpointsFolder);
+    return is_folder(inside) ? inside : path;
+}
+
+std::string resolve_checkpoint(const std::string& path) {
+    const std::string folder = checkpoints_folder(path);
     struct stat status;
     if (::lstat(fmt::format("{}/{}", path, Manifest::kFileName).c_str(), &status) == 0) return path;
-    const std::string inside = fmt::format("{}/{}", path, kCheckpointsFolder);
-    const auto found = list_checkpoints(is_folder(inside) ? inside : path);
+    const auto found = list_checkpoints(folder);
     if (found.empty())
         throw CheckpointError("{}: expected a checkpoint ({}) or a run folder that has some, found neither",
                               path, Manifest::kFileName);

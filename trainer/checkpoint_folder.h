@@ -42,6 +42,10 @@ LatestCheckpoint find_latest_checkpoint(const std::string& folder);
 /// run that starts). CheckpointError naming each reason where there are some and none is valid.
 std::optional<LatestCheckpoint> find_resume_checkpoint(const std::string& folder);
 
+/// Where the checkpoints are of a path the user gave: RUN/checkpoints where that exists, else the path
+/// itself. CheckpointError where it is no folder.
+std::string checkpoints_folder(const std::string& path);
+
 /// A path the user gave as a checkpoint: itself, or the newest one (valid or not) of a run folder or of a
 /// folder of checkpoints. CheckpointError where there is none.
 std::string resolve_checkpoint(const std::string& path);

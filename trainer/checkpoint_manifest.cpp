@@ -122,10 +122,30 @@ Manifest manifest_from(const Json& json) {
     return manifest;
 }
 
-// Parses with nlohmann-json, which does not recurse, and gives its errors our type.
+// A hundred thousand nested lists would overflow the stack of nlohmann-json when it frees them; ours nest 6.
+void expect_shallow(std::string_view text) {
+    constexpr int kMaxDepth = 8;
+    int depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < text.size(); ++i) {
+        const char c = text[i];
+        if (c == '"') in_string = !in_string;
+        if (in_string) {
+            i += c == '\\'; // what follows is no quote
+            continue;
+        }
+        if (c == '[' || c == '{') ++depth;
+        if (c == ']' || c == '}') --depth;
+        if (depth > kMaxDepth)
+            throw CheckpointError("expected at most {} nested lists, found more", kMaxDepth);
+    }
+}
+
+// Gives the errors of nlohmann-json our type.
 template <typename Build>
 auto parse_json(std::string_view text, const std::string& path, Build build) {
     try {
+        expect_shallow(text);
         return build(Json::parse(text));
     } catch (const nlohmann::json::exception& error) {
         throw CheckpointError("{}: {}", path, error.what());

@@ -126,7 +126,7 @@ std::vector<std::string> on_all_ranks(const GatherText& gather, Work work) {
     for (std::string& result : results) {
         const auto code = static_cast<ExitCode>(std::stoi(result.substr(0, 3)));
         result.erase(0, 3);
-        if (code != ExitCode::ok) throw Error(code, result);
+        if (code != ExitCode::ok) throw_error(code, result);
     }
     return results;
 }
