@@ -21,7 +21,7 @@ class Ablation(TrainingCase):
                 with self.subTest(placement=placement, ratio=ratio):
                     name = f"{placement}-{ratio}"
                     self.train(name, f"model.norm.placement={placement}", f"model.pattern={pattern}", "train.steps=40",
-                               "checkpoint.every=0")
+                               "optimizer.lr=2.0e-2", "checkpoint.every=0")
                     losses = [line["loss"] for line in self.metrics(name)]
                     self.assertEqual(len(losses), 40)
                     # The words use 17 letters: to know that much is worth log(256 / 17) = 2.7 nats.

@@ -25,7 +25,7 @@ class Refusal(TrainingCase):
                 self.refused(2, "optimizer.lr", arguments=["optimizer.lr=nan"], ranks=ranks)
                 self.refused(2, "model.hiden_size", "hidden_size", arguments=["model.hiden_size=8"], ranks=ranks)
                 self.refused(2, "num_kv_heads", arguments=["model.sublayers.attn.num_kv_heads=3"], ranks=ranks)
-        self.refused(2, "parameters take", arguments=["model.sublayers.moe.expert_size=100000000"])
+        self.refused(2, "parameters take", arguments=["model.sublayers.moe.expert_size=16777216"])
         self.refused(2, "global_batch", arguments=["train.global_batch=1"], ranks=2)
         self.refused(2, "parallel.data", arguments=["parallel.data=3"], ranks=2)
         self.assertFalse((self.folder / "runs" / "bad" / "checkpoints").exists())
@@ -63,7 +63,7 @@ class Refusal(TrainingCase):
             self.refused(4, "step-00000002", name="source", ranks=ranks)
 
     def test_divergence(self):
-        self.refused(5, "step", arguments=["optimizer.lr=1.0e+30", "optimizer.clip=0", "optimizer.schedule.min_lr=0"],
+        self.refused(5, "step", arguments=["optimizer.lr=1000", "optimizer.clip=0", "optimizer.eps=1.0e-30"],
                      name="diverged", ranks=2)
         self.assertFalse((self.folder / "runs" / "diverged" / "checkpoints" / "step-00000100").exists())
 
