@@ -2,12 +2,15 @@
 # ctest: labels=mpi timeout=300 processors=1
 """What launch/braid-mpirun promises: exit codes, signals, threads, and a quiet stderr. docs/launch.md states it."""
 
+import fcntl
 import os
 import pathlib
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest
 
@@ -178,6 +181,17 @@ class Threads(unittest.TestCase):
 
     def test_ranks_know_that_no_terminal_shows_their_output(self):
         self.assertEqual(self.value(1, "BRAID_TERMINAL"), "0")
+
+    def test_ranks_know_the_terminal_and_its_width(self):
+        ours, theirs = os.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 131, 0, 0))
+        changes = {name: value for name, value in environment().items() if name != "COLUMNS"}
+        process = subprocess.Popen([LAUNCHER, "-n", "1", "sh", "-c", "echo $BRAID_TERMINAL $COLUMNS"], env=changes,
+                                   stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        self.assertEqual(process.wait(timeout=60), 0)
+        self.assertEqual(os.read(ours, 4096).strip(), b"1 131")
+        os.close(ours)
 
     def test_waiting_ranks_yield(self):
         self.assertEqual(self.value(1, "OMPI_MCA_mpi_yield_when_idle"), "1")
