@@ -110,7 +110,6 @@ void Run::open_folder() {
         folder_.emplace(folder_path_);
         const ResumePoint point =
             find_resume_point(config_, request_.resume, folder_->stored_config(), folder_->checkpoints());
-        folder_->store_config(to_yaml(config_));
         return fmt::format("{}\n{}\n{}", point.step, point.checkpoint, point.message);
     });
     const size_t first = decided.find('\n'), second = decided.find('\n', first + 1);
@@ -122,6 +121,8 @@ void Run::start_outputs() {
     const std::vector<std::string> hosts = all_gather_text(world_, host_name());
     agree(world_, [&] {
         if (!is_first()) return;
+        // Only now that nothing has refused it does the config become the run's.
+        folder_->store_config(to_yaml(config_));
         const bool resumed = !resume_.checkpoint.empty();
         metrics_.emplace(folder_path_, resumed ? resume_.step : -1, config_.log.tensorboard);
         RunStart start{.command = request_.command,
