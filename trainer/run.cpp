@@ -33,6 +33,20 @@ std::string host_name() {
     return name;
 }
 
+/// Ranks may read different files or get different command lines; nothing is touched before they agree.
+void expect_same_config(Communicator& world, const RunConfig& config) {
+    const std::vector<std::string> texts = all_gather_text(world, to_yaml(config));
+    for (size_t rank = 1; rank < texts.size(); ++rank) {
+        if (texts[rank] == texts[0]) continue;
+        std::string message = fmt::format("the config of rank {} differs from that of rank 0:", rank);
+        for (const auto& difference : all_differences(parse_run_config(texts[0], "rank 0's config"),
+                                                      parse_run_config(texts[rank], "another rank's config")))
+            message += fmt::format("\n  {}: {} on rank 0, {} on rank {}", difference.key,
+                                   difference.old_value, difference.new_value, rank);
+        throw AgreedError(ExitCode::usage, message);
+    }
+}
+
 /// One run on one rank. What the user sees (folder, metrics, progress) exists on rank 0 only.
 class Run {
   public:
@@ -78,6 +92,7 @@ class Run {
 };
 
 ExitCode Run::execute() {
+    expect_same_config(world_, config_);
     if (!request_.dry_run) open_folder();
     if (resume_.step >= last_step() && !resume_.checkpoint.empty()) {
         say(fmt::format("already complete: {} is at step {} of {}", resume_.checkpoint, resume_.step,

@@ -32,7 +32,6 @@ bool uses_batch_scope(const Model& model) {
 
 Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size)
     : config_(config), world_(world) {
-    expect_same_everywhere(world_, to_yaml(config_), "the resolved config", ExitCode::usage);
     agree(world_, [&] {
         model_ = std::make_unique<Model>(config_.model, store_);
         check_layout();

@@ -7,7 +7,7 @@ import os
 import shutil
 import unittest
 
-from training_case import TrainingCase
+from training_case import BRAID_MPIRUN, TrainingCase
 
 
 class Refusal(TrainingCase):
@@ -29,6 +29,15 @@ class Refusal(TrainingCase):
         self.refused(2, "global_batch", arguments=["train.global_batch=1"], ranks=2)
         self.refused(2, "parallel.data", arguments=["parallel.data=3"], ranks=2)
         self.assertFalse((self.folder / "runs" / "bad" / "checkpoints").exists())
+
+    def test_ranks_with_different_configs(self):
+        script = self.folder / "train.sh"
+        script.write_text('#!/bin/bash\nexec "$BRAID" train base.yaml name=split seed=$OMPI_COMM_WORLD_RANK\n', encoding="utf-8")
+        script.chmod(0o755)
+        _, errors = self.run_command(BRAID_MPIRUN, "-n", "2", "-x", "BRAID", str(script), expect=2)
+        self.assertIn("rank 1 differs", errors)
+        self.assertIn("seed: 0 on rank 0, 1 on rank 1", errors)
+        self.assertFalse((self.folder / "runs" / "split").exists())
 
     def test_data(self):
         self.refused(3, "none.h5", arguments=["data.train=[{path: none.h5}]"])
