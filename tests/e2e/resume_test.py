@@ -20,7 +20,7 @@ class Resume(TrainingCase):
         for x, y in zip(a, b, strict=True):
             for key in NUMBERS:
                 self.assertEqual(x.get(key), y.get(key), f"step {x['step']}, {key}")
-        self.braid("checkpoint", "diff", f"runs/{name}/checkpoints/step-00000100", f"runs/{other}/checkpoints/step-00000100")
+        self.braid("checkpoint", "diff", *(f"runs/{run}/checkpoints/step-00000100" for run in (name, other)))
 
     def test_50_and_50_steps_are_100_steps(self):
         for ranks in (0, 2):
@@ -81,8 +81,9 @@ class Resume(TrainingCase):
 
     def test_a_killed_rank_ends_the_job(self):
         process = self.start("torn", 2)
-        victims = subprocess.run(["pgrep", "-f", "name=torn"], capture_output=True, text=True, check=False).stdout.split()
-        ranks = [pid for pid in map(int, victims) if os.path.realpath(f"/proc/{pid}/exe") == os.path.realpath(BRAID)]
+        found = subprocess.run(["pgrep", "-f", "name=torn"], capture_output=True, text=True, check=False).stdout
+        program = os.path.realpath(BRAID)
+        ranks = [pid for pid in map(int, found.split()) if os.path.realpath(f"/proc/{pid}/exe") == program]
         self.assertEqual(len(ranks), 2)
         os.kill(ranks[1], signal.SIGKILL)
         process.communicate(timeout=30)
