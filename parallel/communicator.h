@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "base/dtype.h"
+
 namespace braid {
 
 /// A collective under way. It is owned by whoever started it; the buffers it was given must live until wait()
@@ -41,6 +43,10 @@ class Communicator {
     /// rank's own piece may already stand in its place in `receive`.
     virtual std::unique_ptr<Pending> all_gather(const void* send, void* receive,
                                                 std::span<const int64_t> bytes) = 0;
+
+    /// Sums f32 or f64 values over all ranks, in place, in whatever order the transport likes best: not the
+    /// same bits for another number of ranks, library version or network (parallel.reduction: library).
+    virtual std::unique_ptr<Pending> all_reduce_any_order(void* values, int64_t count, DType dtype) = 0;
 
     /// Splits into the groups of ranks that give one colour, ranked by key, then by rank here.
     virtual std::unique_ptr<Communicator> split(int color, int key) = 0;

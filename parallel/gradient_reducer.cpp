@@ -21,22 +21,33 @@ class AddElapsed {
 
 void GradientReducer::start(int unit) {
     const AddElapsed timer(exposed_seconds_);
-    under_way_.try_emplace(unit, comm_, allocator_, store_.unit(unit).gradients);
+    const Tensor& gradients = store_.unit(unit).gradients;
+    if (reduction_ == Reduction::library)
+        under_way_in_library_[unit] =
+            comm_.all_reduce_any_order(gradients.raw_data(), gradients.numel(), gradients.dtype());
+    else
+        under_way_.try_emplace(unit, comm_, allocator_, gradients);
 }
 
 void GradientReducer::add(int unit) {
     const AddElapsed timer(exposed_seconds_);
-    under_way_.at(unit).add_pieces();
+    if (reduction_ == Reduction::ordered) under_way_.at(unit).add_pieces();
 }
 
 void GradientReducer::finish(int unit) {
     const AddElapsed timer(exposed_seconds_);
+    if (reduction_ == Reduction::library) {
+        under_way_in_library_.at(unit)->wait();
+        under_way_in_library_.erase(unit);
+        return;
+    }
     under_way_.at(unit).finish();
     under_way_.erase(unit);
 }
 
 void GradientReducer::poll() {
     for (auto& [unit, reduce] : under_way_) reduce.poll();
+    for (auto& [unit, pending] : under_way_in_library_) pending->poll();
 }
 
 double GradientReducer::take_exposed_seconds() {

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "parallel/collectives.h"
+#include "parallel/parallel_config.h"
 #include "tensor/parameter.h"
 
 namespace braid {
@@ -11,8 +12,9 @@ namespace braid {
 /// Gradients are sums over samples, so nothing is divided.
 class GradientReducer {
   public:
-    GradientReducer(Communicator& comm, Allocator& allocator, ParameterStore& store)
-        : comm_(comm), allocator_(allocator), store_(store) {}
+    GradientReducer(Communicator& comm, Allocator& allocator, ParameterStore& store,
+                    Reduction reduction = Reduction::ordered)
+        : comm_(comm), allocator_(allocator), store_(store), reduction_(reduction) {}
 
     void start(int unit);
     void add(int unit);
@@ -26,7 +28,9 @@ class GradientReducer {
     Communicator& comm_;
     Allocator& allocator_;
     ParameterStore& store_;
+    const Reduction reduction_;
     std::map<int, OrderedAllReduce> under_way_;
+    std::map<int, std::unique_ptr<Pending>> under_way_in_library_;
     double exposed_seconds_ = 0;
 };
 

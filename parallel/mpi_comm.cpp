@@ -45,6 +45,16 @@ class MpiPending : public Pending {
                            "MPI_Irecv");
     }
 
+    void all_reduce(void* values, int64_t count, DType dtype, MPI_Comm group) {
+        const MPI_Datatype type = dtype == DType::f32 ? MPI_FLOAT : MPI_DOUBLE;
+        const auto element = static_cast<int64_t>(size_of(dtype)), most = kMaxMessageBytes / element;
+        for (int64_t at = 0; at < count; at += most)
+            expect_success(
+                MPI_Iallreduce(MPI_IN_PLACE, static_cast<std::byte*>(values) + at * element,
+                               static_cast<int>(std::min(most, count - at)), type, MPI_SUM, group, next()),
+                "MPI_Iallreduce");
+    }
+
   private:
     static int piece(int64_t bytes, int64_t at) {
         return static_cast<int>(std::min(kMaxMessageBytes, bytes - at));
@@ -82,6 +92,14 @@ class MpiCommunicator : public Communicator {
         const auto mine = std::span(static_cast<const std::byte*>(send),
                                     static_cast<size_t>(bytes[static_cast<size_t>(rank_)]));
         return start(receive, bytes, [&](int) { return mine; });
+    }
+
+    std::unique_ptr<Pending> all_reduce_any_order(void* values, int64_t count, DType dtype) override {
+        check(dtype == DType::f32 || dtype == DType::f64, "MPI adds f32 and f64 here, not {}",
+              name_of(dtype));
+        auto pending = std::make_unique<MpiPending>();
+        pending->all_reduce(values, count, dtype, group_);
+        return pending;
     }
 
     std::unique_ptr<Communicator> split(int color, int key) override {

@@ -66,6 +66,23 @@ class ThreadCommunicator : public Communicator {
         return start(std::vector<Bytes>(static_cast<size_t>(size_), piece), receive, bytes);
     }
 
+    std::unique_ptr<Pending> all_reduce_any_order(void* values, int64_t count, DType dtype) override {
+        const int64_t bytes = count * static_cast<int64_t>(size_of(dtype));
+        Bytes all(static_cast<size_t>(bytes * size_));
+        auto pending =
+            all_gather(values, all.data(), std::vector<int64_t>(static_cast<size_t>(size_), bytes));
+        pending->wait();
+        dispatch_float(dtype, [&]<typename T>() {
+            const T* pieces = reinterpret_cast<const T*>(all.data());
+            T* sums = static_cast<T*>(values);
+            for (int64_t i = 0; i < count; ++i) {
+                sums[i] = pieces[i];
+                for (int r = 1; r < size_; ++r) sums[i] += pieces[r * count + i];
+            }
+        });
+        return pending; // waiting again is allowed
+    }
+
     std::unique_ptr<Communicator> split(int color, int key) override {
         std::vector<int64_t> mine = {color, key}, all(static_cast<size_t>(size_) * 2);
         const std::vector<int64_t> sizes(static_cast<size_t>(size_), 16);

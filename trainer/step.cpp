@@ -5,13 +5,13 @@
 namespace braid {
 
 StepRunner::StepRunner(const Model& model, ParameterStore& store, Communicator& data_group,
-                       Allocator& allocator, bool recompute)
+                       Allocator& allocator, bool recompute, Reduction reduction)
     : model_(model),
       store_(store),
       data_group_(data_group),
       allocator_(allocator),
       segments_(model.segments(recompute)),
-      reducer_(data_group, allocator, store) {}
+      reducer_(data_group, allocator, store, reduction) {}
 
 void StepRunner::run(int num_micro_batches, const BatchSource& batch, const StepTotals& totals,
                      Recorder& recorder, Profiler* profiler) {

@@ -17,7 +17,7 @@ class StepRunner {
     using BatchSource = std::function<Batch(int micro_batch)>;
 
     StepRunner(const Model& model, ParameterStore& store, Communicator& data_group, Allocator& allocator,
-               bool recompute);
+               bool recompute, Reduction reduction = Reduction::ordered);
 
     /// num_micro_batches may differ between ranks and be 0; totals and the recorder's wishes must not. The
     /// recorder holds this rank's part until Recorder::reduce.

@@ -44,7 +44,8 @@ Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size)
         store_.initialize(config_.seed);
         optimizer_ = make_optimizer(config_.optimizer, store_, allocator_);
         runner_ = std::make_unique<StepRunner>(*model_, store_, world_, allocator_,
-                                               config_.train.recompute == Recompute::layers);
+                                               config_.train.recompute == Recompute::layers,
+                                               config_.parallel.reduction);
     });
 }
 

@@ -42,6 +42,12 @@ class Resume(TrainingCase):
         self.assertAlmostEqual(narrow["loss"] / wide["loss"], 1, delta=1e-6)
         self.assertEqual(narrow["tokens"], wide["tokens"])
 
+    def test_sums_of_the_library_agree_with_ordered_ones(self):
+        self.train("ordered", "train.steps=6", ranks=2)
+        self.train("library", "train.steps=6", "parallel.reduction=library", ranks=2)
+        for ordered, library in zip(self.metrics("ordered"), self.metrics("library"), strict=True):
+            self.assertAlmostEqual(library["loss"] / ordered["loss"], 1, delta=1e-5)
+
     def start(self, name, ranks):
         launcher = [BRAID_MPIRUN, "-n", str(ranks)] if ranks else []
         process = subprocess.Popen(launcher + [BRAID, "train", "base.yaml", f"name={name}", "checkpoint.every=10"],
