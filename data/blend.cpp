@@ -10,8 +10,6 @@ namespace braid {
 
 namespace {
 
-constexpr size_t kMaxSources = 4096;
-
 std::vector<int64_t> divide_block(const std::vector<double>& weights) {
     double total = 0;
     for (double weight : weights) total += weight;

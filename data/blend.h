@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -13,13 +14,14 @@ namespace braid {
 class Blend {
   public:
     static constexpr int64_t kBlock = 1 << 16;
+    static constexpr size_t kMaxSources = 4096;
 
     struct Draw {
         int source;
         int64_t index; // how many samples of this source came before
     };
 
-    /// Weights are positive and finite; between 1 and 4096 of them.
+    /// Weights are positive and finite; between 1 and kMaxSources of them.
     explicit Blend(const std::vector<double>& weights);
     Draw operator()(int64_t sample) const;
 

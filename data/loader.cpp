@@ -32,6 +32,9 @@ std::unique_ptr<Windows> open_windows(const std::string& path, const LoaderOptio
 
 std::vector<std::unique_ptr<Windows>> open_sources(const DataConfig& config, const LoaderOptions& options) {
     if (config.train.empty()) throw ConfigError("data.train: expected at least one token file, found none");
+    if (config.train.size() > Blend::kMaxSources)
+        throw ConfigError("data.train: expected at most {} token files, found {}", Blend::kMaxSources,
+                          config.train.size());
     std::vector<std::unique_ptr<Windows>> sources;
     for (const DataSource& source : config.train) {
         sources.push_back(open_windows(source.path, options));
