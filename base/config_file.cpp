@@ -17,6 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr size_t kMaxChain = 16;
+
 bool is_variable_name(std::string_view name) {
     const auto is_letter = [](char c) {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
@@ -91,6 +93,8 @@ YamlNode load_with_bases(const std::string& path, std::vector<fs::path>& chain) 
     if (error) canonical = path;
     if (std::find(chain.begin(), chain.end(), canonical) != chain.end())
         throw ConfigError("{}: extends: this file extends itself through {}", path, chain.back().string());
+    if (chain.size() >= kMaxChain)
+        throw ConfigError("{}: extends: more than {} files in a row", path, kMaxChain);
     chain.push_back(canonical);
     YamlNode tree = parse_with_bases(read_file(path), path, fs::path(path).parent_path(), chain);
     chain.pop_back();

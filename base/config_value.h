@@ -16,7 +16,7 @@ namespace braid {
 
 /// Everything a config key declares about itself, besides its name and the member it fills.
 struct KeySpec {
-    std::string help;
+    std::string help = {};
     std::optional<double> min = std::nullopt;   // smallest value
     std::optional<double> above = std::nullopt; // values are greater than this
     std::optional<double> max = std::nullopt;   // largest value
@@ -97,7 +97,9 @@ template <>
 struct ConfigValue<std::string> {
     static std::string read(const YamlNode& node, const KeySpec& spec) { return read_text(node, spec); }
     static YamlNode write(const std::string& value, const KeySpec&) { return YamlNode::string(value); }
-    static std::string accepts(const KeySpec& spec) { return spec.joins_list ? "text or list of texts" : "text"; }
+    static std::string accepts(const KeySpec& spec) {
+        return spec.joins_list ? "text or list of texts" : "text";
+    }
 };
 
 template <NamedEnum E>
@@ -174,7 +176,7 @@ struct ConfigValue<std::array<V, N>> {
         return node;
     }
     static std::string accepts(const KeySpec& spec) {
-        return fmt::format("list of {} of {}", N, ConfigValue<V>::accepts(spec));
+        return fmt::format("list of {}, each a {}", N, ConfigValue<V>::accepts(spec));
     }
 };
 

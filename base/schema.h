@@ -98,4 +98,5 @@ class Schema {
 
 } // namespace braid
 
-#include "base/schema_impl.h"
+#include "base/schema_declare.h"
+#include "base/schema_read.h"

@@ -11,6 +11,9 @@ namespace braid {
 
 namespace {
 
+/// More than a reader works through; each costs a search for what was meant.
+constexpr size_t kMaxFaultsShown = 20;
+
 std::vector<std::string> split_path(const std::string& path) {
     std::vector<std::string> parts;
     size_t begin = 0;
@@ -114,24 +117,36 @@ Location ReadLog::location_of(const std::string& path) const {
 }
 
 void ReadLog::throw_faults(const SchemaDocs& docs, const YamlNode& root) const {
-    std::vector<Fault> all = faults;
-    for (const Unknown& key : unknown) {
-        const std::string meant = suggestion(key, docs, root);
-        all.push_back(
-            {key.location, key.path, "unknown key" + (meant.empty() ? "" : "; did you mean " + meant + "?")});
-    }
-    if (all.empty()) return;
-    std::stable_sort(all.begin(), all.end(), [](const Fault& a, const Fault& b) {
-        return std::tuple(a.location.line, a.location.column) <
-               std::tuple(b.location.line, b.location.column);
+    struct Line {
+        const Location* location;
+        const std::string* key;
+        const std::string* message; // null for an unknown key
+        const Unknown* unknown;
+    };
+    std::vector<Line> lines;
+    for (const Fault& fault : faults) lines.push_back({&fault.location, &fault.key, &fault.message, nullptr});
+    for (const Unknown& key : unknown) lines.push_back({&key.location, &key.path, nullptr, &key});
+    if (lines.empty()) return;
+    std::stable_sort(lines.begin(), lines.end(), [](const Line& a, const Line& b) {
+        return std::tuple(a.location->line, a.location->column) <
+               std::tuple(b.location->line, b.location->column);
     });
-    // A fault in a sublayer that others copy (`like`) shows up in each; one line names its place.
     std::set<std::string> seen;
     std::string text;
-    for (const Fault& fault : all) {
-        if (!seen.insert(fault.location.text() + last_part(fault.key) + fault.message).second) continue;
-        if (!text.empty()) text += "\n";
-        text += fault.location.text() + ": " + (fault.key.empty() ? "" : fault.key + ": ") + fault.message;
+    for (const Line& line : lines) {
+        if (seen.size() == kMaxFaultsShown) {
+            text += fmt::format("\n... and more: {} faults in all", lines.size());
+            break;
+        }
+        const std::string meant = line.unknown ? suggestion(*line.unknown, docs, root) : "";
+        const std::string message =
+            line.unknown ? "unknown key" + (meant.empty() ? "" : "; did you mean " + meant + "?")
+                         : *line.message;
+        // A fault in a sublayer that others copy (`like`) shows up in each; one line names its place.
+        if (!seen.insert(line.location->text() + last_part(*line.key) + message).second) continue;
+        const std::string key = line.key->size() > 200 ? line.key->substr(0, 200) + "..." : *line.key;
+        text += (text.empty() ? "" : "\n") + line.location->text() + ": " + (key.empty() ? "" : key + ": ") +
+                message;
     }
     throw ConfigError("{}", text);
 }

@@ -9,6 +9,10 @@
 
 namespace braid {
 
+inline std::string join_path(const std::string& path, const std::string& key) {
+    return path.empty() ? key : path + "." + key;
+}
+
 /// One key as the documentation lists it.
 struct KeyDoc {
     std::string path; // "model.sublayers.NAME.num_heads"; capitals stand for a name or number of the user's
@@ -50,7 +54,7 @@ struct ReadLog {
     std::vector<Unknown> unknown;
     std::map<std::string, Location> given; // every key of the file, by full path
     std::map<std::string, int64_t> counts; // the values of Schema::count keys
-    std::string source;                     // the file, where a default depends on its name
+    std::string source;                    // the file, where a default depends on its name
 
     void fail(const Location& location, const std::string& key, const std::string& message) {
         faults.push_back({location, key, message});
@@ -79,7 +83,7 @@ class SectionCheck {
     }
 
   private:
-    std::string full(const std::string& key) const { return path_.empty() ? key : path_ + "." + key; }
+    std::string full(const std::string& key) const { return join_path(path_, key); }
 
     std::string path_;
     ReadLog& log_;

@@ -258,7 +258,8 @@ void relocate(YamlNode& node, const Location& location) {
     }
 }
 
-void merge_yaml(YamlNode& base, const YamlNode& over, std::vector<YamlMergeFault>& faults, const std::string& path) {
+void merge_yaml(YamlNode& base, const YamlNode& over, std::vector<YamlMergeFault>& faults,
+                const std::string& path) {
     if (!over.is_map()) {
         base = over;
         return;
@@ -284,4 +285,4 @@ void merge_yaml(YamlNode& base, const YamlNode& over, std::vector<YamlMergeFault
     }
 }
 
-}  // namespace braid
+} // namespace braid

@@ -1,5 +1,6 @@
 #include "layers/model_schema.h"
 
+#include <algorithm>
 #include <set>
 
 #include "base/error.h"
@@ -141,52 +142,75 @@ void check_model(const ModelConfig& model, SectionCheck& check) {
                                kMaxElements, elements));
 }
 
-/// Copies for one name, depth first; `path` holds the names that led here.
-void resolve_copy(YamlNode& sublayers, const std::string& name, std::vector<std::string>& path,
-                  std::set<std::string>& done) {
-    YamlNode* const node = sublayers.find(name);
-    if (!node->is_map() || done.contains(name)) return;
-    const YamlNode* const like = node->find("like");
-    if (!like) {
-        done.insert(name);
-        return;
+/// Puts copies in the place of `like`, depth first, within bounds on the chain's length and on what is
+/// copied.
+class CopyResolver {
+  public:
+    explicit CopyResolver(YamlNode& sublayers) : sublayers_(sublayers) {}
+
+    void resolve(const std::string& name) {
+        YamlNode* const node = sublayers_.find(name);
+        if (!node->is_map() || done_.contains(name)) return;
+        if (const YamlNode* const like = node->find("like")) {
+            const std::string other = target_of(name, *like);
+            path_.push_back(name);
+            resolve(other);
+            path_.pop_back();
+            replace(*node, *sublayers_.find(other));
+        }
+        done_.insert(name);
     }
-    const std::string key = "model.sublayers." + name + ".like";
-    std::vector<std::string> names;
-    for (const YamlEntry& entry : sublayers.entries) names.push_back(entry.key);
-    const std::string other = like->is_scalar() ? like->scalar : "";
-    const Location location = like->location;
-    if (!sublayers.find(other))
-        throw ConfigError("{}: {}: expected a name in model.sublayers, found {}{}", location.text(), key,
-                          like->shown(), did_you_mean(other, names));
-    path.push_back(name);
-    if (std::find(path.begin(), path.end(), other) != path.end()) {
+
+  private:
+    static constexpr size_t kMaxChain = 32;
+    static constexpr int64_t kMaxCopiedKeys = 100'000;
+
+    /// The name that `like` holds, once it is known that following it comes to an end.
+    std::string target_of(const std::string& name, const YamlNode& like) const {
+        const std::string other = like.is_scalar() ? like.scalar : "";
+        const std::string place = fmt::format("{}: model.sublayers.{}.like", like.location.text(), name);
+        if (!sublayers_.find(other)) {
+            std::vector<std::string> names;
+            for (const YamlEntry& entry : sublayers_.entries) names.push_back(entry.key);
+            throw ConfigError("{}: expected a name in model.sublayers, found {}{}", place, like.shown(),
+                              did_you_mean(other, names));
+        }
         std::string chain;
-        for (const std::string& step : path) chain += step + " -> ";
-        throw ConfigError("{}: {}: a sublayer cannot copy itself: {}{}", location.text(), key, chain, other);
+        for (const std::string& step : path_) chain += step + " -> ";
+        chain += name + " -> " + other;
+        if (other == name || std::find(path_.begin(), path_.end(), other) != path_.end())
+            throw ConfigError("{}: a sublayer cannot copy itself: {}", place, chain);
+        if (path_.size() >= kMaxChain)
+            throw ConfigError("{}: more than {} copies of copies", place, kMaxChain);
+        return other;
     }
-    resolve_copy(sublayers, other, path, done);
-    path.pop_back();
-    YamlNode copy = *sublayers.find(other);
-    YamlNode own = std::move(*node);
-    own.remove("like");
-    std::vector<YamlMergeFault> faults;
-    merge_yaml(copy, own, faults);
-    copy.location = own.location;
-    *node = std::move(copy);
-    done.insert(name);
-}
+
+    void replace(YamlNode& node, YamlNode copy) {
+        num_copied_ += static_cast<int64_t>(copy.entries.size());
+        if (num_copied_ > kMaxCopiedKeys)
+            throw ConfigError("{}: like: the copies hold more than {} keys", node.location.text(),
+                              kMaxCopiedKeys);
+        YamlNode own = std::move(node);
+        own.remove("like");
+        std::vector<YamlMergeFault> faults; // the file has no null left
+        merge_yaml(copy, own, faults);
+        copy.location = own.location;
+        node = std::move(copy);
+    }
+
+    YamlNode& sublayers_;
+    std::vector<std::string> path_;
+    std::set<std::string> done_;
+    int64_t num_copied_ = 0;
+};
 
 } // namespace
 
 void resolve_copies(YamlNode& sublayers) {
-    std::set<std::string> done;
+    CopyResolver resolver(sublayers);
     std::vector<std::string> names;
     for (const YamlEntry& entry : sublayers.entries) names.push_back(entry.key);
-    for (const std::string& name : names) {
-        std::vector<std::string> path;
-        resolve_copy(sublayers, name, path, done);
-    }
+    for (const std::string& name : names) resolver.resolve(name);
 }
 
 const Schema<ModelConfig>& model_schema() {

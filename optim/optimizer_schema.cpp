@@ -38,8 +38,8 @@ const Schema<ScheduleConfig>& schedule_schema() {
                  {.help = "wsd: over its progress p, linear 1-p or sqrt 1-sqrt(p)",
                   .aliases = {"lr_wsd_decay_style"}})
             .pointless("min_lr", "the schedule is constant", is_constant)
-            .pointless("decay_steps", "only schedule wsd has a decay phase", is_not_wsd)
-            .pointless("decay_shape", "only schedule wsd has a decay phase", is_not_wsd)
+            .pointless("decay_steps", "the schedule is not wsd", is_not_wsd)
+            .pointless("decay_shape", "the schedule is not wsd", is_not_wsd)
             .rule("schedule wsd needs decay_steps; warmup_steps and warmup_tokens are alternatives",
                   [](const S& s, SectionCheck& check) {
                       if (s.type == ScheduleType::wsd && !check.given("decay_steps"))

@@ -21,6 +21,7 @@ std::string shown_path(const KeyDoc& doc) {
 std::string group_of(const KeyDoc& doc) {
     const size_t dot = doc.path.find('.');
     if (doc.path.starts_with("model.sublayers."))
+
         return "model.sublayers" + (doc.only_for.empty() ? "" : ": " + doc.only_for);
     return dot == std::string::npos && doc.accepts != "map" ? "top level" : doc.path.substr(0, dot);
 }
@@ -55,9 +56,10 @@ constexpr std::string_view kPatterns = R"(
 ## Patterns
 
 `model.pattern` lists layers, separated by commas. `a+b` joins the sublayers of one layer, each with its own norm and
-residual; `(...)` groups; `*N` repeats a layer or a group, and N may be 0. `"(gdn+moe)*3, attn+moe"` is four layers. A list
-of texts means the same. `pattern_head` and `pattern_tail` stand before and after it. `num_layers` counts all three, and
-the pattern is repeated to fill it; a last repetition that does not fit is refused unless `partial_tile: truncate`.
+residual; `(...)` groups; `*N` repeats a layer or a group, and N may be 0. `"(gdn+moe)*3, attn+moe"` is four layers. A
+list of texts means the same. `pattern_head` and `pattern_tail` stand before and after it. `num_layers` counts all
+three, and the pattern is repeated to fill it; a last repetition that does not fit is refused unless
+`partial_tile: truncate`.
 
 `model.layers` changes single layers, counted from 0:
 `[{at: "0-2", replace: {moe: dense}}, {at: "43,44", set: {moe.router.scale: 2}}]`.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <regex>
 
 #include "base/suggest.h"
@@ -70,30 +71,38 @@ const std::string* find_scalar(const YamlNode& root, const std::string& path) {
     return node && node->is_scalar() ? &node->scalar : nullptr;
 }
 
-void resolve_name(RunConfig& run, SectionCheck& check) {
-    if (!check.given("name")) run.name = std::filesystem::path(check.source()).stem().string();
-    if (run.name.find('{') != std::string::npos) {
-        const YamlNode tree = run_schema().write(run);
-        const std::string form = run.name;
-        run.name.clear();
-        for (size_t i = 0; i < form.size();) {
-            const size_t end = form[i] == '{' ? form.find('}', i) : std::string::npos;
-            if (form[i] != '{') {
-                run.name += form[i++];
-                continue;
-            }
-            const std::string key =
-                end == std::string::npos ? form.substr(i) : form.substr(i + 1, end - i - 1);
-            const std::string* const value = key == "name" ? nullptr : find_scalar(tree, key);
+/// The run's name with every {key.path} replaced by its value; nothing, and a fault, where that is not
+/// possible.
+std::optional<std::string> fill_name(const RunConfig& run, SectionCheck& check) {
+    const YamlNode tree = run_schema().write(run);
+    std::string filled;
+    for (size_t i = 0; i < run.name.size(); ++i) {
+        if (run.name[i] != '{') {
+            filled += run.name[i];
+            continue;
+        }
+        const size_t end = run.name.find('}', i);
+        const std::string key = end == std::string::npos ? "" : run.name.substr(i + 1, end - i - 1);
+        const std::string* const value = key == "name" ? nullptr : find_scalar(tree, key);
+        if (!value) {
             std::vector<std::string> keys;
             for (const KeyDoc& doc : run_docs().keys) keys.push_back(doc.path);
-            if (!value)
-                return check.fail("name", fmt::format("expected {{key.path}} of one value, found {{{}}}{}",
-                                                      key, did_you_mean(key, keys)));
-            run.name += *value;
-            i = end + 1;
+            check.fail("name", fmt::format("expected {{key.path}} of one value, found {}{}",
+                                           run.name.substr(i, std::min<size_t>(end - i + 1, 100)),
+                                           did_you_mean(key, keys)));
+            return std::nullopt;
         }
+        filled += *value;
+        i = end;
     }
+    return filled;
+}
+
+void resolve_name(RunConfig& run, SectionCheck& check) {
+    if (!check.given("name")) run.name = std::filesystem::path(check.source()).stem().string();
+    const std::optional<std::string> filled = fill_name(run, check);
+    if (!filled) return;
+    run.name = *filled;
     static const std::regex legal("[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,199}");
     if (!std::regex_match(run.name, legal))
         check.fail(

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "launch/commands.h"
+#include "launch/config_show.h"
 #include "trainer/run_config.h"
 #include "trainer/run_schema.h"
 
@@ -21,6 +22,14 @@ struct ConfigArguments {
     bool tensors = false;
     bool markdown = false;
 };
+
+ExitCode show_config(const ConfigArguments& arguments) {
+    const RunConfig run = read_run_config(arguments.path, arguments.overrides);
+    // Both are made before anything is printed, so that a fault leaves no half of an answer.
+    const std::string text = describe_model(run) + (arguments.tensors ? describe_tensors(run) : "");
+    fmt::print("{}", text);
+    return ExitCode::ok;
+}
 
 ExitCode check_config(const ConfigArguments& arguments) {
     const RunConfig run = read_run_config(arguments.path, arguments.overrides);
@@ -50,6 +59,14 @@ void add_config_command(CLI::App& app, Action& action) {
     const auto arguments = std::make_shared<ConfigArguments>();
     CLI::App* const config = app.add_subcommand("config", "Show, check and compare run files");
     config->require_subcommand(1);
+
+    CLI::App* const show =
+        config->add_subcommand("show", "Print the model layer by layer and its parameter counts");
+    show->add_option("config", arguments->path, "a run file")->required();
+    show->add_option("overrides", arguments->overrides, "key.path=value");
+    show->add_flag("--tensors", arguments->tensors,
+                   "also list every tensor: shape, role, initial deviation, decay, scale");
+    show->callback([=, &action] { action = [=] { return show_config(*arguments); }; });
 
     CLI::App* const check = config->add_subcommand("check", "Read a run file and report every fault");
     check->add_option("config", arguments->path, "a run file")->required();
