@@ -117,6 +117,22 @@ double approximate_elements(const SublayerConfig& sublayer, double hidden) {
     return 0;
 }
 
+/// LayerNorm has no zero-centred form, so a weight that starts at 0 would silence the model.
+void check_norms(const ModelConfig& model, const std::vector<LayerConfig>& layers, SectionCheck& check) {
+    const std::string message =
+        "expected false with LayerNorm, found true; set it to false, or norm.type to rms";
+    if (model.norm.type == NormType::layer && model.norm.zero_centered)
+        return check.fail("norm.zero_centered", message);
+    std::set<std::string> reported;
+    for (const LayerConfig& layer : layers) {
+        for (const ResolvedSublayer& sublayer : layer.sublayers) {
+            if (sublayer.norm.type == NormType::layer && sublayer.norm.zero_centered &&
+                reported.insert(sublayer.name).second)
+                check.fail("sublayers." + sublayer.name + ".norm.zero_centered", message);
+        }
+    }
+}
+
 /// The pattern expands, and the model's size stays where 64-bit counts and byte offsets cannot overflow.
 void check_model(const ModelConfig& model, SectionCheck& check) {
     constexpr double kMaxElements = 0x1p50;
@@ -130,6 +146,7 @@ void check_model(const ModelConfig& model, SectionCheck& check) {
         const size_t begin = std::string_view("model.").size();
         return check.fail(text.substr(begin, colon - begin), text.substr(colon + 2));
     }
+    check_norms(model, layers, check);
     const double hidden = static_cast<double>(model.hidden_size);
     double elements = 2 * hidden * static_cast<double>(model.vocab_size);
     for (const LayerConfig& layer : layers) {
@@ -264,7 +281,10 @@ const Schema<ModelConfig>& model_schema() {
             .not_built({"mtp"})
             .pointless("partial_tile", "num_layers is not given, so nothing is cut",
                        [](const M& m) { return m.num_layers == 0; })
-            .rule("the patterns expand to num_layers with known names, and the layer edits fit", check_model);
+            .rule(
+                "the patterns expand to num_layers with known names, the layer edits fit, and no LayerNorm "
+                "is zero-centred",
+                check_model);
     return schema;
 }
 

@@ -8,11 +8,10 @@
 
 namespace braid {
 
-/// How float sums over ranks are made: `ordered` moves the pieces and adds them in rank order, `library`
-/// leaves it to MPI.
-enum class Reduction { ordered, library };
+/// How float sums over ranks are made: `ordered` moves the pieces and adds them in rank order.
+enum class Reduction { ordered };
 constexpr auto enum_names(Reduction) {
-    return std::array<std::string_view, 2>{"ordered", "library"};
+    return std::array<std::string_view, 1>{"ordered"};
 }
 
 struct ParallelConfig {

@@ -144,23 +144,6 @@ void check_eval(const RunConfig& run, SectionCheck& check) {
                    "has no effect: data.validation names no set; remove it (eval.at_start=null)");
 }
 
-void check_aux_scope(const RunConfig& run, SectionCheck& check) {
-    const TrainConfig& train = run.train;
-    if (train.micro_batch * std::max<int64_t>(1, run.parallel.data) >= train.global_batch) return;
-    for (const LayerConfig& layer : expand_layers(run.model)) {
-        for (const ResolvedSublayer& sublayer : layer.sublayers) {
-            const auto* const moe = std::get_if<MoeConfig>(&sublayer.config.kind);
-            if (!moe || moe->router.aux_loss == 0 || moe->router.aux_scope != AuxScope::batch) continue;
-            return check.fail(
-                "model.sublayers." + sublayer.name + ".router.aux_scope",
-                fmt::format(
-                    "batch runs without accumulation: expected train.micro_batch x parallel.data of at least "
-                    "train.global_batch ({}), found {} x {}",
-                    train.global_batch, train.micro_batch, std::max<int64_t>(1, run.parallel.data)));
-        }
-    }
-}
-
 void check_groups(const RunConfig& run, SectionCheck& check) {
     const auto num_layers = static_cast<int64_t>(expand_layers(run.model).size());
     std::vector<std::string> names;

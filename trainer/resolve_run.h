@@ -12,7 +12,6 @@ void resolve_run(RunConfig& run, SectionCheck& check);
 
 void check_steps(const RunConfig& run, SectionCheck& check);
 void check_eval(const RunConfig& run, SectionCheck& check);
-void check_aux_scope(const RunConfig& run, SectionCheck& check);
 void check_groups(const RunConfig& run, SectionCheck& check);
 
 } // namespace braid

@@ -188,11 +188,6 @@ const Schema<RunConfig>& run_schema() {
                 nullptr)
             .rule("train.stop_at is at most train.steps; warm-up and decay fit into train.steps", check_steps)
             .rule("eval.every and eval.at_start need a set in data.validation", check_eval)
-            .rule(
-                "aux_scope batch runs without accumulation: train.micro_batch x parallel.data (auto counts "
-                "as 1) is at least "
-                "train.global_batch",
-                check_aux_scope)
             .rule("the sublayers and layers that optimizer.groups names exist", check_groups);
     return schema;
 }

@@ -149,6 +149,7 @@ TEST(run_config, what_is_not_built_is_refused_as_such) {
                                        "parallel.context_method={attention: ring}",
                                        "model.mtp={depth: 0}",
                                        "checkpoint.async=false",
+                                       "parallel.reduction=library",
                                        "train.precision=bf16",
                                        "train.device=cuda",
                                        "optimizer.type=muon",
@@ -217,14 +218,17 @@ TEST(run_config, sizes_must_fit_each_other) {
          "optimizer.groups.0.layer: expected layers from 0 to 3, found 4"},
         {{"optimizer.groups=[{lr_scale: 2}]"}, "expected role, sublayer, layer or name"},
         {{"optimizer.groups=[{role: nrom, lr_scale: 2}]"}, "did you mean norm?"},
-        {{"model.sublayers.moe.router.aux_scope=batch"},
-         "expected train.micro_batch x parallel.data of at least train.global_batch (8), found 2 x 1"},
+        {{"model.norm={type: layer, zero_centered: true}"},
+         "model.norm.zero_centered: expected false with LayerNorm, found true"},
+        {{"model.norm.zero_centered=true", "model.sublayers.gdn.norm.type=layer"},
+         "model.sublayers.gdn.norm.zero_centered: expected false with LayerNorm, found true"},
         {{"model.pattern=gdn+mo"},
          "model.pattern: expected a name in model.sublayers (attn, gdn or moe), found mo"},
         {{"model.sublayers.1x={type: mlp, size: 3}"}, "a name is up to 64 letters"},
         {{"model.sublayers.x={size: 3}"}, "model.sublayers.x.type: required, and left out"}};
     for (const auto& [overrides, message] : cases) EXPECT_THAT(refused(overrides), HasSubstr(message));
-    EXPECT_NO_THROW(parse({"model.sublayers.moe.router.aux_scope=batch", "parallel.data=4"}));
+    EXPECT_NO_THROW(parse(
+        {"model.norm.zero_centered=true", "model.sublayers.gdn.norm={type: layer, zero_centered: false}"}));
     EXPECT_NO_THROW(parse({"model.sublayers.unused={type: mlp, size: 3}"}));
 }
 
@@ -273,7 +277,7 @@ RunConfig rich_run() {
          "lr_scale: 0.5}]",
          "optimizer.schedule={type: wsd, decay_steps: 20, decay_shape: linear}",
          "optimizer.lr=0.1234567890123456789", "seed=18446744073709551615", "data.seed=5",
-         "parallel={data: 3, reduction: library}",
+         "parallel={data: 3}",
          "data.train=[{path: \"yes\", weight: 0.3}, {path: \"a b: #1.h5\", weight: 1e-3}, {path: "
          "\"$${HOME}/x\"}]",
          "data.validation.null={path: \"1e3\"}", "name=1e3", "train.precision=f64", "train.threads=2",
@@ -332,11 +336,11 @@ TEST(run_config, differences_that_change_the_numbers) {
         return text;
     };
     const RunConfig run = parse();
-    const RunConfig same = parse({"log.every=5", "checkpoint={every: 3, keep: 0}", "train.stop_at=5",
-                                  "eval={every: 2, at_start: true}", "train.micro_batch=8",
-                                  "parallel={data: 4, reduction: library}", "name=other", "train.threads=1",
-                                  "train.recompute=layers", "data.validation.more={path: x.h5}",
-                                  "train.device=cpu", "log.profile=true", "run_dir=elsewhere"});
+    const RunConfig same =
+        parse({"log.every=5", "checkpoint={every: 3, keep: 0}", "train.stop_at=5",
+               "eval={every: 2, at_start: true}", "train.micro_batch=8", "parallel={data: 4}", "name=other",
+               "train.threads=1", "train.recompute=layers", "data.validation.more={path: x.h5}",
+               "train.device=cpu", "log.profile=true", "run_dir=elsewhere"});
     EXPECT_EQ(keys(numeric_differences(run, same)), "");
     EXPECT_GT(all_differences(run, same).size(), 12u);
     EXPECT_EQ(keys(numeric_differences(run, parse({"optimizer.lr=1e-3", "train.steps=50", "seed=8"}))),
