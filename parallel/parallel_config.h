@@ -8,10 +8,11 @@
 
 namespace braid {
 
-/// How float sums over ranks are made: `ordered` moves the pieces and adds them in rank order.
-enum class Reduction { ordered };
+/// How float sums over ranks are made: `ordered` moves the pieces and adds them in rank order, `library`
+/// leaves it to MPI.
+enum class Reduction { ordered, library };
 constexpr auto enum_names(Reduction) {
-    return std::array<std::string_view, 1>{"ordered"};
+    return std::array<std::string_view, 2>{"ordered", "library"};
 }
 
 struct ParallelConfig {

@@ -14,9 +14,9 @@ const Schema<ParallelConfig>& parallel_schema() {
                   .aliases = {"data_parallel_size", "data_parallel_replicate_degree", "dp"},
                   .changes_numbers = false})
             .key("reduction", &P::reduction,
-                 {.help = "float sums over ranks: ordered adds the pieces in rank order",
-                  .changes_numbers = false,
-                  .not_built = {"library"}})
+                 {.help = "float sums over ranks: ordered adds the pieces in rank order, library leaves the "
+                          "order to MPI",
+                  .changes_numbers = false})
             .not_built({"tensor",
                         "sequence",
                         "context",

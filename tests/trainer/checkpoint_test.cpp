@@ -185,7 +185,7 @@ TEST(checkpoint, a_store_is_saved_by_section_and_loaded_back) {
     declare(other);
     store.initialize(1);
     other.initialize(2);
-    store.units()[0]->buffers[0]->value.data<double>()[2] = 0.25;
+    store.units()[0]->buffers[0]->value.data<float>()[2] = 0.25f;
 
     const std::vector<NamedTensor> state = model_state(store), loaded = model_state(other);
     std::vector<std::string> names;

@@ -149,7 +149,6 @@ TEST(run_config, what_is_not_built_is_refused_as_such) {
                                        "parallel.context_method={attention: ring}",
                                        "model.mtp={depth: 0}",
                                        "checkpoint.async=false",
-                                       "parallel.reduction=library",
                                        "train.precision=bf16",
                                        "train.device=cuda",
                                        "optimizer.type=muon",
