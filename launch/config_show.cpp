@@ -1,6 +1,6 @@
 #include "launch/config_show.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 
