@@ -36,9 +36,8 @@ struct StepReport {
 /// AgreedError, on all ranks.
 class Trainer {
   public:
-    /// The config must be the same on all ranks. Checks that it fits the ranks and this machine, opens the data,
-    /// takes memory and initialises.
-    /// node_size is the number of ranks that share this rank's machine.
+    /// The config must be the same on all ranks. Checks that it fits the ranks and this machine, opens the
+    /// data, takes memory and initialises. node_size is the number of ranks that share this rank's machine.
     Trainer(const RunConfig& config, Communicator& world, int node_size);
 
     /// Runs the next step. Exit 5, before the update, if loss or gradients are not finite.

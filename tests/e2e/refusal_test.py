@@ -32,7 +32,8 @@ class Refusal(TrainingCase):
 
     def test_ranks_with_different_configs(self):
         script = self.folder / "train.sh"
-        script.write_text('#!/bin/bash\nexec "$BRAID" train base.yaml name=split seed=$OMPI_COMM_WORLD_RANK\n', encoding="utf-8")
+        script.write_text('#!/bin/bash\nexec "$BRAID" train base.yaml name=split seed=$OMPI_COMM_WORLD_RANK\n',
+                          encoding="utf-8")
         script.chmod(0o755)
         _, errors = self.run_command(BRAID_MPIRUN, "-n", "2", "-x", "BRAID", str(script), expect=2)
         self.assertIn("rank 1 differs", errors)
