@@ -138,8 +138,8 @@ void Run::start_outputs() {
         if (!is_first()) return;
         // Only now that nothing has refused it does the config become the run's.
         folder_->store_config(to_yaml(config_));
-        const bool resumed = !resume_.checkpoint.empty();
-        metrics_.emplace(folder_path_, resumed ? resume_.step : -1, config_.log.tensorboard);
+        // From step 0 on everything is written anew, the evaluation before training too.
+        metrics_.emplace(folder_path_, resume_.step > 0 ? resume_.step : -1, config_.log.tensorboard);
         RunStart start{.command = request_.command,
                        .hosts = hosts,
                        .devices = std::vector<std::string>(hosts.size(), "cpu"),

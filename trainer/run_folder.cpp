@@ -26,7 +26,8 @@ RunFolder::RunFolder(std::string path) : path_(std::move(path)) {
     create_folders(path_);
     lock_.emplace(path_);
     if (exists(path_ + "/config.yaml")) return;
-    for (const char* name : {"run.json", "metrics.jsonl", "layers.jsonl", "log.txt", "checkpoints"})
+    // log.txt only grows, and a start that is refused may leave nothing else.
+    for (const char* name : {"run.json", "metrics.jsonl", "layers.jsonl", "checkpoints"})
         if (exists(path_ + "/" + name))
             throw ConfigError(
                 "{}: holds {} but no config.yaml, so whose it is cannot be told; choose another "

@@ -100,7 +100,7 @@ TEST(run_folder, a_second_job_is_refused_and_told_who_holds_it) {
 
 TEST(run_folder, strangers_folders_are_refused) {
     const TemporaryFolder parent;
-    for (const char* name : {"run.json", "metrics.jsonl", "layers.jsonl", "log.txt", "checkpoints"}) {
+    for (const char* name : {"run.json", "metrics.jsonl", "layers.jsonl", "checkpoints"}) {
         const std::string path = parent / ("with-" + std::string(name));
         fs::create_directory(path);
         test::write_file(path + "/" + name, "mine");
