@@ -47,9 +47,9 @@ TEST(rope, matches_the_definition) {
 
 TEST(rope, gradients) {
     for (const double fraction : {1.0, 0.25}) {
+        TestContext t; // outlives the inputs, which give their memory back to it
         OpCase op;
         op.name = "rope";
-        TestContext t;
         t.set_documents({3, 0, 1, 5});
         op.inputs = {random_tensor(t.allocator, {9, 2, 8}, DType::f64, "x")};
         op.forward = [&, documents = t.ctx.documents](Context& ctx, const Values& in,
