@@ -12,6 +12,7 @@
 #include "base/atomic_file.h"
 #include "base/hdf5_file.h"
 #include "base/sha256.h"
+#include "parallel/agreement.h"
 #include "trainer/checkpoint_folder.h"
 #include "trainer/checkpoint_index.h"
 
@@ -126,7 +127,7 @@ std::vector<std::string> on_all_ranks(const GatherText& gather, Work work) {
     for (std::string& result : results) {
         const auto code = static_cast<ExitCode>(std::stoi(result.substr(0, 3)));
         result.erase(0, 3);
-        if (code != ExitCode::ok) throw_error(code, result);
+        if (code != ExitCode::ok) throw AgreedError(code, result);
     }
     return results;
 }

@@ -49,8 +49,8 @@ struct SaveOptions {
 /// whole or not at all; one of the same step is replaced in the same instant. Then older ones are removed as
 /// `keep` says. What a killed process left behind is removed first, so the caller must hold the run's lock.
 ///
-/// All ranks call this in step, and all throw the same error if any fails: NonFiniteError where a tensor
-/// holds NaN or infinity, WriteError where the disk refuses; the checkpoints from before stay as they were.
+/// All ranks call this in step, and all throw the same AgreedError if any fails: ExitCode::non_finite where a
+/// tensor holds NaN or infinity, cannot_write where the disk refuses. The checkpoints from before stay.
 std::string save_checkpoint(const std::string& folder, std::span<const TensorPiece> pieces,
                             const CheckpointContent& content, int rank, const GatherText& gather,
                             const SaveOptions& options = {});

@@ -1,11 +1,11 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <memory>
 #include <string>
 
 #include "launch/commands.h"
+#include "launch/output.h"
 #include "trainer/checkpoint_diff.h"
 #include "trainer/checkpoint_folder.h"
 #include "trainer/checkpoint_reader.h"
@@ -16,11 +16,6 @@ namespace {
 
 constexpr const char* kCheckpointHelp = "A checkpoint folder, or a run folder: its newest checkpoint";
 
-void print(const std::string& text) {
-    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-        throw WriteError("standard output: cannot write");
-}
-
 int64_t bytes_of(const Manifest& manifest) {
     int64_t bytes = 0;
     for (const StoredFile& file : manifest.files) bytes += file.bytes;
@@ -30,7 +25,7 @@ int64_t bytes_of(const Manifest& manifest) {
 ExitCode list(const std::string& path) {
     const auto found = list_checkpoints(checkpoints_folder(path));
     if (found.empty()) {
-        print(fmt::format("{}: no checkpoints\n", path));
+        print_output(fmt::format("{}: no checkpoints\n", path));
         return ExitCode::ok;
     }
     std::string text =
@@ -45,7 +40,7 @@ ExitCode list(const std::string& path) {
             text += fmt::format("{:>10} invalid: {}\n", entry.step, error.what());
         }
     }
-    print(text);
+    print_output(text);
     return ExitCode::ok;
 }
 
@@ -85,16 +80,16 @@ ExitCode info(const std::string& path, bool with_tensors, bool with_config) {
     text += fmt::format("files: {}\nbytes: {}\n", manifest.files.size(), bytes_of(manifest));
     if (with_tensors) text += tensor_table(manifest);
     if (with_config) text += "\n" + manifest.config;
-    print(text);
+    print_output(text);
     return ExitCode::ok;
 }
 
 ExitCode verify(const std::string& path) {
     const CheckpointReader reader = CheckpointReader::open(resolve_checkpoint(path));
     reader.verify();
-    print(fmt::format("{}: valid: step {}, {} files, {} bytes, {} tensors\n", reader.folder(),
-                      reader.manifest().training.step, reader.manifest().files.size(),
-                      bytes_of(reader.manifest()), reader.manifest().tensors.size()));
+    print_output(fmt::format("{}: valid: step {}, {} files, {} bytes, {} tensors\n", reader.folder(),
+                             reader.manifest().training.step, reader.manifest().files.size(),
+                             bytes_of(reader.manifest()), reader.manifest().tensors.size()));
     return ExitCode::ok;
 }
 
@@ -103,8 +98,8 @@ ExitCode diff(const std::string& path_a, const std::string& path_b) {
     const CheckpointReader b = CheckpointReader::open(resolve_checkpoint(path_b));
     const CheckpointDifference difference = compare_checkpoints(a, b);
     if (difference.bitwise_equal()) {
-        print(fmt::format("equal: step {}, {} tensors, every bit\n", a.manifest().training.step,
-                          a.manifest().tensors.size()));
+        print_output(fmt::format("equal: step {}, {} tensors, every bit\n", a.manifest().training.step,
+                                 a.manifest().tensors.size()));
         return ExitCode::ok;
     }
     std::string text;
@@ -115,7 +110,7 @@ ExitCode diff(const std::string& path_a, const std::string& path_b) {
     if (!difference.tensors.empty())
         text += fmt::format("{} tensors differ; worst: {}, error {:.3e}\n", difference.tensors.size(),
                             difference.tensors[0].name, difference.tensors[0].error);
-    print(text);
+    print_output(text);
     return ExitCode::internal; // 1: not equal
 }
 

@@ -1,7 +1,6 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -13,6 +12,7 @@
 #include "data/inspect.h"
 #include "data/token_file.h"
 #include "launch/commands.h"
+#include "launch/output.h"
 
 namespace braid {
 
@@ -20,14 +20,9 @@ namespace {
 
 using nlohmann::ordered_json;
 
-void print(const std::string& text) {
-    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-        throw WriteError("standard output: cannot write");
-}
-
-void print(const ordered_json& object) {
+void print_output(const ordered_json& object) {
     // Paths need not be UTF-8, JSON must.
-    print(object.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
+    print_output(object.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
 }
 
 void add_build(CLI::App& data, Action& action) {
@@ -76,8 +71,8 @@ void add_build(CLI::App& data, Action& action) {
             if (!options->split.output.empty()) options->build.validation = options->split;
             const BuildResult result = build_token_file(options->build);
             const auto report = [](const std::string& path, const TokenFileSummary& made) {
-                print(fmt::format("{}: {} tokens, {} documents, {} bytes\n", path, made.num_tokens,
-                                  made.num_documents, made.num_bytes));
+                print_output(fmt::format("{}: {} tokens, {} documents, {} bytes\n", path, made.num_tokens,
+                                         made.num_documents, made.num_bytes));
             };
             report(options->build.output, result.train);
             if (result.validation) report(options->split.output, *result.validation);
@@ -112,7 +107,7 @@ void add_info(CLI::App& data, Action& action) {
                 const TokenFile& measured = validation ? *validation : file;
                 info["entropy"] = entropy_info(ngram_entropy(file, measured), measured);
             }
-            options->json ? print(info) : print(to_lines(info));
+            options->json ? print_output(info) : print_output(to_lines(info));
             return ExitCode::ok;
         };
     });
@@ -126,8 +121,8 @@ void add_verify(CLI::App& data, Action& action) {
         action = [path] {
             const TokenFile file(*path);
             file.verify();
-            print(fmt::format("{}: good, {} tokens, {} documents\n", *path, file.num_tokens(),
-                              file.num_documents()));
+            print_output(fmt::format("{}: good, {} tokens, {} documents\n", *path, file.num_tokens(),
+                                     file.num_documents()));
             return ExitCode::ok;
         };
     });
@@ -165,7 +160,7 @@ void add_show(CLI::App& data, Action& action) {
                 options->sequence_length > 0
                     ? show_windows(file, options->sequence_length, options->window, options->count)
                     : show_documents(file, options->document, options->count);
-            options->json ? print(shown) : print(to_text(shown));
+            options->json ? print_output(shown) : print_output(to_text(shown));
             return ExitCode::ok;
         };
     });

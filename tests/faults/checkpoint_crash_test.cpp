@@ -54,8 +54,8 @@ End save_in_child(const std::string& folder, const Scenario& scenario, FileFault
         try {
             test::inject_file_fault(fault, at);
             save(folder, scenario.step, scenario.num_ranks);
-        } catch (const WriteError&) {
-            code = 7;
+        } catch (const Error& error) {
+            code = static_cast<int>(error.exit_code());
         } catch (...) {
             code = 1;
         }
@@ -70,7 +70,7 @@ End save_in_child(const std::string& folder, const Scenario& scenario, FileFault
 }
 
 void expect_whole(const std::string& folder, const Scenario& scenario, End end) {
-    EXPECT_NE(end, End::other) << "expected success, a WriteError or the kill";
+    EXPECT_NE(end, End::other) << "expected success, exit code 7 or the kill";
     const LatestCheckpoint latest = find_latest_checkpoint(folder);
     ASSERT_FALSE(latest.path.empty());
     for (const auto& rejected : latest.rejected) ADD_FAILURE() << "torn: " << rejected.reason;
@@ -150,7 +150,8 @@ TEST(checkpoint_crash, the_same_process_saves_after_a_failure) {
         test::inject_file_fault(FileFault::fail_once, at);
         try {
             save(folder.path(), 10, 1);
-        } catch (const WriteError&) {
+        } catch (const Error& error) {
+            EXPECT_EQ(error.exit_code(), ExitCode::cannot_write) << error.what();
         }
         test::end_file_faults();
     }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "parallel/agreement.h"
 #include "parallel/collectives.h"
 #include "parallel/thread_comm.h"
 #include "tests/support/temporary_folder.h"
@@ -23,6 +24,8 @@ namespace braid::test {
 /// The state of a pretended run at a step: tensors of every kind, element type and rank, whose bits are a
 /// pure function of (name, step, index).
 class PretendedRun {
+    Allocator allocator_; // first: it must outlive the tensors
+
   public:
     explicit PretendedRun(int64_t step) : step(step) {
         add("model/layers.0.attn.q.weight", TensorKind::parameter, DType::f32, {24, 10});
@@ -60,8 +63,6 @@ class PretendedRun {
         }
         tensors.push_back({{name, kind, dtype, shape}, value});
     }
-
-    Allocator allocator_;
 };
 
 /// The part of a whole tensor as a piece of its own memory.
