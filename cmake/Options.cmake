@@ -42,6 +42,10 @@ endif()
 if(BRAID_SANITIZE)
     target_compile_options(braid_flags INTERFACE -fsanitize=${BRAID_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
     target_link_options(braid_flags INTERFACE -fsanitize=${BRAID_SANITIZE})
+    if(BRAID_SANITIZE MATCHES address)
+        target_sources(braid_flags INTERFACE
+            $<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:${PROJECT_SOURCE_DIR}/tests/support/keep_modules_loaded.c>)
+    endif()
 endif()
 target_compile_definitions(braid_flags INTERFACE BRAID_MPI=$<BOOL:${BRAID_MPI}> BRAID_OPENMP=$<BOOL:${BRAID_OPENMP}>
                                                  BRAID_CUDA=$<BOOL:${BRAID_CUDA}>)

@@ -41,7 +41,7 @@ const Schema<InitConfig>& init_schema() {
                   .max = 100,
                   .aliases = {"init_method_std", "initializer_range", "init_std"}})
             .key("distribution", &InitConfig::distribution,
-                 {.help = "truncated_normal cuts at three deviations"})
+                 {.help = "truncated_normal is cut at three deviations and keeps std"})
             .key(
                 "output", &InitConfig::output,
                 {.help =

@@ -14,6 +14,12 @@ int64_t aligned(int64_t elements) {
     return (elements + kAlignmentElements - 1) / kAlignmentElements * kAlignmentElements;
 }
 
+/// The standard deviation of a standard normal cut at +-c: sqrt(1 - 2 c phi(c) / (2 Phi(c) - 1)).
+double truncated_deviation() {
+    const double density = std::exp(-0.5 * kTruncation * kTruncation) / std::sqrt(2 * std::acos(-1.0));
+    return std::sqrt(1 - 2 * kTruncation * density / std::erf(kTruncation / std::sqrt(2.0)));
+}
+
 } // namespace
 
 double Initializer::value(const RngStream& stream, int64_t index) const {
@@ -27,7 +33,8 @@ double Initializer::value(const RngStream& stream, int64_t index) const {
             // One draw an element: the uniform number is mapped into the part of the distribution that is
             // kept.
             const double cut = 0.5 * std::erfc(kTruncation / std::sqrt(2.0));
-            return a * inverse_normal_cdf(cut + (1 - 2 * cut) * stream.uniform(element));
+            return a / truncated_deviation() *
+                   inverse_normal_cdf(cut + (1 - 2 * cut) * stream.uniform(element));
         }
         case Kind::uniform:
             return a + (b - a) * stream.uniform(element);
@@ -42,13 +49,8 @@ double Initializer::standard_deviation() const {
         case Kind::constant:
             return 0;
         case Kind::normal:
+        case Kind::truncated_normal:
             return a;
-        case Kind::truncated_normal: {
-            // Variance of a standard normal cut at +-c: 1 - 2 c phi(c) / (2 Phi(c) - 1).
-            const double density =
-                std::exp(-0.5 * kTruncation * kTruncation) / std::sqrt(2 * std::acos(-1.0));
-            return a * std::sqrt(1 - 2 * kTruncation * density / std::erf(kTruncation / std::sqrt(2.0)));
-        }
         case Kind::uniform:
             return (b - a) / std::sqrt(12.0);
         case Kind::log_uniform: {

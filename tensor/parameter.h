@@ -17,7 +17,7 @@ struct Initializer {
     enum class Kind : uint8_t {
         constant,         // a
         normal,           // standard deviation a
-        truncated_normal, // standard deviation a before the cut at three of it
+        truncated_normal, // standard deviation a, cut at three deviations of the normal it is cut from
         uniform,          // between a and b
         log_uniform,      // the logarithm of a number uniform between a and b (A_log of gated DeltaNet and
                           // Mamba-2)

@@ -20,7 +20,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-void print_output(const ordered_json& object) {
+void print_json(const ordered_json& object) {
     // Paths need not be UTF-8, JSON must.
     print_output(object.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
 }
@@ -107,7 +107,7 @@ void add_info(CLI::App& data, Action& action) {
                 const TokenFile& measured = validation ? *validation : file;
                 info["entropy"] = entropy_info(ngram_entropy(file, measured), measured);
             }
-            options->json ? print_output(info) : print_output(to_lines(info));
+            options->json ? print_json(info) : print_output(to_lines(info));
             return ExitCode::ok;
         };
     });
@@ -160,7 +160,7 @@ void add_show(CLI::App& data, Action& action) {
                 options->sequence_length > 0
                     ? show_windows(file, options->sequence_length, options->window, options->count)
                     : show_documents(file, options->document, options->count);
-            options->json ? print_output(shown) : print_output(to_text(shown));
+            options->json ? print_json(shown) : print_output(to_text(shown));
             return ExitCode::ok;
         };
     });

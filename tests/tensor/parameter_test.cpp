@@ -1,0 +1,110 @@
+#include "tensor/parameter.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "tests/support/testing_context.h"
+
+namespace braid::testing {
+namespace {
+
+struct Moments {
+    double mean = 0, deviation = 0, lowest = 0, highest = 0;
+};
+
+Moments moments(const Initializer& init, int64_t count) {
+    const RngStream stream(5, RngPurpose::initialization, "some.weight");
+    double sum = 0, squares = 0;
+    Moments m{.lowest = init.value(stream, 0), .highest = init.value(stream, 0)};
+    for (int64_t i = 0; i < count; ++i) {
+        const double x = init.value(stream, i);
+        sum += x;
+        squares += x * x;
+        m.lowest = std::min(m.lowest, x);
+        m.highest = std::max(m.highest, x);
+    }
+    m.mean = sum / static_cast<double>(count);
+    m.deviation = std::sqrt(squares / static_cast<double>(count) - m.mean * m.mean);
+    return m;
+}
+
+constexpr int64_t kDraws = 200000;
+// Five standard errors: of a mean d / sqrt(n); of a deviation d sqrt((kurtosis - 1) / 4n), kurtosis at most 3
+// here.
+const double kMeanBound = 5 / std::sqrt(static_cast<double>(kDraws));
+const double kDeviationBound = 5 / std::sqrt(2.0 * static_cast<double>(kDraws));
+
+TEST(parameter, initial_values_deviate_as_reported) {
+    using enum Initializer::Kind;
+    for (const Initializer& init : {Initializer{normal, 0.02}, Initializer{truncated_normal, 0.02},
+                                    Initializer{uniform, -0.3, 0.3}, Initializer{log_uniform, 1, 16}}) {
+        const double reported = init.standard_deviation();
+        const Moments m = moments(init, kDraws);
+        EXPECT_NEAR(m.deviation / reported, 1, 2 * kDeviationBound) << "kind " << static_cast<int>(init.kind);
+        if (init.kind != log_uniform) {
+            EXPECT_NEAR(m.mean / reported, 0, kMeanBound);
+        }
+    }
+    EXPECT_EQ((Initializer{constant, 3}).standard_deviation(), 0);
+}
+
+TEST(parameter, truncated_normal_ends_at_three_deviations_of_its_parent) {
+    const Moments m = moments({Initializer::Kind::truncated_normal, 1}, kDraws);
+    const double parent = 1 / 0.98657; // what the cut at three leaves of a deviation of one
+    EXPECT_LE(m.highest, 3 * parent + 1e-3);
+    EXPECT_GE(m.lowest, -3 * parent - 1e-3);
+    EXPECT_GT(m.highest, 2.9);
+}
+
+TEST(parameter, sections_start_alike_fused_or_alone) {
+    const Initializer normal{Initializer::Kind::normal, 1};
+    const ParameterSpec q{"a.q", {2, 3}, ParameterRole::matrix, 3, normal, "a", 0};
+    const ParameterSpec k{"a.k", {5, 3}, ParameterRole::matrix, 3, normal, "a", 0};
+    TestContext t;
+    ParameterStore fused, apart;
+    fused.begin_unit("layers.0");
+    const Parameter* qk = fused.declare({q, k});
+    apart.begin_unit("layers.0");
+    const Parameter* only_k = apart.declare(k);
+    for (ParameterStore* store : {&fused, &apart}) {
+        store->allocate(t.allocator, DType::f64, false);
+        store->initialize(9);
+    }
+    EXPECT_EQ(qk->shape(), (Shape{7, 3}));
+    EXPECT_EQ(fused.num_elements(), 21);
+    expect_identical(qk->value().rows(2, 5), only_k->value(), "section k");
+}
+
+TEST(parameter, f64_starts_from_the_weights_of_f32) {
+    TestContext t;
+    std::vector<std::vector<double>> values;
+    for (DType dtype : {DType::f32, DType::f64}) {
+        ParameterStore store;
+        store.begin_unit("u");
+        const Parameter* w = store.declare(ParameterSpec{
+            "w", {4, 5}, ParameterRole::matrix, 5, {Initializer::Kind::truncated_normal, 0.1}, "", -1});
+        store.allocate(t.allocator, dtype, false);
+        store.initialize(1);
+        values.push_back(to_vector(w->value()));
+    }
+    EXPECT_EQ(values[0], values[1]);
+}
+
+TEST(parameter, mistaken_declarations_are_refused) {
+    ParameterStore store;
+    const ParameterSpec w{"w", {2, 3}, ParameterRole::matrix, 3, {}, "", -1};
+    EXPECT_THROW(store.declare(w), InternalError); // no unit
+    store.begin_unit("u");
+    store.declare(w);
+    EXPECT_THROW(store.declare(w), InternalError);
+    EXPECT_THROW(store.declare_buffer("w", {1}, DType::i64), InternalError);
+    ParameterSpec wider = w;
+    wider.name = "wider";
+    wider.shape = {2, 4};
+    ParameterSpec fits = w;
+    fits.name = "fits";
+    EXPECT_THROW(store.declare({fits, wider}), InternalError);
+}
+
+} // namespace
+} // namespace braid::testing
