@@ -4,11 +4,20 @@
 
 #include <algorithm>
 #include <limits>
+#if !BRAID_OPENMP
+#include <mutex>
+#endif
 
 #include "base/error.h"
 
 namespace braid::ops::cpu {
 namespace {
+
+#if !BRAID_OPENMP
+// A build without OpenMP links the serial OpenBLAS, which hands out its work buffers without a lock, and
+// ranks may be threads.
+std::mutex serial_blas;
+#endif
 
 void call_blas(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, blasint m, blasint n, blasint k, float alpha,
                const float* a, blasint lda, const float* b, blasint ldb, float beta, float* c, blasint ldc) {
@@ -67,6 +76,9 @@ void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, T
     const int64_t across = tiling.column_tiles(n), tiles = tiling.tiles(m, n);
 #pragma omp parallel for schedule(dynamic) if (tiles > 1)
     for (int64_t tile = 0; tile < tiles; ++tile) {
+#if !BRAID_OPENMP
+        const std::lock_guard lock(serial_blas);
+#endif
         const int64_t i = tile / across * tiling.rows, j = tile % across * tiling.columns;
         call_blas(ta, tb, static_cast<blasint>(std::min(tiling.rows, m - i)),
                   static_cast<blasint>(std::min(tiling.columns, n - j)), depth, alpha,
