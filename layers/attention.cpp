@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "layers/decode_state.h"
+#include "layers/regions.h"
 #include "ops/activation.h"
 #include "ops/attention.h"
 #include "ops/linear.h"
@@ -35,21 +36,34 @@ AttentionLayer::AttentionLayer(const LayerBuilder& build, const AttentionConfig&
       site_{build.layer, position, build.sublayer.name},
       hidden_size_(build.model.hidden_size) {
     const int64_t heads = config.num_heads * config.head_dim, kv = config.num_kv_heads * config.head_dim;
-    std::vector<ParameterSpec> sections = {build.matrix("q.weight", {heads, hidden_size_})};
+    // Heads stay whole on a tensor rank.
+    const auto rows = [&](const char* part, int64_t width, int64_t parts) {
+        return split_over_tensor(build.matrix(part, {width, hidden_size_}), 0, parts);
+    };
+    std::vector<ParameterSpec> sections = {rows("q.weight", heads, config.num_heads)};
     if (config.gate != AttentionGate::none)
-        sections.push_back(build.matrix("gate.weight", {gate_width(), hidden_size_}));
-    sections.push_back(build.matrix("k.weight", {kv, hidden_size_}));
-    sections.push_back(build.matrix("v.weight", {kv, hidden_size_}));
+        sections.push_back(rows("gate.weight", gate_width(), config.num_heads));
+    const std::vector<ParameterSpec> key_value = {rows("k.weight", kv, config.num_kv_heads),
+                                                  rows("v.weight", kv, config.num_kv_heads)};
+    const bool replicated = config.num_kv_heads < build.store.grid().tensor.size;
+    if (!replicated) sections.insert(sections.end(), key_value.begin(), key_value.end());
     input_ = build.store.declare(std::move(sections));
-    output_ = build.store.declare(build.output_matrix("out.weight", {hidden_size_, heads}));
+    if (replicated) key_value_ = build.store.declare(key_value);
+    output_ = build.store.declare(
+        split_over_tensor(build.output_matrix("out.weight", {hidden_size_, heads}), 1, config.num_heads));
+    config_.num_heads = build.per_tensor_rank(config.num_heads);
+    config_.num_kv_heads = build.per_tensor_rank(config.num_kv_heads);
+    num_global_heads_ = config.num_heads;
     if (config.qk_norm == QkNorm::none) return;
     const bool full = config.qk_norm == QkNorm::full;
-    const auto norm = [&](const char* part, int64_t width) {
+    const auto norm = [&](const char* part, int64_t num_heads) {
         return std::make_unique<Norm>(build.store, build.sublayer.norm, build.name(part),
-                                      full ? width : config.head_dim, build.sublayer.name, build.layer);
+                                      full ? num_heads * config.head_dim : config.head_dim,
+                                      build.sublayer.name, build.layer,
+                                      full ? Norm::Rows::width : Norm::Rows::heads, num_heads);
     };
-    q_norm_ = norm("q_norm", heads);
-    k_norm_ = norm("k_norm", kv);
+    q_norm_ = norm("q_norm", config.num_heads);
+    k_norm_ = norm("k_norm", config.num_kv_heads);
 }
 
 int64_t AttentionLayer::gate_width() const {
@@ -70,7 +84,9 @@ std::vector<Stage> AttentionLayer::stages() const {
 
 double AttentionLayer::forward_flops(const Documents& documents) const {
     const auto tokens = static_cast<double>(documents.num_tokens());
-    const auto weights = static_cast<double>(input_->shape().numel() + output_->shape().numel());
+    const int64_t key_value = key_value_ ? key_value_->num_global_elements() : 0;
+    const auto weights =
+        static_cast<double>(input_->num_global_elements() + key_value + output_->num_global_elements());
     double pairs = 0; // of a query and a key it sees
     for (size_t i = 0; i + 1 < documents.offsets.size(); ++i) {
         const auto length = static_cast<double>(documents.offsets[i + 1] - documents.offsets[i]);
@@ -78,10 +94,11 @@ double AttentionLayer::forward_flops(const Documents& documents) const {
         pairs += full * (full + 1) / 2 + (length - full) * full;
     }
     // Two products a pair: the score and the value.
-    return 2 * tokens * weights + 4 * pairs * static_cast<double>(config_.num_heads * config_.head_dim);
+    return 2 * tokens * weights + 4 * pairs * static_cast<double>(num_global_heads_ * config_.head_dim);
 }
 
-Tensor AttentionLayer::forward(Context& ctx, const Tensor& h) const {
+Tensor AttentionLayer::forward(Context& ctx, const Tensor& stream) const {
+    const Tensor h = enter_split_weights(ctx, stream);
     const Projected in = project(ctx, h);
     Tensor o = ctx.decode ? attend_with_cache(ctx, in) : attend(ctx, in);
     const int64_t tokens = h.dim(0);
@@ -89,7 +106,8 @@ Tensor AttentionLayer::forward(Context& ctx, const Tensor& h) const {
         o = ops::sigmoid_gate(ctx, o.view({tokens, config_.num_heads * config_.head_dim}), in.gate);
     else if (config_.gate == AttentionGate::head)
         o = ops::sigmoid_gate(ctx, o, in.gate);
-    return ops::linear(ctx, o.view({tokens, config_.num_heads * config_.head_dim}), output_);
+    return leave_split_weights(
+        ctx, ops::linear(ctx, o.view({tokens, config_.num_heads * config_.head_dim}), output_));
 }
 
 AttentionLayer::Projected AttentionLayer::project(Context& ctx, const Tensor& h) const {
@@ -97,9 +115,12 @@ AttentionLayer::Projected AttentionLayer::project(Context& ctx, const Tensor& h)
                   dim = config_.head_dim;
     std::vector<int64_t> widths = {heads * dim};
     if (config_.gate != AttentionGate::none) widths.push_back(gate_width());
-    widths.push_back(kv_heads * dim);
-    widths.push_back(kv_heads * dim);
+    const std::vector<int64_t> kv_widths(2, kv_heads * dim);
+    if (!key_value_) widths.insert(widths.end(), kv_widths.begin(), kv_widths.end());
     std::vector<Tensor> parts = ops::split_columns(ctx, ops::linear(ctx, h, input_), widths);
+    if (key_value_)
+        for (const Tensor& part : ops::split_columns(ctx, ops::linear(ctx, h, key_value_), kv_widths))
+            parts.push_back(part);
 
     Projected out;
     if (config_.gate != AttentionGate::none) out.gate = parts[1];

@@ -23,16 +23,17 @@ class AttentionLayer : public Sublayer {
         Tensor q, k, v, gate; // [T, H, d], [T, H_kv, d], [T, H_kv, d]; gate [T, H d] or [T, H], or undefined
     };
 
-    Tensor forward(Context& ctx, const Tensor& h) const;
+    Tensor forward(Context& ctx, const Tensor& stream) const;
     Projected project(Context& ctx, const Tensor& h) const;
     Tensor attend(Context& ctx, const Projected& in) const;
     Tensor attend_with_cache(Context& ctx, const Projected& in) const;
     int64_t gate_width() const;
 
-    AttentionConfig config_;
+    AttentionConfig config_; // with the heads of this rank
     DiagnosticSite site_;
-    int64_t hidden_size_;
-    const Parameter* input_; // q, gate, k, v
+    int64_t hidden_size_, num_global_heads_ = 0;
+    const Parameter* input_;               // q, gate, k, v
+    const Parameter* key_value_ = nullptr; // k, v, where several tensor ranks hold the same heads
     const Parameter* output_;
     std::unique_ptr<Norm> q_norm_, k_norm_;
 };

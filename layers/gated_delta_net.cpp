@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "layers/decode_state.h"
+#include "layers/regions.h"
 #include "ops/activation.h"
 #include "ops/causal_conv.h"
 #include "ops/delta_gate.h"
@@ -27,27 +28,39 @@ GatedDeltaNetLayer::GatedDeltaNetLayer(const LayerBuilder& build, const GatedDel
       norm_eps_(build.sublayer.norm.eps) {
     const int64_t kd = key_width(), vd = value_width(), heads = config.num_value_heads,
                   kernel = config.conv_kernel;
-    input_ = build.store.declare(
-        {build.matrix("q.weight", {kd, hidden_size_}), build.matrix("k.weight", {kd, hidden_size_}),
-         build.matrix("v.weight", {vd, hidden_size_}), build.matrix("z.weight", {vd, hidden_size_}),
-         build.matrix("b.weight", {heads, hidden_size_}), build.matrix("a.weight", {heads, hidden_size_})});
+    const int64_t key_heads = config.num_key_heads;
+    // Heads stay whole on a tensor rank, with their convolution, gates and norm.
+    const auto rows = [&](const char* part, int64_t width, int64_t parts) {
+        return split_over_tensor(build.matrix(part, {width, hidden_size_}), 0, parts);
+    };
+    input_ = build.store.declare({rows("q.weight", kd, key_heads), rows("k.weight", kd, key_heads),
+                                  rows("v.weight", vd, heads), rows("z.weight", vd, heads),
+                                  rows("b.weight", heads, heads), rows("a.weight", heads, heads)});
     // PyTorch's start of a depthwise convolution, which the published models keep: uniform within
     // 1/sqrt(kernel).
     const double bound = 1 / std::sqrt(static_cast<double>(kernel));
-    const Initializer uniform{Initializer::Kind::uniform, -bound, bound};
-    conv_ = build.store.declare({build.other("conv_q.weight", {kd, kernel}, ParameterRole::conv, uniform),
-                                 build.other("conv_k.weight", {kd, kernel}, ParameterRole::conv, uniform),
-                                 build.other("conv_v.weight", {vd, kernel}, ParameterRole::conv, uniform)});
+    const auto channels = [&](const char* part, int64_t width, int64_t parts) {
+        const Initializer uniform{Initializer::Kind::uniform, -bound, bound};
+        return split_over_tensor(build.other(part, {width, kernel}, ParameterRole::conv, uniform), 0, parts);
+    };
+    conv_ =
+        build.store.declare({channels("conv_q.weight", kd, key_heads),
+                             channels("conv_k.weight", kd, key_heads), channels("conv_v.weight", vd, heads)});
     // A between 0.01 and 16 as in Qwen3.5: an A that rounds to 0 would make a head that never forgets or
     // learns.
-    a_log_ = build.store.declare(
-        build.other("a_log", {heads}, ParameterRole::recurrent, {Initializer::Kind::log_uniform, 0.01, 16}));
-    dt_bias_ = build.store.declare(
-        build.other("dt_bias", {heads}, ParameterRole::recurrent, {Initializer::Kind::constant, 1}));
+    const auto per_head = [&](const char* part, Initializer init) {
+        return split_over_tensor(build.other(part, {heads}, ParameterRole::recurrent, init), 0);
+    };
+    a_log_ = build.store.declare(per_head("a_log", {Initializer::Kind::log_uniform, 0.01, 16}));
+    dt_bias_ = build.store.declare(per_head("dt_bias", {Initializer::Kind::constant, 1}));
     // The output norm is never zero-centred, whatever the model's norms are.
     norm_ = build.store.declare(build.other("norm.weight", {config.value_head_dim}, ParameterRole::norm,
                                             {Initializer::Kind::constant, 1}));
-    output_ = build.store.declare(build.output_matrix("out.weight", {hidden_size_, vd}));
+    output_ = build.store.declare(
+        split_over_tensor(build.output_matrix("out.weight", {hidden_size_, vd}), 1, heads));
+    num_global_value_heads_ = heads;
+    config_.num_key_heads = build.per_tensor_rank(key_heads);
+    config_.num_value_heads = build.per_tensor_rank(heads);
 }
 
 std::vector<Stage> GatedDeltaNetLayer::stages() const {
@@ -56,15 +69,16 @@ std::vector<Stage> GatedDeltaNetLayer::stages() const {
 
 double GatedDeltaNetLayer::forward_flops(const Documents& documents) const {
     const auto tokens = static_cast<double>(documents.num_tokens());
-    const auto weights =
-        static_cast<double>(input_->shape().numel() + output_->shape().numel() + conv_->shape().numel());
+    const auto weights = static_cast<double>(input_->num_global_elements() + output_->num_global_elements() +
+                                             conv_->num_global_elements());
     // The recurrence of a token and head: decay, k S, the outer product and q S on a d_k x d_v state.
     const auto state =
-        static_cast<double>(config_.num_value_heads * config_.key_head_dim * config_.value_head_dim);
+        static_cast<double>(num_global_value_heads_ * config_.key_head_dim * config_.value_head_dim);
     return tokens * (2 * weights + 8 * state);
 }
 
-Tensor GatedDeltaNetLayer::forward(Context& ctx, const Tensor& h) const {
+Tensor GatedDeltaNetLayer::forward(Context& ctx, const Tensor& stream) const {
+    const Tensor h = enter_split_weights(ctx, stream);
     const int64_t tokens = h.dim(0), kd = key_width(), vd = value_width(), heads = config_.num_value_heads;
     const auto& c = config_;
     const std::vector<int64_t> widths = {2 * kd + vd, vd, heads, heads}, conv_widths = {kd, kd, vd};
@@ -89,7 +103,7 @@ Tensor GatedDeltaNetLayer::forward(Context& ctx, const Tensor& h) const {
     if (states.defined()) record_state(*ctx.recorder, g, states);
     const Tensor z = projected[1].view({tokens, heads, c.value_head_dim});
     const Tensor y = ops::gated_rms_norm(ctx, o, z, norm_, norm_eps_, ops::GateKind::silu);
-    return ops::linear(ctx, y.view({tokens, vd}), output_);
+    return leave_split_weights(ctx, ops::linear(ctx, y.view({tokens, vd}), output_));
 }
 
 void GatedDeltaNetLayer::record_state(Recorder& recorder, const Tensor& g, const Tensor& states) const {

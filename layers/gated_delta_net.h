@@ -17,15 +17,15 @@ class GatedDeltaNetLayer : public Sublayer {
     double forward_flops(const Documents& documents) const override;
 
   private:
-    Tensor forward(Context& ctx, const Tensor& h) const;
+    Tensor forward(Context& ctx, const Tensor& stream) const;
     void record_state(Recorder& recorder, const Tensor& g, const Tensor& states) const;
 
     int64_t key_width() const { return config_.num_key_heads * config_.key_head_dim; }
     int64_t value_width() const { return config_.num_value_heads * config_.value_head_dim; }
 
-    GatedDeltaNetConfig config_;
+    GatedDeltaNetConfig config_; // with the heads of this rank
     DiagnosticSite site_;
-    int64_t hidden_size_;
+    int64_t hidden_size_, num_global_value_heads_ = 0;
     double norm_eps_;
     const Parameter* input_; // q, k, v, z, b, a
     const Parameter* conv_;  // q, k, v channels

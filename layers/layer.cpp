@@ -1,5 +1,6 @@
 #include "layers/layer.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace braid {
@@ -17,7 +18,22 @@ Initializer matrix_initializer(const InitConfig& init, double scale) {
 
 ParameterSpec LayerBuilder::other(const std::string& part, const Shape& shape, ParameterRole role,
                                   Initializer init) const {
-    return {name(part), shape, role, shape[shape.rank() - 1], init, sublayer.name, layer};
+    return {.name = name(part),
+            .shape = shape,
+            .role = role,
+            .fan_in = shape[shape.rank() - 1],
+            .init = init,
+            .sublayer = sublayer.name,
+            .layer = layer};
+}
+
+int64_t LayerBuilder::per_tensor_rank(int64_t count) const {
+    return std::max<int64_t>(count / store.grid().tensor.size, 1);
+}
+
+ParameterSpec split_over_tensor(ParameterSpec spec, int dim, int64_t parts) {
+    spec.splits.push_back({.dim = dim, .axis = Axis::tensor, .parts = parts});
+    return spec;
 }
 
 ParameterSpec LayerBuilder::matrix(const std::string& part, const Shape& shape, ParameterRole role) const {

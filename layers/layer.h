@@ -29,7 +29,13 @@ struct LayerBuilder {
                                 ParameterRole role = ParameterRole::matrix) const;
     ParameterSpec other(const std::string& part, const Shape& shape, ParameterRole role,
                         Initializer init) const;
+
+    /// How many of `count` heads or features one tensor rank holds; at least one.
+    int64_t per_tensor_rank(int64_t count) const;
 };
+
+/// The spec with dimension `dim` shared out over the tensor ranks in `parts` that stay whole, such as heads.
+ParameterSpec split_over_tensor(ParameterSpec spec, int dim, int64_t parts = 0);
 
 /// The initializer of a matrix of the model.
 Initializer matrix_initializer(const InitConfig& init, double scale = 1);

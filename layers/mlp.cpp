@@ -1,5 +1,6 @@
 #include "layers/mlp.h"
 
+#include "layers/regions.h"
 #include "ops/activation.h"
 #include "ops/linear.h"
 
@@ -28,22 +29,27 @@ Tensor activate(Context& ctx, const Tensor& x, Activation activation) {
 MlpLayer::MlpLayer(const LayerBuilder& build, const MlpConfig& config) : activation_(config.activation) {
     const int64_t hidden = build.model.hidden_size;
     std::vector<ParameterSpec> sections;
-    if (is_gated(activation_)) sections.push_back(build.matrix("gate.weight", {config.size, hidden}));
-    sections.push_back(build.matrix("up.weight", {config.size, hidden}));
+    const auto rows = [&](const char* part) {
+        return split_over_tensor(build.matrix(part, {config.size, hidden}), 0);
+    };
+    if (is_gated(activation_)) sections.push_back(rows("gate.weight"));
+    sections.push_back(rows("up.weight"));
     input_ = build.store.declare(std::move(sections));
-    output_ = build.store.declare(build.output_matrix("down.weight", {hidden, config.size}));
+    output_ =
+        build.store.declare(split_over_tensor(build.output_matrix("down.weight", {hidden, config.size}), 1));
 }
 
 std::vector<Stage> MlpLayer::stages() const {
     return {{"", true, [this](Context& ctx, const Values& in) {
-                 return Values{
-                     ops::linear(ctx, activate(ctx, ops::linear(ctx, in[0], input_), activation_), output_)};
+                 const Tensor h = enter_split_weights(ctx, in[0]);
+                 const Tensor hidden = activate(ctx, ops::linear(ctx, h, input_), activation_);
+                 return Values{leave_split_weights(ctx, ops::linear(ctx, hidden, output_))};
              }}};
 }
 
 double MlpLayer::forward_flops(const Documents& documents) const {
     return 2 * static_cast<double>(documents.num_tokens()) *
-           static_cast<double>(input_->shape().numel() + output_->shape().numel());
+           static_cast<double>(input_->num_global_elements() + output_->num_global_elements());
 }
 
 } // namespace braid

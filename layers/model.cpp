@@ -1,5 +1,6 @@
 #include "layers/model.h"
 
+#include "layers/regions.h"
 #include "layers/registry.h"
 #include "ops/embedding.h"
 
@@ -12,8 +13,11 @@ Model::Model(const ModelConfig& config, ParameterStore& store) : config_(config)
     const Initializer init = matrix_initializer(config.init);
 
     embedding_unit_ = store.begin_unit("embedding");
-    embedding_ = store.declare(
-        ParameterSpec{"embedding.weight", table, ParameterRole::embedding, config.hidden_size, init, "", -1});
+    const auto words = [&](const char* name, ParameterRole role) {
+        return split_over_tensor(
+            {.name = name, .shape = table, .role = role, .fan_in = config.hidden_size, .init = init}, 0);
+    };
+    embedding_ = store.declare(words("embedding.weight", ParameterRole::embedding));
     if (config.norm.embedding)
         embedding_norm_ = std::make_unique<Norm>(store, config.norm, "embedding_norm", config.hidden_size);
 
@@ -36,9 +40,7 @@ Model::Model(const ModelConfig& config, ParameterStore& store) : config_(config)
     head_unit_ = store.begin_unit("head");
     if (config.norm.final)
         final_norm_ = std::make_unique<Norm>(store, config.norm, "final_norm", config.hidden_size);
-    head_ = config.tie_embeddings ? embedding_
-                                  : store.declare(ParameterSpec{"head.weight", table, ParameterRole::head,
-                                                                config.hidden_size, init, "", -1});
+    head_ = config.tie_embeddings ? embedding_ : store.declare(words("head.weight", ParameterRole::head));
     num_parameters_ = store.num_elements() - before;
 }
 
@@ -55,15 +57,16 @@ std::vector<Segment> Model::segments(bool recompute) const {
 }
 
 Values Model::embed(Context& ctx, const Values& in) const {
-    Tensor x = ops::embedding(ctx, in[0], embedding_);
+    Tensor x = leave_split_weights(ctx, ops::embedding(ctx, in[0], embedding_));
     if (embedding_norm_) x = embedding_norm_->forward(ctx, x);
     return {x};
 }
 
 Values Model::loss(Context& ctx, const Values& in) const {
-    const Tensor h = final_norm_ ? final_norm_->forward(ctx, in[0]) : in[0];
-    const ops::LossOutputs outputs = ops::linear_cross_entropy(ctx, h, head_, ctx.labels, loss_options());
-    if (ctx.recorder) {
+    const Tensor h = enter_split_weights(ctx, final_norm_ ? final_norm_->forward(ctx, in[0]) : in[0]);
+    const ops::LossOutputs outputs =
+        ops::linear_cross_entropy(ctx, h, head_, ctx.labels, loss_options(), combine_head_parts(ctx));
+    if (ctx.recorder && reports_for_tensor_ranks(ctx)) {
         ctx.recorder->cross_entropy += *outputs.cross_entropy.data<double>();
         ctx.recorder->head_z += *outputs.z_loss.data<double>();
     }

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "layers/mlp.h"
+#include "layers/regions.h"
 #include "ops/activation.h"
 #include "ops/elementwise.h"
 #include "ops/grouped_linear.h"
@@ -12,19 +13,25 @@
 #include "ops/permute.h"
 #include "ops/routing.h"
 #include "parallel/collectives.h"
+#include "parallel/mesh.h"
 
 namespace braid {
 namespace {
 
-/// The plan as it travels from route to the later stages.
-ops::ExpertPlan plan_of(const Values& values) {
-    return {.order = values[2], .row_of_slot = values[3], .offsets = values[4], .k = values[1].dim(1)};
+/// An expert's tensor, its experts shared out over the expert axis and `dim` over the expert_tensor axis.
+ParameterSpec split_experts(ParameterSpec spec, int dim, int64_t ranges) {
+    spec.expert = true;
+    spec.splits = {{.dim = 0, .axis = Axis::expert},
+                   {.dim = dim, .axis = Axis::expert_tensor, .ranges = ranges}};
+    return spec;
 }
 
 } // namespace
 
 MoeLayer::MoeLayer(const LayerBuilder& build, const MoeConfig& config, int position, int moe_index)
     : config_(config),
+      dispatcher_(config.num_experts, config.experts_per_token),
+      distributed_(build.store.grid().expert.size * build.store.grid().expert_tensor.size > 1),
       site_{build.layer, position, build.sublayer.name},
       site_index_(moe_index),
       hidden_size_(build.model.hidden_size) {
@@ -32,11 +39,13 @@ MoeLayer::MoeLayer(const LayerBuilder& build, const MoeConfig& config, int posit
     const bool gated = is_gated(config.activation);
     router_ =
         build.store.declare(build.matrix("router.weight", {experts, hidden_size_}, ParameterRole::router));
-    expert_input_ = build.store.declare(build.matrix(gated ? "experts.gate_up.weight" : "experts.up.weight",
-                                                     {experts, gated ? 2 * size : size, hidden_size_},
-                                                     ParameterRole::expert));
-    expert_output_ = build.store.declare(
-        build.output_matrix("experts.down.weight", {experts, hidden_size_, size}, ParameterRole::expert));
+    expert_input_ = build.store.declare(
+        split_experts(build.matrix(gated ? "experts.gate_up.weight" : "experts.up.weight",
+                                   {experts, gated ? 2 * size : size, hidden_size_}, ParameterRole::expert),
+                      1, gated ? 2 : 1));
+    expert_output_ = build.store.declare(split_experts(
+        build.output_matrix("experts.down.weight", {experts, hidden_size_, size}, ParameterRole::expert), 2,
+        1));
     if (shared > 0) {
         std::vector<ParameterSpec> sections;
         if (gated) sections.push_back(build.matrix("shared.gate.weight", {shared, hidden_size_}));
@@ -56,14 +65,14 @@ MoeLayer::MoeLayer(const LayerBuilder& build, const MoeConfig& config, int posit
 
 std::vector<Stage> MoeLayer::stages() const {
     return {{"route", false, [this](Context& ctx, const Values& in) { return route(ctx, in[0]); }},
-            {"dispatch", true, [this](Context& ctx, const Values& in) { return dispatch(ctx, in); }},
+            {"dispatch", !distributed_, [this](Context& ctx, const Values& in) { return dispatch(ctx, in); }},
             {"experts", true, [this](Context& ctx, const Values& in) { return run_experts(ctx, in); }},
-            {"combine", true, [this](Context& ctx, const Values& in) { return combine(ctx, in); }}};
+            {"combine", !distributed_, [this](Context& ctx, const Values& in) { return combine(ctx, in); }}};
 }
 
 double MoeLayer::forward_flops(const Documents& documents) const {
     const auto elements = [](const Parameter* p) {
-        return p ? static_cast<double>(p->shape().numel()) : 0.0;
+        return p ? static_cast<double>(p->num_global_elements()) : 0.0;
     };
     const double always =
         elements(router_) + elements(shared_input_) + elements(shared_output_) + elements(shared_gate_);
@@ -75,11 +84,12 @@ double MoeLayer::forward_flops(const Documents& documents) const {
 
 int64_t MoeLayer::num_idle_parameters() const {
     const int64_t one_expert =
-        (expert_input_->shape().numel() + expert_output_->shape().numel()) / config_.num_experts;
+        (expert_input_->num_global_elements() + expert_output_->num_global_elements()) / config_.num_experts;
     return (config_.num_experts - config_.experts_per_token) * one_expert;
 }
 
-Values MoeLayer::route(Context& ctx, const Tensor& h) const {
+Values MoeLayer::route(Context& ctx, const Tensor& stream) const {
+    const Tensor h = enter_split_tokens(ctx, stream);
     const Tensor logits = ops::linear(ctx, h, router_);
     const ops::Routing routing =
         ops::route(ctx, logits, bias_ ? bias_->value : Tensor(),
@@ -105,21 +115,25 @@ Values MoeLayer::route(Context& ctx, const Tensor& h) const {
         if (ctx.tape) ctx.tape->seed(loss, weight);
         if (ctx.recorder) ctx.recorder->router_z_loss += weight * *loss.data<double>();
     }
-    const ops::ExpertPlan plan = ops::make_expert_plan(ctx, routing.expert, config_.num_experts);
-    return {h, routing.weight, plan.order, plan.row_of_slot, plan.offsets};
+    return {h, routing.weight, routing.expert};
 }
 
 Tensor MoeLayer::balance_loss(Context& ctx, const Tensor& probabilities, const Tensor& expert,
                               const Tensor& counts, double& weight) const {
     if (config_.router.aux_scope == AuxScope::sequence) {
         weight /= static_cast<double>(ctx.totals->sequences);
-        return ops::balance_loss_sequence(ctx, probabilities, expert, ctx.documents);
+        // Sequences may be shared out over the tensor ranks; their counts are integers.
+        const Tensor by_sequence = ops::count_experts_by_sequence(ctx, expert, config_.num_experts,
+                                                                  *ctx.documents, first_token(ctx));
+        if (ctx.mesh) all_reduce_sum(ctx.mesh->axis(Axis::tensor), by_sequence.span<int64_t>());
+        return ops::balance_loss_sequence(ctx, probabilities, by_sequence, config_.experts_per_token,
+                                          *ctx.documents, first_token(ctx));
     }
     weight /= static_cast<double>(ctx.totals->tokens);
     std::vector<int64_t> total(static_cast<size_t>(config_.num_experts));
     const auto source = previous_counts_ ? previous_counts_->value.span<int64_t>() : counts.span<int64_t>();
     std::copy(source.begin(), source.end(), total.begin());
-    if (!previous_counts_ && ctx.data_group) all_reduce_sum(*ctx.data_group, std::span(total));
+    if (!previous_counts_ && ctx.mesh) all_reduce_sum(ctx.mesh->world(), std::span(total));
     const auto sum = static_cast<double>(std::accumulate(total.begin(), total.end(), int64_t{0}));
     Tensor fractions = Tensor::empty(*ctx.allocator, {config_.num_experts}, DType::f64);
     for (size_t e = 0; e < total.size(); ++e) // before the first step all experts count as equally loaded
@@ -129,29 +143,40 @@ Tensor MoeLayer::balance_loss(Context& ctx, const Tensor& probabilities, const T
 }
 
 Values MoeLayer::dispatch(Context& ctx, const Values& in) const {
-    Values out = in;
-    out.push_back(ops::permute(ctx, in[0], plan_of(in)));
+    Tensor shared;
+    const auto dispatched = dispatcher_.dispatch(ctx, in[0], in[1], in[2], [&] {
+        if (shared_input_) shared = run_shared_expert(ctx, in[0]);
+    });
+    Values out = dispatched.pack();
+    if (shared_input_) out.insert(out.begin(), shared);
     return out;
 }
 
+Tensor MoeLayer::run_shared_expert(Context& ctx, const Tensor& h) const {
+    const Tensor y = ops::linear(ctx, activate(ctx, ops::linear(ctx, h, shared_input_), config_.activation),
+                                 shared_output_);
+    return shared_gate_ ? ops::sigmoid_gate(ctx, y, ops::linear(ctx, h, shared_gate_)) : y;
+}
+
 Values MoeLayer::run_experts(Context& ctx, const Values& in) const {
+    const size_t first = shared_input_ ? 1 : 0;
+    auto dispatched = ExpertDispatcher::Dispatched::unpack(in, first);
+    const ops::ExpertPlan plan = ops::make_expert_plan(ctx, dispatched.expert, expert_input_->shape()[0]);
+    const Tensor rows = ops::permute(ctx, dispatched.rows, plan);
     const Tensor hidden =
-        activate(ctx, ops::grouped_linear(ctx, in[5], expert_input_, in[4]), config_.activation);
-    Values out = in;
-    out[5] = ops::grouped_linear(ctx, hidden, expert_output_, in[4]);
+        activate(ctx, ops::grouped_linear(ctx, rows, expert_input_, plan.offsets), config_.activation);
+    const Tensor outputs = ops::grouped_linear(ctx, hidden, expert_output_, plan.offsets);
+    Values out(in.begin(), in.begin() + static_cast<std::ptrdiff_t>(first));
+    out.push_back(ops::combine(ctx, outputs, dispatched.weight, plan));
+    out.insert(out.end(), dispatched.returns.begin(), dispatched.returns.end());
     return out;
 }
 
 Values MoeLayer::combine(Context& ctx, const Values& in) const {
-    const Tensor& h = in[0];
-    Tensor y = ops::combine(ctx, in[5], in[1], plan_of(in));
-    if (shared_input_) {
-        Tensor shared = ops::linear(
-            ctx, activate(ctx, ops::linear(ctx, h, shared_input_), config_.activation), shared_output_);
-        if (shared_gate_) shared = ops::sigmoid_gate(ctx, shared, ops::linear(ctx, h, shared_gate_));
-        y = ops::add(ctx, y, shared);
-    }
-    return {y};
+    const auto rows = in.begin() + (shared_input_ ? 1 : 0);
+    Tensor y = dispatcher_.combine(ctx, *rows, Values(rows + 1, in.end()));
+    if (shared_input_) y = ops::add(ctx, y, in[0]);
+    return {leave_split_tokens(ctx, y)};
 }
 
 void MoeLayer::record_routing(Context& ctx, const Tensor& probabilities) const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "layers/expert_dispatcher.h"
 #include "layers/layer.h"
 #include "layers/recorder.h"
 
@@ -28,22 +29,26 @@ class MoeLayer : public Sublayer {
     void finish_step(const Tensor& counts) const;
 
   private:
-    // What travels between the stages: {h, weight, order, row_of_slot, offsets} and then the expert rows.
-    Values route(Context& ctx, const Tensor& h) const;
+    // What travels between the stages: {h, weight, expert} from the router, then {shared expert's output if
+    // there is one, what ExpertDispatcher packs}.
+    Values route(Context& ctx, const Tensor& stream) const;
     Values dispatch(Context& ctx, const Values& in) const;
     Values run_experts(Context& ctx, const Values& in) const;
     Values combine(Context& ctx, const Values& in) const;
 
+    Tensor run_shared_expert(Context& ctx, const Tensor& h) const;
     Tensor balance_loss(Context& ctx, const Tensor& probabilities, const Tensor& expert, const Tensor& counts,
                         double& weight) const;
     void record_routing(Context& ctx, const Tensor& probabilities) const;
 
     MoeConfig config_;
+    ExpertDispatcher dispatcher_;
+    bool distributed_; // experts are shared out over ranks
     DiagnosticSite site_;
     int site_index_;
     int64_t hidden_size_;
     const Parameter* router_;
-    const Parameter* expert_input_;  // [E, 2 I, D] gate rows first, or [E, I, D]
+    const Parameter* expert_input_;  // [E, 2 I, D] gate rows first, or [E, I, D], of this rank's experts
     const Parameter* expert_output_; // [E, D, I]
     const Parameter* shared_input_ = nullptr;
     const Parameter* shared_output_ = nullptr;

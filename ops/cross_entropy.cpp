@@ -32,21 +32,46 @@ double gemm_flops(const Shape& h, const Parameter* w) {
     return 2.0 * static_cast<double>(h[0]) * static_cast<double>(w->shape().numel());
 }
 
+/// Labels as rows of this part of the head.
+Tensor local_labels(Context& ctx, const Tensor& labels, const Parameter* w) {
+    const Partition& partition = w->sections()[0].partition;
+    expect_labels_in_range(labels, partition.global()[0]);
+    const int64_t first = partition.first_row(), rows = w->shape()[0];
+    if (rows == partition.global()[0]) return labels;
+    const Tensor local = Tensor::empty(*ctx.allocator, labels.shape(), DType::i32);
+    for (int64_t t = 0; t < labels.numel(); ++t) {
+        const int64_t row = labels.data<int32_t>()[t] - first;
+        int32_t& out = local.data<int32_t>()[t];
+        if (labels.data<int32_t>()[t] == cpu::kNoLabel)
+            out = cpu::kNoLabel;
+        else
+            out = row >= 0 && row < rows ? static_cast<int32_t>(row) : cpu::kLabelElsewhere;
+    }
+    return local;
+}
+
 struct TokenLosses {
-    Tensor losses, lse;
+    Tensor losses, lse, labels; // labels as rows of this part of the head
 };
 
 TokenLosses run_token_losses(Context& ctx, const Tensor& h, const Parameter* w, const Tensor& labels,
-                             const LogitOptions& options) {
+                             const LogitOptions& options, const CombineHeadParts& combine) {
     expect_head(h, w);
     expect_shape(labels, {h.dim(0)}, "cross-entropy, labels");
-    expect_labels_in_range(labels, w->shape()[0]);
     ProfileScope scope(ctx.profiler, "linear_cross_entropy");
     scope.count_flops(gemm_flops(h.shape(), w));
     TokenLosses result{Tensor::empty(*ctx.allocator, {h.dim(0)}, DType::f64),
-                       Tensor::empty(*ctx.allocator, {h.dim(0)}, DType::f64)};
-    cpu::token_losses(h, w->value(), labels, options, empty_chunk(ctx, h, w->shape()[0], options),
-                      result.losses, result.lse);
+                       Tensor::empty(*ctx.allocator, {h.dim(0)}, DType::f64), local_labels(ctx, labels, w)};
+    const Tensor label_logits = Tensor::empty(*ctx.allocator, {h.dim(0)}, DType::f64);
+    cpu::label_logits(h, w->value(), result.labels, options, empty_chunk(ctx, h, w->shape()[0], options),
+                      label_logits, result.lse);
+    if (combine) combine(result.lse, label_logits);
+    for (int64_t t = 0; t < h.dim(0); ++t) {
+        const bool counts = labels.data<int32_t>()[t] != cpu::kNoLabel;
+        if (!counts) result.lse.data<double>()[t] = 0; // of parts that are all 0
+        result.losses.data<double>()[t] =
+            counts ? result.lse.data<double>()[t] - label_logits.data<double>()[t] : 0;
+    }
     return result;
 }
 
@@ -57,8 +82,8 @@ double value_or_zero(const Tensor& scalar) {
 } // namespace
 
 LossOutputs linear_cross_entropy(Context& ctx, const Tensor& h, const Parameter* w, const Tensor& labels,
-                                 const LogitOptions& options) {
-    const auto [losses, lse] = run_token_losses(ctx, h, w, labels, options);
+                                 const LogitOptions& options, const CombineHeadParts& combine) {
+    const auto [losses, lse, local] = run_token_losses(ctx, h, w, labels, options, combine);
     LossOutputs out{Tensor::zeros(*ctx.allocator, {1}, DType::f64),
                     Tensor::zeros(*ctx.allocator, {1}, DType::f64)};
     for (const double loss : losses.span<double>()) *out.cross_entropy.data<double>() += loss;
@@ -66,7 +91,7 @@ LossOutputs linear_cross_entropy(Context& ctx, const Tensor& h, const Parameter*
     if (!ctx.tape) return out;
     ctx.tape->record({"linear_cross_entropy",
                       {out.cross_entropy.ref(), out.z_loss.ref()},
-                      {h, labels, lse},
+                      {h, local, lse},
                       [w, options, ref = h.ref()](const Backward& run) {
                           const Tensor& h = run.saved[0];
                           Tensor dh = Tensor::empty(*run.ctx.allocator, ref.shape, ref.dtype);
@@ -81,8 +106,8 @@ LossOutputs linear_cross_entropy(Context& ctx, const Tensor& h, const Parameter*
 }
 
 Tensor token_losses(Context& ctx, const Tensor& h, const Parameter* w, const Tensor& labels,
-                    const LogitOptions& options) {
-    return run_token_losses(ctx, h, w, labels, options).losses;
+                    const LogitOptions& options, const CombineHeadParts& combine) {
+    return run_token_losses(ctx, h, w, labels, options, combine).losses;
 }
 
 Tensor logits(Context& ctx, const Tensor& h, const Parameter* w, const LogitOptions& options) {

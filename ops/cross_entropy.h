@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "ops/logit_options.h"
 #include "tensor/parameter.h"
 #include "tensor/tape.h"
@@ -12,18 +14,23 @@ struct LossOutputs {
     Tensor z_loss;        // sum of log(sum of e^logit)² (Chowdhery et al. 2022, PaLM)
 };
 
+/// Combines what the ranks that hold parts of the head have found, f64 [T] each, in place: lse becomes the
+/// logarithm of the sum of e^lse over ranks, label_logits their sum. Empty where one rank holds the head.
+using CombineHeadParts = std::function<void(const Tensor& lse, const Tensor& label_logits)>;
+
 /// The language model's head and loss: softmax cross-entropy of logits = cap(logit_scale h Wᵀ). h [T, D], w
 /// [V, D], labels i32 [T] with -1 where none counts. Throws DataError on any other label outside [0, V).
 ///
 /// Tokens go through in chunks of options.chunk_bytes of logits, in forward and, recomputed, in backward, so
-/// all logits never exist at once. The gradient of w is part of the same pass: it is added with the data
-/// gradient, not put off.
+/// all logits never exist at once. w may be some rows of the head; then `combine` makes the sums whole, and
+/// dh is this part's share of a sum over ranks. The gradient of w is part of the same pass: it is added with
+/// the data gradient, not put off.
 LossOutputs linear_cross_entropy(Context& ctx, const Tensor& h, const Parameter* w, const Tensor& labels,
-                                 const LogitOptions& options = {});
+                                 const LogitOptions& options = {}, const CombineHeadParts& combine = {});
 
 /// -log p(label) of each token, f64 [T], 0 where no label counts. Records no gradient.
 Tensor token_losses(Context& ctx, const Tensor& h, const Parameter* w, const Tensor& labels,
-                    const LogitOptions& options = {});
+                    const LogitOptions& options = {}, const CombineHeadParts& combine = {});
 
 /// All logits [T, V]. Records no gradient.
 Tensor logits(Context& ctx, const Tensor& h, const Parameter* w, const LogitOptions& options = {});

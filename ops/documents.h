@@ -11,11 +11,11 @@ namespace braid {
 struct Documents {
     std::vector<int32_t>
         offsets; // [num_documents + 1], first 0, last T, not decreasing; a sequence start is always one
-    int64_t num_sequences = 1; // rows of the batch, all of T / num_sequences tokens
+    int64_t num_sequences = 1; // rows of the batch, all of T / num_sequences tokens; 0 for an empty batch
 
     int64_t num_tokens() const { return offsets.back(); }
     int64_t num_documents() const { return static_cast<int64_t>(offsets.size()) - 1; }
-    int64_t sequence_length() const { return num_tokens() / num_sequences; }
+    int64_t sequence_length() const { return num_sequences > 0 ? num_tokens() / num_sequences : 0; }
 
     /// One document of `tokens` tokens.
     static std::shared_ptr<const Documents> single(int64_t tokens) {

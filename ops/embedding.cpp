@@ -19,13 +19,16 @@ Tensor embedding(Context& ctx, const Tensor& ids, const Parameter* table) {
     check(table->shape().rank() == 2, "embedding: a table of shape {} is no matrix",
           to_string(table->shape()));
     expect_shape(ids, {ids.dim(0)}, "embedding, ids");
-    expect_ids_in_range(ids, table->shape()[0]);
+    const Partition& partition = table->sections()[0].partition;
+    const int64_t first = partition.first_row();
+    expect_ids_in_range(ids, partition.global()[0]);
     ProfileScope scope(ctx.profiler, "embedding");
     Tensor y = Tensor::empty(*ctx.allocator, {ids.dim(0), table->shape()[1]}, table->value().dtype());
-    cpu::embedding(ids, table->value(), y);
+    cpu::embedding(ids, first, table->value(), y);
     if (ctx.tape)
-        ctx.tape->record({"embedding", {y.ref()}, {ids}, nullptr, [table](const Backward& run) {
-                              cpu::embedding_weight_gradient(run.saved[0], run.dy[0], table->gradient());
+        ctx.tape->record({"embedding", {y.ref()}, {ids}, nullptr, [table, first](const Backward& run) {
+                              cpu::embedding_weight_gradient(run.saved[0], first, run.dy[0],
+                                                             table->gradient());
                           }});
     return y;
 }

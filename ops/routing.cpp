@@ -1,5 +1,7 @@
 #include "ops/routing.h"
 
+#include <algorithm>
+
 #include "ops/kernels/routing.h"
 
 namespace braid::ops {
@@ -14,17 +16,17 @@ Tensor scalar(Context& ctx, double value) {
 /// sum over tokens and experts of coefficient times probability, the probabilities of a token normalised to
 /// one.
 Tensor weighted_probabilities(Context& ctx, const char* name, const Tensor& probabilities,
-                              const Tensor& coefficients, int64_t tokens_per_row) {
+                              const Tensor& coefficients, const cpu::TokenRows& rows) {
     ProfileScope scope(ctx.profiler, name);
-    Tensor y = scalar(ctx, cpu::weighted_probabilities(probabilities, coefficients, tokens_per_row));
+    Tensor y = scalar(ctx, cpu::weighted_probabilities(probabilities, coefficients, rows));
     if (ctx.tape)
         ctx.tape->record({name,
                           {y.ref()},
                           {probabilities, coefficients},
-                          [tokens_per_row, p = probabilities.ref()](const Backward& run) {
+                          [rows, p = probabilities.ref()](const Backward& run) {
                               Tensor dp = Tensor::empty(*run.ctx.allocator, p.shape, p.dtype);
                               cpu::weighted_probabilities_backward(*run.dy[0].data<double>(), run.saved[0],
-                                                                   run.saved[1], tokens_per_row, dp);
+                                                                   run.saved[1], rows, dp);
                               run.add(p, dp);
                           }});
     return y;
@@ -57,23 +59,30 @@ Routing route(Context& ctx, const Tensor& logits, const Tensor& bias, const Rout
     return out;
 }
 
-Tensor balance_loss_sequence(Context& ctx, const Tensor& probabilities, const Tensor& expert,
-                             const DocumentsPtr& documents) {
-    const int64_t tokens = probabilities.dim(0), experts = probabilities.dim(1), k = expert.dim(-1);
-    expect_shape(expert, {tokens, k}, "balance_loss_sequence, experts");
-    check(documents->num_tokens() == tokens && tokens % documents->num_sequences == 0,
-          "balance_loss_sequence: {} tokens for {} in {} sequences", tokens, documents->num_tokens(),
-          documents->num_sequences);
-    const int64_t length = documents->sequence_length();
-    const Tensor counts = Tensor::zeros(*ctx.allocator, {documents->num_sequences, experts}, DType::i64);
-    cpu::count_experts(expert, length, counts);
+Tensor count_experts_by_sequence(Context& ctx, const Tensor& expert, int64_t num_experts,
+                                 const Documents& documents, int64_t first_token) {
+    check(first_token >= 0 && first_token + expert.dim(0) <= documents.num_tokens(),
+          "count_experts_by_sequence: tokens {} to {} of {}", first_token, first_token + expert.dim(0),
+          documents.num_tokens());
+    Tensor counts = Tensor::zeros(*ctx.allocator, {documents.num_sequences, num_experts}, DType::i64);
+    cpu::count_experts(expert, {first_token, documents.sequence_length()}, counts);
+    return counts;
+}
+
+Tensor balance_loss_sequence(Context& ctx, const Tensor& probabilities, const Tensor& counts, int64_t k,
+                             const Documents& documents, int64_t first_token) {
+    const int64_t experts = probabilities.dim(1), length = documents.sequence_length();
+    expect_shape(counts, {documents.num_sequences, experts}, "balance_loss_sequence, counts");
+    check(documents.num_tokens() == length * documents.num_sequences,
+          "balance_loss_sequence: {} tokens in {} sequences", documents.num_tokens(),
+          documents.num_sequences);
     const Tensor coefficients = Tensor::empty(*ctx.allocator, counts.shape(), DType::f64);
     const double size = static_cast<double>(length);
     for (int64_t i = 0; i < counts.numel(); ++i)
         coefficients.data<double>()[i] = static_cast<double>(experts) *
                                          static_cast<double>(counts.data<int64_t>()[i]) /
                                          (static_cast<double>(k) * size) / size;
-    return weighted_probabilities(ctx, "balance_loss", probabilities, coefficients, length);
+    return weighted_probabilities(ctx, "balance_loss", probabilities, coefficients, {first_token, length});
 }
 
 Tensor balance_loss_given_fractions(Context& ctx, const Tensor& probabilities, const Tensor& fractions) {
@@ -82,7 +91,8 @@ Tensor balance_loss_given_fractions(Context& ctx, const Tensor& probabilities, c
     const Tensor coefficients = Tensor::empty(*ctx.allocator, {1, experts}, DType::f64);
     for (int64_t e = 0; e < experts; ++e)
         coefficients.data<double>()[e] = static_cast<double>(experts) * fractions.data<double>()[e];
-    return weighted_probabilities(ctx, "balance_loss", probabilities, coefficients, probabilities.dim(0));
+    return weighted_probabilities(ctx, "balance_loss", probabilities, coefficients,
+                                  {0, probabilities.dim(0)});
 }
 
 Tensor router_z_loss(Context& ctx, const Tensor& logits) {
@@ -99,7 +109,7 @@ Tensor router_z_loss(Context& ctx, const Tensor& logits) {
 
 Tensor count_experts(Context& ctx, const Tensor& expert, int64_t num_experts) {
     Tensor counts = Tensor::zeros(*ctx.allocator, {1, num_experts}, DType::i64);
-    cpu::count_experts(expert, expert.dim(0), counts);
+    cpu::count_experts(expert, {0, std::max<int64_t>(expert.dim(0), 1)}, counts);
     return counts.view({num_experts});
 }
 

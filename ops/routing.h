@@ -19,12 +19,18 @@ struct Routing {
 /// f64 [E] takes part in the choice only and may be undefined.
 Routing route(Context& ctx, const Tensor& logits, const Tensor& bias, const RoutingOptions& options);
 
+/// How many of the choices in `expert` [t, k] name each expert in each sequence, i64 [sequences, E]. The
+/// tokens are those from first_token on of a micro-batch.
+Tensor count_experts_by_sequence(Context& ctx, const Tensor& expert, int64_t num_experts,
+                                 const Documents& documents, int64_t first_token = 0);
+
 /// The balancing loss with each sequence on its own (Switch Transformer; DeepSeek-V3, section 2.1.2), summed
 /// over sequences, f64 [1]: sum_s E sum_e f_se P_se, where f_se = assignments of expert e in sequence s / (k
 /// T_s) and P_se = mean over its tokens of p_te / sum_e p_te. 1 per sequence when balanced. Differentiable in
-/// P only.
-Tensor balance_loss_sequence(Context& ctx, const Tensor& probabilities, const Tensor& expert,
-                             const DocumentsPtr& documents);
+/// P only. counts i64 [sequences, E] are those of whole sequences; probabilities may be those of a share of
+/// the micro-batch's tokens, from first_token on, and give their share of the sum.
+Tensor balance_loss_sequence(Context& ctx, const Tensor& probabilities, const Tensor& counts, int64_t k,
+                             const Documents& documents, int64_t first_token = 0);
 
 /// The same with given constant fractions f, f64 [E], such as those of the global batch: sum_t E sum_e f_e
 /// p_te / sum_e p_te, f64 [1]; 1 per token when balanced.

@@ -18,7 +18,7 @@ struct Coefficients {
 };
 
 template <typename T>
-void update_range(T* p, T* m, T* v, const T* g, int64_t count, const Coefficients<T>& c) {
+void update_elements(T* p, T* m, T* v, const T* g, int64_t count, const Coefficients<T>& c) {
 #pragma omp parallel for simd schedule(static) if (count > 1 << 14)
     for (int64_t i = 0; i < count; ++i) {
         const T gradient = g[i] * c.gradient_scale;
@@ -32,17 +32,37 @@ void update_range(T* p, T* m, T* v, const T* g, int64_t count, const Coefficient
 
 } // namespace
 
-AdamW::AdamW(const OptimizerConfig& config, ParameterStore& store, Allocator& allocator)
-    : config_(config), store_(store), settings_(resolve_groups(config, store)) {
-    for (const auto& unit : store.units())
-        state_.push_back({Tensor::zeros(allocator, unit->values.shape(), store.dtype()),
-                          Tensor::zeros(allocator, unit->values.shape(), store.dtype())});
+std::vector<std::vector<FlatRange>> updated_ranges(const ParameterStore& store, bool sharded) {
+    std::vector<std::vector<FlatRange>> ranges;
+    for (const auto& unit : store.units()) {
+        ranges.emplace_back();
+        if (!sharded) ranges.back().push_back({0, unit->numel});
+        if (sharded)
+            for (const Bucket& bucket : unit->buckets) ranges.back().push_back(store.owned_range(bucket));
+    }
+    return ranges;
 }
 
-void AdamW::update(int unit_index, int64_t first, int64_t last, int64_t step, double lr,
-                   double gradient_scale) {
+AdamW::AdamW(const OptimizerConfig& config, ParameterStore& store, Allocator& allocator, bool sharded)
+    : config_(config), store_(store), settings_(resolve_groups(config, store)) {
+    for (const auto& ranges : updated_ranges(store, sharded)) {
+        state_.emplace_back();
+        for (const FlatRange& range : ranges) {
+            const Shape shape = {range.last - range.first};
+            state_.back().push_back({range, Tensor::zeros(allocator, shape, store.dtype()),
+                                     Tensor::zeros(allocator, shape, store.dtype())});
+        }
+    }
+}
+
+void AdamW::update(int unit, int64_t step, double lr, double gradient_scale) {
+    for (const RangeState& state : state_[static_cast<size_t>(unit)])
+        update_range(unit, state, step, lr, gradient_scale);
+}
+
+void AdamW::update_range(int unit_index, const RangeState& state, int64_t step, double lr,
+                         double gradient_scale) {
     const ParameterStore::Unit& unit = store_.unit(unit_index);
-    const UnitState& state = state_[static_cast<size_t>(unit_index)];
     const UnitSettings& settings = settings_[static_cast<size_t>(unit_index)];
     const double beta1 = config_.betas[0], beta2 = config_.betas[1], t = static_cast<double>(step);
     dispatch_float(store_.dtype(), [&]<typename T>() {
@@ -50,9 +70,10 @@ void AdamW::update(int unit_index, int64_t first, int64_t last, int64_t step, do
         for (const Parameter* parameter : unit.parameters)
             for (const Parameter::Section& section : parameter->sections()) {
                 const SectionSettings& s = settings[index++];
-                const int64_t from = std::max(first, section.unit_offset);
-                const int64_t to = std::min(last, section.unit_offset + section.spec.shape.numel());
+                const int64_t from = std::max(state.range.first, section.unit_offset);
+                const int64_t to = std::min(state.range.last, section.unit_offset + section.numel());
                 if (from >= to) continue;
+                const int64_t at = from - state.range.first;
                 const double section_lr = lr * s.lr_scale;
                 const Coefficients<T> c{static_cast<T>(beta1),
                                         static_cast<T>(1 - beta1),
@@ -63,25 +84,27 @@ void AdamW::update(int unit_index, int64_t first, int64_t last, int64_t step, do
                                         static_cast<T>(1 / std::sqrt(1 - std::pow(beta2, t))),
                                         static_cast<T>(config_.eps),
                                         static_cast<T>(1 - section_lr * s.weight_decay)};
-                update_range(unit.values.data<T>() + from, state.first_moment.data<T>() + from,
-                             state.second_moment.data<T>() + from, unit.gradients.data<T>() + from, to - from,
-                             c);
+                update_elements(unit.values.data<T>() + from, state.first_moment.data<T>() + at,
+                                state.second_moment.data<T>() + at, unit.gradients.data<T>() + from,
+                                to - from, c);
             }
     });
 }
 
-void AdamW::visit_state(const std::function<void(const std::string&, int, const Tensor&)>& visit) const {
-    for (size_t unit = 0; unit < state_.size(); ++unit) {
-        visit("exp_avg", static_cast<int>(unit), state_[unit].first_moment);
-        visit("exp_avg_sq", static_cast<int>(unit), state_[unit].second_moment);
-    }
+void AdamW::visit_state(
+    const std::function<void(const std::string&, int, const FlatRange&, const Tensor&)>& visit) const {
+    for (size_t unit = 0; unit < state_.size(); ++unit)
+        for (const RangeState& state : state_[unit]) {
+            visit("exp_avg", static_cast<int>(unit), state.range, state.first_moment);
+            visit("exp_avg_sq", static_cast<int>(unit), state.range, state.second_moment);
+        }
 }
 
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerConfig& config, ParameterStore& store,
-                                          Allocator& allocator) {
+                                          Allocator& allocator, bool sharded) {
     switch (config.type) {
         case OptimizerType::adamw:
-            return std::make_unique<AdamW>(config, store, allocator);
+            return std::make_unique<AdamW>(config, store, allocator, sharded);
     }
     throw InternalError("unknown optimizer");
 }

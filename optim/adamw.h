@@ -11,22 +11,25 @@ namespace braid {
 /// dtype.
 class AdamW : public Optimizer {
   public:
-    AdamW(const OptimizerConfig& config, ParameterStore& store, Allocator& allocator);
+    AdamW(const OptimizerConfig& config, ParameterStore& store, Allocator& allocator, bool sharded = false);
 
     UpdateKind kind() const override { return UpdateKind::elementwise; }
-    void update(int unit, int64_t first, int64_t last, int64_t step, double lr,
-                double gradient_scale) override;
-    void visit_state(const std::function<void(const std::string&, int, const Tensor&)>& visit) const override;
+    void update(int unit, int64_t step, double lr, double gradient_scale) override;
+    void visit_state(const std::function<void(const std::string&, int, const FlatRange&, const Tensor&)>&
+                         visit) const override;
 
   private:
-    struct UnitState {
-        Tensor first_moment, second_moment; // flat, as the unit's values
+    struct RangeState {
+        FlatRange range; // of the unit's flat buffers
+        Tensor first_moment, second_moment;
     };
+
+    void update_range(int unit, const RangeState& state, int64_t step, double lr, double gradient_scale);
 
     const OptimizerConfig config_;
     ParameterStore& store_;
     std::vector<UnitSettings> settings_;
-    std::vector<UnitState> state_;
+    std::vector<std::vector<RangeState>> state_; // by unit
 };
 
 } // namespace braid

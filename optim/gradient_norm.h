@@ -6,7 +6,8 @@
 
 namespace braid {
 
-/// The sum of squares of all gradients of a store, in double, in an order that no thread count changes.
+/// The sum of squares of the gradients that this rank owns and counts: added up over all ranks, that of the
+/// whole model. In double, in an order that no thread count changes.
 double gradient_sum_of_squares(const ParameterStore& store);
 
 /// What gradients are multiplied by so that their norm is at most `clip`; 1 where clip is 0 (no clipping).

@@ -20,19 +20,22 @@ class Optimizer {
     virtual ~Optimizer() = default;
 
     virtual UpdateKind kind() const = 0;
-    /// Updates the elements [first, last) of a unit's flat buffers. step counts from 1; lr is that of the
-    /// schedule; gradients are multiplied by gradient_scale (clipping) on the way.
-    virtual void update(int unit, int64_t first, int64_t last, int64_t step, double lr,
-                        double gradient_scale) = 0;
-    /// Calls visit(name of the state, such as "exp_avg", unit, flat state buffer of that unit), in a fixed
-    /// order.
+    /// Updates this rank's ranges of a unit. step counts from 1; lr is that of the schedule; gradients are
+    /// multiplied by gradient_scale (clipping) on the way.
+    virtual void update(int unit, int64_t step, double lr, double gradient_scale) = 0;
+    /// Calls visit(name of the state, such as "exp_avg", unit, range of the unit's flat buffers, its state),
+    /// in a fixed order.
     virtual void visit_state(
-        const std::function<void(const std::string&, int, const Tensor&)>& visit) const = 0;
+        const std::function<void(const std::string&, int, const FlatRange&, const Tensor&)>& visit) const = 0;
 };
+
+/// The ranges of each unit's flat buffers that a rank updates: all of them, or, sharded (ZeRO-1), those it
+/// owns.
+std::vector<std::vector<FlatRange>> updated_ranges(const ParameterStore& store, bool sharded);
 
 /// The optimizer that the config names, with zero state. The store must be allocated with gradients and
 /// outlive it.
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerConfig& config, ParameterStore& store,
-                                          Allocator& allocator);
+                                          Allocator& allocator, bool sharded = false);
 
 } // namespace braid

@@ -37,8 +37,8 @@ std::vector<int64_t> piece_bytes(const EvenSplit& split, size_t element_bytes) {
 
 } // namespace
 
-OrderedAllReduce::OrderedAllReduce(Communicator& comm, Allocator& allocator, Tensor values)
-    : comm_(comm), values_(std::move(values)), split_{values_.numel(), comm.size()} {
+OrderedAllReduce::OrderedAllReduce(Communicator& comm, Allocator& allocator, Tensor values, Result result)
+    : comm_(comm), values_(std::move(values)), split_{values_.numel(), comm.size()}, result_(result) {
     if (comm_.size() == 1) return;
     const size_t element = size_of(values_.dtype());
     const int64_t mine = split_.length(comm_.rank());
@@ -62,7 +62,9 @@ void OrderedAllReduce::add_pieces() {
             for (int r = 1; r < split_.size; ++r) total += pieces[r * mine + i];
             sum[i] = total;
         }
-        pending_ = comm_.all_gather(sum, values_.data<T>(), piece_bytes(split_, sizeof(T)));
+        pending_.reset();
+        if (result_ == Result::everywhere)
+            pending_ = comm_.all_gather(sum, values_.data<T>(), piece_bytes(split_, sizeof(T)));
     });
 }
 
@@ -83,6 +85,10 @@ void all_reduce_sum(Communicator& comm, std::span<double> values) {
 void all_reduce_max(Communicator& comm, std::span<double> values) {
     // A NaN anywhere must reach every rank; std::max would drop it.
     reduce_in_rank_order(comm, values, [](double a, double b) { return b > a || b != b ? b : a; });
+}
+
+std::vector<double> all_gather_equal(Communicator& comm, std::span<const double> values) {
+    return gather_equal<double>(comm, values);
 }
 
 std::vector<std::string> all_gather_text(Communicator& comm, const std::string& text) {

@@ -4,19 +4,10 @@
 #include <vector>
 
 #include "parallel/communicator.h"
+#include "tensor/rank_grid.h"
 #include "tensor/tensor.h"
 
 namespace braid {
-
-/// Splits `count` elements over the ranks of a group: rank r owns [first(r), first(r + 1)), as even as whole
-/// elements allow.
-struct EvenSplit {
-    int64_t count;
-    int size;
-
-    int64_t first(int rank) const { return count * rank / size; }
-    int64_t length(int rank) const { return first(rank + 1) - first(rank); }
-};
 
 /// The sum of a packed f32 or f64 tensor over all ranks, in place, in three calls so that other work can run
 /// between them: every rank gets its share of all ranks' tensors, adds them in rank order, and hands the sums
@@ -24,8 +15,13 @@ struct EvenSplit {
 /// ranks.
 class OrderedAllReduce {
   public:
+    /// Whether every rank gets all sums, or its own share of them only (a reduce-scatter; the rest of
+    /// `values` stays as it is).
+    enum class Result { everywhere, own_share };
+
     /// Starts to move the pieces. `values` must stay untouched until finish() returns.
-    OrderedAllReduce(Communicator& comm, Allocator& allocator, Tensor values);
+    OrderedAllReduce(Communicator& comm, Allocator& allocator, Tensor values,
+                     Result result = Result::everywhere);
     /// Waits for the pieces, adds them and starts to hand out the sums.
     void add_pieces();
     void finish();
@@ -38,6 +34,7 @@ class OrderedAllReduce {
     Communicator& comm_;
     Tensor values_, pieces_;
     EvenSplit split_;
+    Result result_;
     std::unique_ptr<Pending> pending_;
 };
 
@@ -46,6 +43,8 @@ void all_reduce_sum(Communicator& comm, std::span<int64_t> values);
 /// Sums over all ranks, in place, adding in rank order.
 void all_reduce_sum(Communicator& comm, std::span<double> values);
 void all_reduce_max(Communicator& comm, std::span<double> values);
+/// Every rank's values, as many on each, in rank order.
+std::vector<double> all_gather_equal(Communicator& comm, std::span<const double> values);
 /// Every rank's text, by rank.
 std::vector<std::string> all_gather_text(Communicator& comm, const std::string& text);
 /// Returns when every rank has called it.

@@ -1,20 +1,28 @@
 #pragma once
 
 #include <map>
+#include <vector>
 
 #include "parallel/collectives.h"
+#include "parallel/mesh.h"
 #include "parallel/parallel_config.h"
 #include "tensor/parameter.h"
 
 namespace braid {
 
-/// Sums the gradients of ParameterStore units over the data ranks, as the reduce actions of a schedule say.
-/// Gradients are sums over samples, so nothing is divided.
+/// Sums the gradients of ParameterStore units over the ranks that their buckets name, as the reduce actions
+/// of a schedule say. Gradients are sums over tokens, so nothing is divided.
 class GradientReducer {
   public:
-    GradientReducer(Communicator& comm, Allocator& allocator, ParameterStore& store,
-                    Reduction reduction = Reduction::ordered)
-        : comm_(comm), allocator_(allocator), store_(store), reduction_(reduction) {}
+    struct Options {
+        Reduction reduction = Reduction::ordered;
+        // ZeRO-1 (Rajbhandari et al., arXiv:1910.02054): each rank gets the sums of the elements it owns
+        // only.
+        bool own_share = false;
+    };
+
+    GradientReducer(const Mesh& mesh, Allocator& allocator, ParameterStore& store, const Options& options)
+        : mesh_(mesh), allocator_(allocator), store_(store), options_(options) {}
 
     void start(int unit);
     void add(int unit);
@@ -25,13 +33,16 @@ class GradientReducer {
     double take_exposed_seconds();
 
   private:
-    Communicator& comm_;
+    const Mesh& mesh_;
     Allocator& allocator_;
     ParameterStore& store_;
-    const Reduction reduction_;
-    std::map<int, OrderedAllReduce> under_way_;
-    std::map<int, std::unique_ptr<Pending>> under_way_in_library_;
+    const Options options_;
+    std::map<int, std::vector<OrderedAllReduce>> under_way_; // by unit, one per bucket of several ranks
+    std::map<int, std::vector<std::unique_ptr<Pending>>> under_way_in_library_;
     double exposed_seconds_ = 0;
 };
+
+/// After each rank has updated the elements it owns, gives every rank the values of its parameters again.
+void gather_parameters(const Mesh& mesh, ParameterStore& store);
 
 } // namespace braid

@@ -13,32 +13,42 @@ const Schema<ParallelConfig>& parallel_schema() {
                   .zero_word = "auto",
                   .aliases = {"data_parallel_size", "data_parallel_replicate_degree", "dp"},
                   .changes_numbers = false})
+            .key("tensor", &P::tensor,
+                 {.help = "tensor-parallel ranks: heads, features and vocabulary are shared out over them",
+                  .min = 1,
+                  .max = 65'536,
+                  .aliases = {"tensor_model_parallel_size", "tensor_parallel_degree", "tp"},
+                  .changes_numbers = false})
+            .key("sequence", &P::sequence,
+                 {.help = "sequence parallelism: tensor ranks share out the tokens between sublayers",
+                  .aliases = {"sequence_parallel"},
+                  .changes_numbers = false})
+            .key("expert", &P::expert,
+                 {.help = "expert-parallel ranks: the experts of a layer are shared out over them",
+                  .min = 1,
+                  .max = 65'536,
+                  .aliases = {"expert_model_parallel_size", "expert_parallel_degree", "ep"},
+                  .changes_numbers = false})
+            .key("expert_tensor", &P::expert_tensor,
+                 {.help = "ranks that share out each expert's features",
+                  .min = 1,
+                  .max = 65'536,
+                  .aliases = {"expert_tensor_parallel_size", "etp"},
+                  .changes_numbers = false})
+            .key("zero", &P::zero,
+                 {.help = "1: optimizer state is shared out over the ranks that hold the same parameters "
+                          "(ZeRO-1); 0: each holds all of it",
+                  .min = 0,
+                  .max = 1,
+                  .aliases = {"zero_stage"},
+                  .changes_numbers = false})
             .key("reduction", &P::reduction,
                  {.help = "float sums over ranks: ordered adds the pieces in rank order, library leaves the "
                           "order to MPI",
                   .changes_numbers = false})
-            .not_built({"tensor",
-                        "sequence",
-                        "context",
-                        "pipeline",
-                        "expert",
-                        "expert_tensor",
-                        "zero",
-                        "virtual_stages",
-                        "schedule",
-                        "context_method",
-                        "watchdog_seconds",
-                        "tensor_model_parallel_size",
-                        "tensor_parallel_degree",
-                        "pipeline_model_parallel_size",
-                        "pipeline_parallel_degree",
-                        "context_parallel_size",
-                        "context_parallel_degree",
-                        "expert_model_parallel_size",
-                        "expert_parallel_degree",
-                        "expert_tensor_parallel_size",
-                        "sequence_parallel",
-                        "data_parallel_shard_degree"});
+            .not_built({"context", "pipeline", "virtual_stages", "schedule", "context_method",
+                        "watchdog_seconds", "pipeline_model_parallel_size", "pipeline_parallel_degree",
+                        "context_parallel_size", "context_parallel_degree", "data_parallel_shard_degree"});
     return schema;
 }
 

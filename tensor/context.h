@@ -14,7 +14,7 @@ class Tape;
 class Profiler;
 class DecodeState;
 class Recorder;
-class Communicator;
+class Mesh;
 struct Documents;
 
 /// What the sums of one training step are divided by, agreed by all ranks before its first forward. Every
@@ -35,7 +35,7 @@ struct Context {
     Profiler* profiler = nullptr;  // times operations; null when off
     Recorder* recorder = nullptr;  // takes losses, expert counts and diagnostics; null in a recomputation
     DecodeState* decode = nullptr; // keys, values and recurrent states of earlier tokens; null in training
-    Communicator* data_group = nullptr;         // the ranks that hold other samples of the same step
+    const Mesh* mesh = nullptr;    // the groups of ranks this one works with; null where it is alone
     std::shared_ptr<const Documents> documents; // where documents and sequences begin
     Tensor labels; // i32 [T], the next token of each, -1 where it does not count; undefined outside training
     std::optional<StepTotals> totals; // absent outside training: no auxiliary losses then

@@ -1,7 +1,10 @@
 #include "tensor/parameter.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <set>
+#include <tuple>
 
 namespace braid {
 namespace {
@@ -63,39 +66,56 @@ double Initializer::standard_deviation() const {
     return 0;
 }
 
+std::vector<ReductionGroup> reduction_groups(const ParameterStore& store) {
+    std::set<ReductionGroup> groups;
+    for (const auto& unit : store.units())
+        for (const Parameter* parameter : unit->parameters) groups.insert(parameter->reduction());
+    return {groups.begin(), groups.end()};
+}
+
 int ParameterStore::begin_unit(std::string name) {
     units_.push_back(std::make_unique<Unit>());
     units_.back()->name = std::move(name);
     return static_cast<int>(units_.size()) - 1;
 }
 
+int64_t Parameter::num_global_elements() const {
+    int64_t count = 0;
+    for (const Section& section : sections_) count += section.spec.shape.numel();
+    return count;
+}
+
 const Parameter* ParameterStore::declare(std::vector<ParameterSpec> sections) {
     check(!units_.empty() && !sections.empty(), "a parameter needs a unit and at least one section");
-    Unit& unit = *units_.back();
     auto parameter = std::make_unique<Parameter>();
     parameter->unit_ = static_cast<int>(units_.size()) - 1;
-    parameter->unit_offset_ = unit.numel;
-    int64_t rows = 0, elements = 0;
+    int64_t rows = 0;
     for (ParameterSpec& spec : sections) {
         expect_new_name(spec.name);
         check(spec.shape.rank() == sections[0].shape.rank() && spec.shape.rank() > 0,
-              "{}: the sections of a parameter "
-              "have one rank, at least 1",
+              "{}: the sections of a parameter have one rank, at least 1", spec.name);
+        const Partition partition(spec.shape, spec.splits, grid_);
+        const int replicas = spec.expert ? 1 : partition.tensor_replicas();
+        const ReductionGroup group{spec.expert, spec.partial_over_tensor ? replicas : 1};
+        const bool counted = spec.expert || spec.partial_over_tensor || grid_.tensor.index % replicas == 0;
+        if (parameter->sections_.empty()) {
+            parameter->shape_ = partition.local();
+            parameter->reduction_ = group;
+            parameter->counted_ = counted;
+        }
+        check(parameter->reduction_ == group, "{}: the sections of a parameter are summed by one group",
               spec.name);
         for (int i = 1; i < spec.shape.rank(); ++i)
-            check(spec.shape[i] == sections[0].shape[i],
+            check(partition.local()[i] == parameter->shape_[i],
                   "{}: the sections of a parameter differ in dimension {}", spec.name, i);
-        const int64_t count = spec.shape.numel(), first_row = rows;
-        rows += spec.shape[0];
-        parameter->sections_.push_back({std::move(spec), first_row, unit.numel + elements});
-        elements += count;
+        const int64_t first_row = rows;
+        rows += partition.local()[0];
+        parameter->sections_.push_back({std::move(spec), partition, first_row});
     }
-    std::vector<int64_t> dims(parameter->sections_[0].spec.shape.dims().begin(),
-                              parameter->sections_[0].spec.shape.dims().end());
+    std::vector<int64_t> dims(parameter->shape_.dims().begin(), parameter->shape_.dims().end());
     dims[0] = rows;
     parameter->shape_ = Shape(dims);
-    unit.numel += aligned(elements);
-    unit.parameters.push_back(parameter.get());
+    units_.back()->parameters.push_back(parameter.get());
     parameters_.push_back(std::move(parameter));
     return parameters_.back().get();
 }
@@ -115,17 +135,44 @@ void ParameterStore::expect_new_name(const std::string& name) const {
     for (const auto& buffer : buffers_) check(buffer->name != name, "two buffers are named {}", name);
 }
 
+void ParameterStore::place_in_buckets(Unit& unit) const {
+    std::vector<Parameter*> order = unit.parameters;
+    std::stable_sort(order.begin(), order.end(), [](const Parameter* a, const Parameter* b) {
+        return std::tuple(a->reduction_, !a->counted_) < std::tuple(b->reduction_, !b->counted_);
+    });
+    unit.buckets.clear();
+    unit.numel = 0;
+    for (Parameter* parameter : order) {
+        const Bucket* last = unit.buckets.empty() ? nullptr : &unit.buckets.back();
+        if (!last || last->group != parameter->reduction_ || last->counted != parameter->counted_)
+            unit.buckets.push_back({parameter->reduction_, parameter->counted_, unit.numel, 0});
+        int64_t offset = unit.numel;
+        for (Parameter::Section& section : parameter->sections_) {
+            section.unit_offset = offset;
+            offset += section.numel();
+        }
+        unit.numel += aligned(parameter->shape_.numel());
+        unit.buckets.back().numel = unit.numel - unit.buckets.back().first;
+    }
+}
+
+FlatRange ParameterStore::owned_range(const Bucket& bucket) const {
+    const auto [size, index] = grid_.place_in(bucket.group);
+    const EvenSplit split{bucket.numel, size};
+    return {bucket.first + split.first(index), bucket.first + split.first(index + 1)};
+}
+
 void ParameterStore::allocate(Allocator& allocator, DType dtype, bool with_gradients) {
     dtype_ = dtype;
     for (auto& unit : units_) {
+        place_in_buckets(*unit);
         unit->values = Tensor::zeros(allocator, {unit->numel}, dtype);
         if (with_gradients) unit->gradients = Tensor::zeros(allocator, {unit->numel}, dtype);
         for (Parameter* parameter : unit->parameters) {
-            const int64_t count = parameter->shape_.numel();
-            parameter->value_ = unit->values.rows(parameter->unit_offset_, count).view(parameter->shape_);
+            const int64_t first = parameter->sections_[0].unit_offset, count = parameter->shape_.numel();
+            parameter->value_ = unit->values.rows(first, count).view(parameter->shape_);
             if (with_gradients)
-                parameter->gradient_ =
-                    unit->gradients.rows(parameter->unit_offset_, count).view(parameter->shape_);
+                parameter->gradient_ = unit->gradients.rows(first, count).view(parameter->shape_);
         }
         for (Buffer* buffer : unit->buffers) {
             if (is_floating(buffer->dtype)) buffer->dtype = dtype;
@@ -138,15 +185,17 @@ void ParameterStore::initialize(uint64_t seed) {
     dispatch_float(dtype_, [&]<typename T>() {
         for (auto& unit : units_)
             for (const Parameter* parameter : unit->parameters)
-                for (const auto& section : parameter->sections_) {
+                for (const auto& section : parameter->sections()) {
                     const RngStream stream(seed, RngPurpose::initialization, section.spec.name);
                     T* values = unit->values.data<T>() + section.unit_offset;
-                    const int64_t count = section.spec.shape.numel();
+                    section.partition.for_each_run([&](int64_t local, int64_t global, int64_t count) {
 #pragma omp parallel for schedule(static) if (count > 4096)
-                    for (int64_t i = 0; i < count; ++i)
-                        // Rounded to f32 in every precision, so that f64 runs start from the weights of f32
-                        // runs.
-                        values[i] = static_cast<T>(static_cast<float>(section.spec.init.value(stream, i)));
+                        for (int64_t i = 0; i < count; ++i)
+                            // Rounded to f32 in every precision, so that f64 runs start from the weights of
+                            // f32 runs.
+                            values[local + i] = static_cast<T>(
+                                static_cast<float>(section.spec.init.value(stream, global + i)));
+                    });
                 }
     });
 }
@@ -157,6 +206,12 @@ void ParameterStore::zero_gradients() {
 }
 
 int64_t ParameterStore::num_elements() const {
+    int64_t count = 0;
+    for (const auto& parameter : parameters_) count += parameter->num_global_elements();
+    return count;
+}
+
+int64_t ParameterStore::num_local_elements() const {
     int64_t count = 0;
     for (const auto& parameter : parameters_) count += parameter->shape_.numel();
     return count;

@@ -7,6 +7,7 @@
 
 #include "base/rng.h"
 #include "tensor/parameter_role.h"
+#include "tensor/partition.h"
 #include "tensor/tensor.h"
 
 namespace braid {
@@ -41,6 +42,12 @@ struct ParameterSpec {
     Initializer init;
     std::string sublayer; // the config's name of the sublayer; empty for embedding, head and final norm
     int layer = -1;       // -1 outside the layers
+
+    std::vector<Split> splits; // none: every rank holds it whole
+    bool expert = false;       // belongs to the expert view of the ranks
+    // Of tensor ranks that hold the same elements: whether each sees a share of the tokens, so that its
+    // gradient is a part of a sum, or all see the same.
+    bool partial_over_tensor = true;
 };
 
 /// A parameter as layers use it: one tensor made of sections that follow each other in dimension 0. Sections
@@ -50,26 +57,33 @@ class Parameter {
   public:
     struct Section {
         ParameterSpec spec;
-        int64_t first_row;   // in the fused tensor
-        int64_t unit_offset; // of its first element in the unit's flat buffers
+        Partition partition;     // what of it this rank holds
+        int64_t first_row;       // in the fused tensor
+        int64_t unit_offset = 0; // of its first element in the unit's flat buffers, once allocated
+
+        int64_t numel() const { return partition.local().numel(); }
     };
 
     const std::vector<Section>& sections() const { return sections_; }
-    /// The fused shape.
+    /// The fused shape of what this rank holds.
     const Shape& shape() const { return shape_; }
+    /// Elements of the whole model's tensors.
+    int64_t num_global_elements() const;
     int unit() const { return unit_; }
     /// The values, in shape(); undefined before ParameterStore::allocate.
     const Tensor& value() const { return value_; }
     /// The sum of gradients so far, in shape(); undefined in a store without gradients. Backward functions
     /// add to it.
     const Tensor& gradient() const { return gradient_; }
+    const ReductionGroup& reduction() const { return reduction_; }
 
   private:
     friend class ParameterStore;
     std::vector<Section> sections_;
     Shape shape_;
     int unit_ = 0;
-    int64_t unit_offset_ = 0;
+    ReductionGroup reduction_;
+    bool counted_ = true;
     Tensor value_, gradient_;
 };
 
@@ -82,6 +96,25 @@ struct Buffer {
     Tensor value; // zeros at first
 };
 
+/// A range of a unit's flat buffers whose gradients are summed by one group of ranks.
+struct Bucket {
+    ReductionGroup group;
+    // Whether these elements are counted here in norms and written to checkpoints. Tensor ranks that hold the
+    // same elements and have the same gradients are several such groups; the first counts.
+    bool counted = true;
+    int64_t first = 0, numel = 0;
+};
+
+/// Elements [first, last) of a unit's flat buffers.
+struct FlatRange {
+    int64_t first = 0, last = 0;
+    bool operator==(const FlatRange&) const = default;
+};
+
+class ParameterStore;
+/// The groups that sum gradients of a store, in an order that is the same on all ranks.
+std::vector<ReductionGroup> reduction_groups(const ParameterStore& store);
+
 /// The parameters of a model in units (the embedding, one per layer, the head), each with one flat buffer of
 /// values and one of gradients. Declared first, so that shapes and counts can be reported without memory;
 /// then allocated.
@@ -91,9 +124,14 @@ class ParameterStore {
         std::string name;
         std::vector<Parameter*> parameters;
         std::vector<Buffer*> buffers;
-        int64_t numel = 0; // of a flat buffer, alignment gaps included (gaps are zero)
+        // From here on known once allocated.
+        std::vector<Bucket> buckets; // in memory order, covering the flat buffers
+        int64_t numel = 0;           // of a flat buffer, alignment gaps included (gaps are zero)
         Tensor values, gradients;
     };
+
+    explicit ParameterStore(const RankGrid& grid = {}) : grid_(grid) {}
+    const RankGrid& grid() const { return grid_; }
 
     /// Starts a new unit; following declarations go there. Returns its index.
     int begin_unit(std::string name);
@@ -113,13 +151,19 @@ class ParameterStore {
 
     std::span<const std::unique_ptr<Unit>> units() const { return units_; }
     Unit& unit(int index) { return *units_[static_cast<size_t>(index)]; }
-    /// Parameter elements of all sections, gaps not counted.
+    /// The part of a bucket that this rank owns among its group: every element has one owner.
+    FlatRange owned_range(const Bucket& bucket) const;
+
+    /// Parameter elements of the whole model, gaps not counted; and of what this rank holds.
     int64_t num_elements() const;
+    int64_t num_local_elements() const;
     DType dtype() const { return dtype_; }
 
   private:
     void expect_new_name(const std::string& name) const;
+    void place_in_buckets(Unit& unit) const;
 
+    const RankGrid grid_;
     std::vector<std::unique_ptr<Unit>> units_;
     std::vector<std::unique_ptr<Parameter>> parameters_;
     std::vector<std::unique_ptr<Buffer>> buffers_;

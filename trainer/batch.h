@@ -14,4 +14,10 @@ struct Batch {
 
 Batch to_tensors(Allocator& allocator, const MicroBatch& batch);
 
+/// A micro-batch of no sequence, for a rank that has none left while others work.
+MicroBatch empty_micro_batch();
+
+/// DataError naming the first token or label outside the vocabulary.
+void expect_tokens_in_vocabulary(const MicroBatch& batch, int64_t vocab_size);
+
 } // namespace braid

@@ -10,26 +10,34 @@
 
 namespace braid {
 
-Evaluation evaluate(const Model& model, Allocator& allocator, Communicator& group,
-                    const ValidationLoader& data, int64_t micro_batch) {
-    const EvenSplit split{data.num_windows(), group.size()};
-    const int64_t first = split.first(group.rank()), last = first + split.length(group.rank());
+Evaluation evaluate(const Model& model, Allocator& allocator, const Mesh& mesh, const ValidationLoader& data,
+                    int64_t micro_batch) {
+    const auto [num_ranks, rank] = mesh.grid().data;
+    const EvenSplit split{data.num_windows(), num_ranks};
+    const int64_t first = split.first(rank), last = first + split.length(rank);
     const std::vector<Segment> segments = model.segments(false);
     Recorder recorder(model.moe_layers().size(), false);
-    agree(group, [&] { // a bad token in one rank's windows must end all ranks
-        for (int64_t at = first; at < last; at += micro_batch) {
-            const Batch batch = to_tensors(allocator, data.micro_batch(at, std::min(micro_batch, last - at)));
-            Context ctx;
-            ctx.allocator = &allocator;
-            ctx.recorder = &recorder;
-            ctx.documents = batch.documents;
-            ctx.labels = batch.labels;
-            Values values = {batch.tokens};
-            for (const Segment& segment : segments) values = segment.forward(ctx, values, nullptr);
-        }
-    });
+    // As many micro-batches on every rank, for ranks that share experts.
+    const int64_t most = (data.num_windows() + num_ranks - 1) / num_ranks;
+    for (int64_t at = first; at < first + most; at += micro_batch) {
+        Batch batch;
+        agree(mesh.world(), [&] { // a bad token in one rank's windows must end all ranks
+            const int64_t count = std::clamp<int64_t>(last - at, 0, micro_batch);
+            const MicroBatch windows = count > 0 ? data.micro_batch(at, count) : empty_micro_batch();
+            expect_tokens_in_vocabulary(windows, model.config().vocab_size);
+            batch = to_tensors(allocator, windows);
+        });
+        Context ctx;
+        ctx.allocator = &allocator;
+        ctx.recorder = &recorder;
+        ctx.mesh = &mesh;
+        ctx.documents = batch.documents;
+        ctx.labels = batch.labels;
+        Values values = {batch.tokens};
+        for (const Segment& segment : segments) values = segment.forward(ctx, values, nullptr);
+    }
     std::vector<double> nats = {recorder.cross_entropy};
-    all_reduce_sum(group, std::span(nats));
+    all_reduce_sum(mesh.world(), std::span(nats));
     const int64_t labels = data.num_valid_labels(0, data.num_windows());
     const double bytes = data.num_label_bytes(0, data.num_windows());
     return {labels > 0 ? nats[0] / static_cast<double>(labels) : 0,

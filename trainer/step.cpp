@@ -4,14 +4,14 @@
 
 namespace braid {
 
-StepRunner::StepRunner(const Model& model, ParameterStore& store, Communicator& data_group,
-                       Allocator& allocator, bool recompute, Reduction reduction)
+StepRunner::StepRunner(const Model& model, ParameterStore& store, const Mesh& mesh, Allocator& allocator,
+                       bool recompute, const GradientReducer::Options& reduction)
     : model_(model),
       store_(store),
-      data_group_(data_group),
+      mesh_(mesh),
       allocator_(allocator),
       segments_(model.segments(recompute)),
-      reducer_(data_group, allocator, store, reduction) {}
+      reducer_(mesh, allocator, store, reduction) {}
 
 void StepRunner::run(int num_micro_batches, const BatchSource& batch, const StepTotals& totals,
                      Recorder& recorder, Profiler* profiler) {
@@ -21,13 +21,13 @@ void StepRunner::run(int num_micro_batches, const BatchSource& batch, const Step
     ctx.allocator = &allocator_;
     ctx.profiler = profiler;
     ctx.recorder = &recorder;
-    ctx.data_group = &data_group_;
+    ctx.mesh = &mesh_;
     ctx.totals = totals;
 
     std::vector<int> units;
     for (const Segment& segment : segments_) units.push_back(segment.unit());
     std::map<int, InFlight> flights;
-    for (const Action& action : make_schedule(num_micro_batches, units, data_group_.size() > 1)) {
+    for (const Action& action : make_schedule(num_micro_batches, units, mesh_.world().size() > 1)) {
         switch (action.kind) {
             case Action::Kind::forward: {
                 InFlight& flight =

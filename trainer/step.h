@@ -4,22 +4,24 @@
 
 #include "layers/model.h"
 #include "parallel/gradient_reducer.h"
+#include "parallel/mesh.h"
 #include "parallel/schedule.h"
 #include "trainer/batch.h"
 
 namespace braid {
 
 /// The forward and backward runs of one rank's share of a training step, with the reductions of the schedule
-/// between them. Afterwards the store's gradients are those of the whole step's loss, the same on every data
-/// rank.
+/// between them. Afterwards the store's gradients are those of the whole step's loss on every rank that holds
+/// a parameter; with GradientReducer::Options::own_share, on the rank that owns it.
 class StepRunner {
   public:
     using BatchSource = std::function<Batch(int micro_batch)>;
 
-    StepRunner(const Model& model, ParameterStore& store, Communicator& data_group, Allocator& allocator,
-               bool recompute, Reduction reduction = Reduction::ordered);
+    StepRunner(const Model& model, ParameterStore& store, const Mesh& mesh, Allocator& allocator,
+               bool recompute, const GradientReducer::Options& reduction = {});
 
-    /// num_micro_batches may differ between ranks and be 0; totals and the recorder's wishes must not. The
+    /// num_micro_batches may differ between data ranks and be 0 unless experts are shared out; totals and the
+    /// recorder's wishes must not. The
     /// recorder holds this rank's part until Recorder::reduce.
     void run(int num_micro_batches, const BatchSource& batch, const StepTotals& totals, Recorder& recorder,
              Profiler* profiler = nullptr);
@@ -44,7 +46,7 @@ class StepRunner {
 
     const Model& model_;
     ParameterStore& store_;
-    Communicator& data_group_;
+    const Mesh& mesh_;
     Allocator& allocator_;
     const std::vector<Segment> segments_;
     GradientReducer reducer_;

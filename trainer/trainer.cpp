@@ -3,10 +3,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstring>
 
+#include "layers/layout_check.h"
 #include "optim/gradient_norm.h"
 #include "optim/lr_schedule.h"
 #include "parallel/agreement.h"
@@ -28,10 +30,20 @@ bool uses_batch_scope(const Model& model) {
     });
 }
 
+MeshSizes mesh_sizes(const RunConfig& config, Communicator& world) {
+    const ParallelConfig& parallel = config.parallel;
+    const MeshSizes sizes{static_cast<int>(parallel.tensor), static_cast<int>(parallel.expert),
+                          static_cast<int>(parallel.expert_tensor), parallel.sequence};
+    // A layout that does not fit is everybody's error, before anyone waits for another.
+    agree(world, [&] { expect_layout_fits(config.model, make_grid(sizes, world.size(), world.rank())); });
+    return sizes;
+}
+
 } // namespace
 
 Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size)
-    : config_(config), world_(world) {
+    : config_(config), world_(world), mesh_(world, mesh_sizes(config, world)), store_(mesh_.grid()) {
+    const bool sharded = config_.parallel.zero > 0;
     agree(world_, [&] {
         model_ = std::make_unique<Model>(config_.model, store_);
         check_layout();
@@ -42,37 +54,38 @@ Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size)
     agree(world_, [&] {
         store_.allocate(allocator_, config_.train.precision, true);
         store_.initialize(config_.seed);
-        optimizer_ = make_optimizer(config_.optimizer, store_, allocator_);
-        runner_ = std::make_unique<StepRunner>(*model_, store_, world_, allocator_,
-                                               config_.train.recompute == Recompute::layers,
-                                               config_.parallel.reduction);
+        optimizer_ = make_optimizer(config_.optimizer, store_, allocator_, sharded);
     });
+    for (const ReductionGroup& group : reduction_groups(store_)) mesh_.prepare(group);
+    runner_ = std::make_unique<StepRunner>(*model_, store_, mesh_, allocator_,
+                                           config_.train.recompute == Recompute::layers,
+                                           GradientReducer::Options{config_.parallel.reduction, sharded});
 }
 
 void Trainer::check_layout() const {
-    const int64_t ranks = world_.size(), batch = config_.train.global_batch;
+    const int64_t ranks = mesh_.grid().data.size, batch = config_.train.global_batch;
     if (config_.parallel.data != 0 && config_.parallel.data != ranks)
-        throw ConfigError("parallel.data: expected the number of ranks, {}, or auto, found {}", ranks,
-                          config_.parallel.data);
+        throw ConfigError(
+            "parallel.data: expected what is left of the ranks, {} / tensor {} = {}, or auto, found {}",
+            world_.size(), config_.parallel.tensor, ranks, config_.parallel.data);
     if (ranks > batch)
         throw ConfigError(
-            "train.global_batch: {} sequences cannot feed {} data ranks; use at most {} ranks or a "
-            "global_batch "
-            "of at least {}",
+            "train.global_batch: {} sequences cannot feed {} data ranks; use at most {} data ranks or a "
+            "global_batch of at least {}",
             batch, ranks, batch, ranks);
     if (uses_batch_scope(*model_) && (batch % ranks != 0 || batch / ranks > config_.train.micro_batch))
         throw ConfigError(
-            "router.aux_scope: batch balances over one step's batch in one piece, so global_batch / ranks "
-            "must be "
-            "whole and at most micro_batch; found {} / {} and micro_batch {}; use aux_scope: sequence or "
-            "global",
+            "router.aux_scope: batch balances over one step's batch in one piece, so global_batch / data "
+            "ranks must be whole and at most micro_batch; found {} / {} and micro_batch {}; use aux_scope: "
+            "sequence or global",
             batch, ranks, config_.train.micro_batch);
 }
 
 void Trainer::check_memory(int node_size) const {
-    // Values, gradients and two moments; activations come on top, so what is refused here surely does not
-    // fit.
-    const double needed = 4.0 * static_cast<double>(store_.num_elements()) *
+    // Values and gradients, and two moments of what is owned; activations come on top, so what is refused
+    // here surely does not fit.
+    const double owners = config_.parallel.zero > 0 ? mesh_.grid().data.size : 1;
+    const double needed = (2 + 2 / owners) * static_cast<double>(store_.num_local_elements()) *
                           static_cast<double>(size_of(config_.train.precision));
     const double machine =
         static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
@@ -98,22 +111,38 @@ double Trainer::idle_share() const {
     return 1 - static_cast<double>(split.count) / static_cast<double>(longest * split.size);
 }
 
+int64_t Trainer::num_micro_batches() const {
+    const EvenSplit split = batch_split();
+    const auto needed = [&](int rank) {
+        return (split.length(rank) + config_.train.micro_batch - 1) / config_.train.micro_batch;
+    };
+    // Ranks that share experts work in step; those with fewer sequences run empty micro-batches.
+    const RankGrid& grid = mesh_.grid();
+    if (grid.expert.size * grid.expert_tensor.size == 1) return needed(data_rank());
+    int64_t most = 0;
+    for (int rank = 0; rank < split.size; ++rank) most = std::max(most, needed(rank));
+    return most;
+}
+
 std::vector<MicroBatch> Trainer::load_micro_batches() {
     const EvenSplit split = batch_split();
-    const int64_t start = step_ * config_.train.global_batch + split.first(world_.rank());
+    const int64_t start = step_ * config_.train.global_batch + split.first(data_rank());
     std::vector<MicroBatch> batches;
     agree(world_, [&] {
-        const int64_t count = split.length(world_.rank()), most = config_.train.micro_batch;
-        for (int64_t at = 0; at < count; at += most)
+        const int64_t count = split.length(data_rank()), most = config_.train.micro_batch;
+        for (int64_t at = 0; at < count; at += most) {
             batches.push_back(loader_->micro_batch(start + at, std::min(most, count - at)));
+            expect_tokens_in_vocabulary(batches.back(), config_.model.vocab_size);
+        }
     });
+    batches.resize(static_cast<size_t>(num_micro_batches()), empty_micro_batch());
     return batches;
 }
 
 void Trainer::prefetch_next() {
     const EvenSplit split = batch_split();
-    const int64_t start = (step_ + 1) * config_.train.global_batch + split.first(world_.rank());
-    const int64_t count = split.length(world_.rank()), most = config_.train.micro_batch;
+    const int64_t start = (step_ + 1) * config_.train.global_batch + split.first(data_rank());
+    const int64_t count = split.length(data_rank()), most = config_.train.micro_batch;
     for (int64_t at = 0; at < count; at += most) loader_->prefetch(start + at, std::min(most, count - at));
 }
 
@@ -133,7 +162,8 @@ StepReport Trainer::step(bool with_diagnostics, Profiler* profiler) {
         static_cast<int>(batches.size()),
         [&](int m) {
             Batch tensors = to_tensors(allocator_, batches[static_cast<size_t>(m)]);
-            report.flops += 3 * model_->forward_flops(*tensors.documents);
+            if (mesh_.grid().tensor.index == 0) // the ranks of one data rank share its operations
+                report.flops += 3 * model_->forward_flops(*tensors.documents);
             return tensors;
         },
         totals, recorder, profiler);
@@ -156,8 +186,9 @@ StepReport Trainer::step(bool with_diagnostics, Profiler* profiler) {
 }
 
 void Trainer::update(StepReport& report) {
-    // Gradients are the same bits on all ranks here, so every rank takes the same decisions.
-    report.grad_norm = std::sqrt(gradient_sum_of_squares(store_));
+    double squares = gradient_sum_of_squares(store_);
+    all_reduce_sum(world_, std::span(&squares, 1));
+    report.grad_norm = std::sqrt(squares);
     expect_finite(report);
     Values before;
     if (!report.diagnostics.empty())
@@ -168,14 +199,16 @@ void Trainer::update(StepReport& report) {
         }
     const double scale = clip_factor(report.grad_norm, config_.optimizer.clip);
     for (size_t unit = 0; unit < store_.units().size(); ++unit)
-        optimizer_->update(static_cast<int>(unit), 0, store_.units()[unit]->numel, report.step, report.lr,
-                           scale);
+        optimizer_->update(static_cast<int>(unit), report.step, report.lr, scale);
+    if (config_.parallel.zero > 0) gather_parameters(mesh_, store_);
     if (!before.empty()) record_updates(before, report);
 }
 
 void Trainer::expect_finite(const StepReport& report) {
     if (std::isfinite(report.loss) && std::isfinite(report.grad_norm)) return;
-    const std::string culprit = first_non_finite_gradient(store_);
+    std::string culprit; // of the lowest rank that has one, on all ranks
+    for (const std::string& found : all_gather_text(world_, first_non_finite_gradient(store_)))
+        if (culprit.empty()) culprit = found;
     throw AgreedError(
         ExitCode::non_finite,
         fmt::format("step {}: loss {}, gradient norm {}{}; nothing was updated", report.step, report.loss,
@@ -183,28 +216,41 @@ void Trainer::expect_finite(const StepReport& report) {
 }
 
 void Trainer::record_updates(const Values& before, StepReport& report) const {
-    struct Squares {
-        double update = 0, value = 0;
-    };
-    std::map<std::pair<int, std::string>, Squares> sums; // by layer and sublayer
+    // Squares of updates and values by layer and sublayer, each element on the rank that owns it.
+    std::map<std::pair<int, std::string>, std::array<double, 2>> sums;
     for (size_t u = 0; u < before.size(); ++u)
         for (const Parameter* parameter : store_.units()[u]->parameters)
-            for (const auto& section : parameter->sections())
-                dispatch_float(store_.dtype(), [&]<typename T>() {
-                    Squares& squares = sums[{section.spec.layer, section.spec.sublayer}];
-                    const T* old_values = before[u].data<T>() + section.unit_offset;
-                    const T* values = store_.units()[u]->values.template data<T>() + section.unit_offset;
-                    for (int64_t i = 0; i < section.spec.shape.numel(); ++i) {
-                        const double old_value = static_cast<double>(old_values[i]);
-                        const double change = static_cast<double>(values[i]) - old_value;
-                        squares.update += change * change;
-                        squares.value += old_value * old_value;
-                    }
-                });
+            for (const auto& section : parameter->sections()) {
+                auto& squares = sums[{section.spec.layer, section.spec.sublayer}];
+                for (const Bucket& bucket : store_.units()[u]->buckets) {
+                    if (!bucket.counted) continue;
+                    const FlatRange owned = store_.owned_range(bucket);
+                    const int64_t first = std::max(owned.first, section.unit_offset);
+                    const int64_t last = std::min(owned.last, section.unit_offset + section.numel());
+                    dispatch_float(store_.dtype(), [&]<typename T>() {
+                        const T* old_values = before[u].data<T>();
+                        const T* values = store_.units()[u]->values.template data<T>();
+                        for (int64_t i = first; i < last; ++i) {
+                            const double old_value = static_cast<double>(old_values[i]);
+                            const double change = static_cast<double>(values[i]) - old_value;
+                            squares[0] += change * change;
+                            squares[1] += old_value * old_value;
+                        }
+                    });
+                }
+            }
+    std::vector<double> flat; // every rank has the same keys in the same order
+    for (const auto& [site, squares] : sums) flat.insert(flat.end(), squares.begin(), squares.end());
+    all_reduce_sum(world_, std::span(flat));
+    auto next = flat.begin();
+    for (auto& [site, squares] : sums) {
+        squares = {next[0], next[1]};
+        next += 2;
+    }
     for (const auto& block : model_->blocks()) {
-        const Squares& s = sums[{block->site().layer, block->site().sublayer}];
-        report.diagnostics[{block->site(), "update_ratio"}] = {
-            Recorder::Kind::mean, s.value > 0 ? std::sqrt(s.update / s.value) : 0, 1};
+        const auto& [update, value] = sums[{block->site().layer, block->site().sublayer}];
+        report.diagnostics[{block->site(), "update_ratio"}] = {Recorder::Kind::mean,
+                                                               value > 0 ? std::sqrt(update / value) : 0, 1};
     }
 }
 
@@ -220,48 +266,91 @@ void Trainer::finish_routers(const Recorder& recorder) {
 std::map<std::string, Evaluation> Trainer::evaluate() {
     std::map<std::string, Evaluation> results;
     for (const auto& [name, data] : validation_)
-        results[name] = braid::evaluate(*model_, allocator_, world_, *data, config_.train.micro_batch);
+        results[name] = braid::evaluate(*model_, allocator_, mesh_, *data, config_.train.micro_batch);
     return results;
 }
 
-std::vector<NamedTensor> Trainer::state() {
-    std::vector<NamedTensor> tensors = model_state(store_);
-    optimizer_->visit_state([&](const std::string& name, int unit, const Tensor& flat) {
-        for (const Parameter* parameter : store_.unit(unit).parameters)
-            for (const auto& section : parameter->sections()) {
-                const ParameterSpec& spec = section.spec;
-                tensors.push_back({{fmt::format("optimizer/{}/{}", name, spec.name), TensorKind::optimizer,
-                                    flat.dtype(), spec.shape},
-                                   flat.rows(section.unit_offset, spec.shape.numel()).view(spec.shape)});
-            }
+std::vector<StatePart> Trainer::state(Extent extent) const {
+    std::vector<StatePart> parts = parameter_parts(store_, extent);
+    for (auto& more : {optimizer_parts(store_, *optimizer_, extent), buffer_parts(store_, extent)})
+        parts.insert(parts.end(), more.begin(), more.end());
+    return parts;
+}
+
+uint64_t Trainer::replica_hash(const ReductionGroup& group) const {
+    // A sum of the bits as integers: exact in any order, and a single flipped bit changes it.
+    uint64_t sum = 0;
+    const auto add = [&](const Tensor& tensor, int64_t first, int64_t last) {
+        const Tensor part = tensor.rows(first, last - first);
+        const auto* bytes = static_cast<const std::byte*>(part.raw_data());
+        for (size_t i = 0; i + 4 <= part.bytes(); i += 4) {
+            uint32_t word;
+            std::memcpy(&word, bytes + i, 4);
+            sum += (word ^ static_cast<uint64_t>(i)) * 0x9e3779b97f4a7c15u;
+        }
+        sum = sum * 31 + 1;
+    };
+    for (const auto& unit : store_.units())
+        for (const Bucket& bucket : unit->buckets)
+            if (bucket.group == group) add(unit->values, bucket.first, bucket.first + bucket.numel);
+    if (config_.parallel.zero > 0) return sum; // each rank has moments of its own
+    optimizer_->visit_state([&](const std::string&, int unit, const FlatRange& held, const Tensor& state) {
+        for (const Bucket& bucket : store_.units()[static_cast<size_t>(unit)]->buckets)
+            if (bucket.group == group)
+                add(state, bucket.first - held.first, bucket.first + bucket.numel - held.first);
     });
-    return tensors;
+    return sum;
 }
 
 void Trainer::expect_equal_replicas() {
-    // A sum of the bits as integers: exact in any order, and a single flipped bit changes it.
-    uint64_t sum = 0;
-    for (const NamedTensor& tensor : state()) {
-        const auto* bytes = static_cast<const std::byte*>(tensor.value.raw_data());
-        uint64_t part = stable_hash(tensor.info.name);
-        for (size_t i = 0; i + 4 <= tensor.value.bytes(); i += 4) {
-            uint32_t word;
-            std::memcpy(&word, bytes + i, 4);
-            part += (word ^ static_cast<uint64_t>(i)) * 0x9e3779b97f4a7c15u;
-        }
-        sum = sum * 31 + part;
+    // One line per reduction group: who holds the same elements, and what they hold. All ranks see all lines,
+    // so that all end together.
+    const RankGrid& grid = mesh_.grid();
+    std::string mine;
+    for (const ReductionGroup& group : reduction_groups(store_)) {
+        const int holders = group.expert
+                                ? grid.expert.index * grid.expert_tensor.size + grid.expert_tensor.index
+                                : grid.tensor.index / group.replicas;
+        mine += fmt::format("{} {} {} {:016x}\n", group.expert, group.replicas, holders, replica_hash(group));
     }
-    expect_same_everywhere(world_, fmt::format("hash {:016x}", sum),
-                           fmt::format("step {}: the training state", step_), ExitCode::replicas_disagree);
+    uint64_t buffers = 0;
+    for (const StatePart& part : buffer_parts(store_, Extent::held))
+        buffers = buffers * 31 +
+                  stable_hash({static_cast<const char*>(part.storage.raw_data()), part.storage.bytes()});
+    mine += fmt::format("buffers of all ranks {:016x}\n", buffers);
+    std::map<std::string, std::pair<std::string, int>>
+        seen; // what each kind of holder holds, and who said so
+    const std::vector<std::string> all = all_gather_text(world_, mine);
+    for (size_t rank = 0; rank < all.size(); ++rank)
+        for (size_t start = 0, end; (end = all[rank].find('\n', start)) != std::string::npos;
+             start = end + 1) {
+            const std::string line = all[rank].substr(start, end - start);
+            const size_t space = line.rfind(' ');
+            const auto [first, is_new] =
+                seen.try_emplace(line.substr(0, space), line.substr(space + 1), static_cast<int>(rank));
+            if (is_new || first->second.first == line.substr(space + 1)) continue;
+            throw AgreedError(
+                ExitCode::replicas_disagree,
+                fmt::format("step {}: the training state differs between rank {} (hash {}) and rank {} (hash "
+                            "{}), which should hold the same",
+                            step_, first->second.second, first->second.first, rank, line.substr(space + 1)));
+        }
 }
 
 void Trainer::save(const std::string& checkpoints_folder) {
     expect_equal_replicas();
     TrainingState training{.step = step_, .sample = step_ * config_.train.global_batch, .tokens = tokens_};
     store_data_identity(training, *loader_);
-    const auto tensors = state();
-    const auto pieces = pieces_of_rank(tensors, world_.rank(), world_.size());
-    const CheckpointContent content{training, to_yaml(config_), {world_.size(), {{"data", world_.size()}}}};
+    std::vector<TensorPiece> pieces;
+    for (const StatePart& part : state(Extent::owned)) pieces.push_back(to_piece(allocator_, part));
+    const RankGrid& grid = mesh_.grid();
+    const CheckpointContent content{training,
+                                    to_yaml(config_),
+                                    {world_.size(),
+                                     {{"data", grid.data.size},
+                                      {"tensor", grid.tensor.size},
+                                      {"expert", grid.expert.size},
+                                      {"expert_tensor", grid.expert_tensor.size}}}};
     save_checkpoint(checkpoints_folder, pieces, content, world_.rank(),
                     [&](const std::string& text) { return all_gather_text(world_, text); },
                     {.keep = config_.checkpoint.keep});
@@ -277,7 +366,8 @@ void Trainer::load(const std::string& checkpoint) {
             throw CheckpointError("{}: holds {} samples after {} steps, expected {} (train.global_batch {})",
                                   checkpoint, training.sample, training.step, training.step * batch, batch);
         const TensorKind kinds[] = {TensorKind::parameter, TensorKind::optimizer, TensorKind::buffer};
-        load_state(reader, state(), kinds);
+        reader.expect(state_tensors(store_, optimizer_.get()), kinds);
+        for (const StatePart& part : state(Extent::held)) read_part(allocator_, reader, part);
         step_ = training.step;
         tokens_ = training.tokens;
     });

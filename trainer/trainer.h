@@ -9,8 +9,9 @@
 #include "data/loader.h"
 #include "layers/model.h"
 #include "optim/optimizer.h"
-#include "trainer/checkpoint_state.h"
+#include "parallel/mesh.h"
 #include "trainer/evaluator.h"
+#include "trainer/rank_state.h"
 #include "trainer/run_config.h"
 #include "trainer/step.h"
 
@@ -58,6 +59,7 @@ class Trainer {
     /// The share of time that an average rank idles because the batch does not divide evenly, in [0, 1).
     double idle_share() const;
     const RunConfig& config() const { return config_; }
+    const Mesh& mesh() const { return mesh_; }
     const Model& model() const { return *model_; }
     ParameterStore& store() { return store_; }
     const Allocator& allocator() const { return allocator_; }
@@ -68,7 +70,9 @@ class Trainer {
     void check_layout() const;
     void check_memory(int node_size) const;
     void open_data();
-    EvenSplit batch_split() const { return {config_.train.global_batch, world_.size()}; }
+    EvenSplit batch_split() const { return {config_.train.global_batch, mesh_.grid().data.size}; }
+    int data_rank() const { return mesh_.grid().data.index; }
+    int64_t num_micro_batches() const;
     std::vector<MicroBatch> load_micro_batches();
     void prefetch_next();
     void update(StepReport& report);
@@ -76,10 +80,12 @@ class Trainer {
     void finish_routers(const Recorder& recorder);
     void record_updates(const Values& before, StepReport& report) const;
     void expect_equal_replicas();
-    std::vector<NamedTensor> state();
+    uint64_t replica_hash(const ReductionGroup& group) const;
+    std::vector<StatePart> state(Extent extent) const;
 
     const RunConfig config_;
     Communicator& world_;
+    Mesh mesh_;
     Allocator allocator_;
     ParameterStore store_;
     std::unique_ptr<Model> model_;

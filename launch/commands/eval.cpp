@@ -35,7 +35,7 @@ ExitCode evaluate_file(const EvalArguments& arguments) {
         const int64_t micro_batch =
             arguments.micro_batch > 0 ? arguments.micro_batch : model->config().train.micro_batch;
         const Evaluation result =
-            evaluate(model->model(), model->allocator(), session.world(), *data, micro_batch);
+            evaluate(model->model(), model->allocator(), Mesh(session.world(), {}), *data, micro_batch);
         if (session.world().rank() == 0) {
             const nlohmann::ordered_json line = {{"checkpoint_step", model->step()},
                                                  {"data", arguments.data},

@@ -66,8 +66,8 @@ void logits(const Tensor& h, const Tensor& w, const LogitOptions& options, const
     });
 }
 
-void token_losses(const Tensor& h, const Tensor& w, const Tensor& labels, const LogitOptions& options,
-                  const Tensor& chunk, const Tensor& losses, const Tensor& lse) {
+void label_logits(const Tensor& h, const Tensor& w, const Tensor& labels, const LogitOptions& options,
+                  const Tensor& chunk, const Tensor& label_logits, const Tensor& lse) {
     dispatch_float(h.dtype(), [&]<typename T>() {
         const int64_t vocabulary = w.dim(0);
         for_each_chunk(h, chunk, [&](int64_t first, int64_t rows) {
@@ -77,15 +77,15 @@ void token_losses(const Tensor& h, const Tensor& w, const Tensor& labels, const 
             for (int64_t i = 0; i < rows; ++i) {
                 const T* y = chunk.data<T>() + i * vocabulary;
                 const int32_t label = labels.data<int32_t>()[first + i];
-                double z = 0, loss = 0;
-                if (label >= 0) {
+                double z = 0, label_logit = 0;
+                if (label != kNoLabel) {
                     const T top = max_value(y, vocabulary);
                     z = static_cast<double>(top) +
                         std::log(static_cast<double>(exp_sum<T>(y, top, nullptr, vocabulary)));
-                    loss = z - static_cast<double>(y[label]);
+                    if (label >= 0) label_logit = static_cast<double>(y[label]);
                 }
                 lse.data<double>()[first + i] = z;
-                losses.data<double>()[first + i] = loss;
+                label_logits.data<double>()[first + i] = label_logit;
             }
         });
     });
@@ -106,7 +106,7 @@ void cross_entropy_gradient(const Tensor& h, const Tensor& w, const Tensor& labe
                 T* row = dlogits + i * vocabulary;
                 const int32_t label = labels.data<int32_t>()[first + i];
                 const double z = lse.data<double>()[first + i];
-                if (label < 0)
+                if (label == kNoLabel)
                     std::fill_n(row, vocabulary, T(0));
                 else
                     logit_gradient_row(static_cast<T>(z), static_cast<T>(factor + 2 * z_factor * z),

@@ -7,6 +7,11 @@
 
 namespace braid::ops::cpu {
 
+int64_t num_choices(const Tensor& expert) {
+    const auto choice = expert.span<int32_t>();
+    return std::count_if(choice.begin(), choice.end(), [](int32_t e) { return e >= 0; });
+}
+
 void make_expert_plan(const Tensor& expert, const Tensor& order, const Tensor& row_of_slot,
                       const Tensor& offsets) {
     const auto choice = expert.span<int32_t>();
@@ -15,13 +20,16 @@ void make_expert_plan(const Tensor& expert, const Tensor& order, const Tensor& r
     const auto experts = static_cast<int64_t>(offset.size()) - 1;
     std::fill(offset.begin(), offset.end(), 0);
     for (const int32_t e : choice) {
-        check(e >= 0 && e < experts, "expert {} of {} was chosen", e, experts);
+        check(e >= -1 && e < experts, "expert {} of {} was chosen", e, experts);
+        if (e < 0) continue;
         ++offset[static_cast<size_t>(e) + 1];
     }
     for (size_t e = 1; e < offset.size(); ++e) offset[e] += offset[e - 1];
     std::vector<int64_t> next(offset.begin(),
                               offset.end()); // a counting sort, which keeps the order of slots
     for (size_t slot = 0; slot < choice.size(); ++slot) {
+        row[slot] = -1;
+        if (choice[slot] < 0) continue;
         const int64_t r = next[static_cast<size_t>(choice[slot])]++;
         slot_of_row[static_cast<size_t>(r)] = static_cast<int32_t>(slot);
         row[slot] = static_cast<int32_t>(r);
@@ -45,14 +53,19 @@ void combine(const Tensor& rows, const Tensor& weight, const Tensor& row_of_slot
 #pragma omp parallel for schedule(static) if (y.numel() > 1 << 14)
         for (int64_t t = 0; t < y.dim(0); ++t) {
             T* out = y.data<T>() + t * width;
+            bool first = true;
             for (int64_t j = 0; j < k; ++j) {
-                const T* in = rows.data<T>() + row_of_slot.data<int32_t>()[t * k + j] * rows.row_stride();
+                const int64_t r = row_of_slot.data<int32_t>()[t * k + j];
+                if (r < 0) continue;
+                const T* in = rows.data<T>() + r * rows.row_stride();
                 const T w = weight.defined() ? weight.data<T>()[t * weight.row_stride() + j] : T(1);
-                if (j == 0)
+                if (first)
                     for (int64_t i = 0; i < width; ++i) out[i] = w * in[i];
                 else
                     for (int64_t i = 0; i < width; ++i) out[i] += w * in[i];
+                first = false;
             }
+            if (first) std::fill_n(out, width, T(0));
         }
     });
 }
@@ -66,6 +79,10 @@ void combine_backward(const Tensor& dy, const Tensor& rows, const Tensor& weight
             const T* grad = dy.data<T>() + t * dy.row_stride();
             for (int64_t j = 0; j < k; ++j) {
                 const int64_t r = row_of_slot.data<int32_t>()[t * k + j];
+                if (r < 0) {
+                    dweight.data<T>()[t * k + j] = 0;
+                    continue;
+                }
                 const T w = weight.data<T>()[t * weight.row_stride() + j];
                 T* out = drows.data<T>() + r * width;
                 for (int64_t i = 0; i < width; ++i) out[i] = w * grad[i];

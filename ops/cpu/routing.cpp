@@ -125,12 +125,12 @@ void route_backward(const Tensor& dweight, const Tensor& dprobabilities, const T
 }
 
 double weighted_probabilities(const Tensor& probabilities, const Tensor& coefficients,
-                              int64_t tokens_per_row) {
+                              const TokenRows& rows) {
     const int64_t experts = probabilities.dim(1);
     return dispatch_float(probabilities.dtype(), [&]<typename T>() {
         return sum_over_tokens(probabilities.dim(0), [&](int64_t t) {
             const T* p = probabilities.data<T>() + t * probabilities.row_stride();
-            const double* c = coefficients.data<double>() + t / tokens_per_row * experts;
+            const double* c = coefficients.data<double>() + rows.row_of(t) * experts;
             double sum = 0;
             for (int64_t e = 0; e < experts; ++e) sum += c[e] * static_cast<double>(p[e]);
             return sum / total_score(p, experts);
@@ -139,13 +139,13 @@ double weighted_probabilities(const Tensor& probabilities, const Tensor& coeffic
 }
 
 void weighted_probabilities_backward(double factor, const Tensor& probabilities, const Tensor& coefficients,
-                                     int64_t tokens_per_row, const Tensor& dprobabilities) {
+                                     const TokenRows& rows, const Tensor& dprobabilities) {
     const int64_t experts = probabilities.dim(1);
     dispatch_float(probabilities.dtype(), [&]<typename T>() {
 #pragma omp parallel for schedule(static) if (probabilities.dim(0) > 256)
         for (int64_t t = 0; t < probabilities.dim(0); ++t) {
             const T* p = probabilities.data<T>() + t * probabilities.row_stride();
-            const double* c = coefficients.data<double>() + t / tokens_per_row * experts;
+            const double* c = coefficients.data<double>() + rows.row_of(t) * experts;
             T* dp = dprobabilities.data<T>() + t * experts;
             const double total = total_score(p, experts);
             double mean = 0;
@@ -178,11 +178,11 @@ void router_z_loss_backward(double factor, const Tensor& logits, const Tensor& d
     });
 }
 
-void count_experts(const Tensor& expert, int64_t tokens_per_row, const Tensor& counts) {
+void count_experts(const Tensor& expert, const TokenRows& rows, const Tensor& counts) {
     const int64_t k = expert.dim(1), experts = counts.dim(1);
     for (int64_t t = 0; t < expert.dim(0); ++t)
         for (int64_t j = 0; j < k; ++j)
-            ++counts.data<int64_t>()[t / tokens_per_row * experts + expert.data<int32_t>()[t * k + j]];
+            ++counts.data<int64_t>()[rows.row_of(t) * experts + expert.data<int32_t>()[t * k + j]];
 }
 
 void update_router_bias(const Tensor& bias, const Tensor& counts, double rate) {

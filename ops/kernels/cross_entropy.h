@@ -5,17 +5,21 @@
 
 namespace braid::ops::cpu {
 
-// h [T, D], w [V, D], labels i32 [T] (checked, -1 ignored), lse and losses f64 [T]. `chunk` [C, V] is scratch
-// that holds the logits of C tokens at a time.
+// h [T, D], w [V, D], labels i32 [T] (rows of w; kNoLabel where none counts, kLabelElsewhere where it is no
+// row of this part of the head), lse and label_logits f64 [T]. `chunk` [C, V] is scratch that holds the
+// logits of C tokens at a time.
 
 /// y = cap(logit_scale h wᵀ) [T, V].
 void logits(const Tensor& h, const Tensor& w, const LogitOptions& options, const Tensor& y);
 
-/// lse = log(sum of e^logit), losses = lse - logit of the label; both 0 where the label is -1.
-void token_losses(const Tensor& h, const Tensor& w, const Tensor& labels, const LogitOptions& options,
-                  const Tensor& chunk, const Tensor& losses, const Tensor& lse);
+constexpr int32_t kNoLabel = -1, kLabelElsewhere = -2;
 
-/// The gradients of factor sum(losses) + z_factor sum(lse²): dh is written, dw added to.
+/// lse = log(sum of e^logit), 0 where no label counts; label_logits = logit of the label, 0 without one here.
+void label_logits(const Tensor& h, const Tensor& w, const Tensor& labels, const LogitOptions& options,
+                  const Tensor& chunk, const Tensor& label_logits, const Tensor& lse);
+
+/// The gradients of factor sum(lse - label logit) + z_factor sum(lse²), lse being that of all parts of the
+/// head: dh is written, dw added to.
 void cross_entropy_gradient(const Tensor& h, const Tensor& w, const Tensor& labels, const Tensor& lse,
                             const LogitOptions& options, double factor, double z_factor, const Tensor& chunk,
                             const Tensor& dh, const Tensor& dw);

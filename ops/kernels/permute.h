@@ -6,13 +6,17 @@ namespace braid::ops::cpu {
 
 // Shapes as in ops/permute.h. Each output row is written by one thread, in slot order where it is a sum.
 
+/// Entries of `expert` that are not -1.
+int64_t num_choices(const Tensor& expert);
 void make_expert_plan(const Tensor& expert, const Tensor& order, const Tensor& row_of_slot,
                       const Tensor& offsets);
 /// rows[r] = h[order[r] / k].
 void permute(const Tensor& h, const Tensor& order, int64_t k, const Tensor& rows);
-/// y[t] = sum_j weight[t, j] rows[row_of_slot[t k + j]]; an undefined weight stands for ones.
+/// y[t] = sum_j weight[t, j] rows[row_of_slot[t k + j]] over the rows that are not -1; an undefined weight
+/// stands for ones.
 void combine(const Tensor& rows, const Tensor& weight, const Tensor& row_of_slot, int64_t k, const Tensor& y);
-/// drows[row of slot] = weight[slot] dy[t], dweight[slot] = <rows[row of slot], dy[t]>.
+/// drows[row of slot] = weight[slot] dy[t], dweight[slot] = <rows[row of slot], dy[t]>, 0 where there is no
+/// row.
 void combine_backward(const Tensor& dy, const Tensor& rows, const Tensor& weight, const Tensor& row_of_slot,
                       int64_t k, const Tensor& drows, const Tensor& dweight);
 

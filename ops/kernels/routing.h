@@ -14,20 +14,25 @@ void route(const Tensor& logits, const Tensor& bias, const RoutingOptions& optio
 void route_backward(const Tensor& dweight, const Tensor& dprobabilities, const Tensor& expert,
                     const Tensor& probabilities, const RoutingOptions& options, const Tensor& dlogits);
 
-/// Returns sum_t sum_e c[t / tokens_per_row, e] p_te / (sum_e p_te + 1e-20); coefficients c f64 [rows, E].
-double weighted_probabilities(const Tensor& probabilities, const Tensor& coefficients,
-                              int64_t tokens_per_row);
+/// Which row of a table per sequence belongs to a token.
+struct TokenRows {
+    int64_t first_token, tokens_per_row;
+    int64_t row_of(int64_t token) const { return (first_token + token) / tokens_per_row; }
+};
+
+/// Returns sum_t sum_e c[row of t, e] p_te / (sum_e p_te + 1e-20); coefficients c f64 [rows, E].
+double weighted_probabilities(const Tensor& probabilities, const Tensor& coefficients, const TokenRows& rows);
 /// dp = factor times its gradient.
 void weighted_probabilities_backward(double factor, const Tensor& probabilities, const Tensor& coefficients,
-                                     int64_t tokens_per_row, const Tensor& dprobabilities);
+                                     const TokenRows& rows, const Tensor& dprobabilities);
 
 /// Returns sum_t lse(logits_t)².
 double router_z_loss(const Tensor& logits);
 /// dlogits = factor times its gradient.
 void router_z_loss_backward(double factor, const Tensor& logits, const Tensor& dlogits);
 
-/// Adds to counts i64 [rows, E] the choices of each tokens_per_row tokens.
-void count_experts(const Tensor& expert, int64_t tokens_per_row, const Tensor& counts);
+/// Adds to counts i64 [rows, E] the choices of each row's tokens.
+void count_experts(const Tensor& expert, const TokenRows& rows, const Tensor& counts);
 void update_router_bias(const Tensor& bias, const Tensor& counts, double rate);
 
 } // namespace braid::ops::cpu

@@ -1,4 +1,4 @@
-// The same step on processes and alone.
+// The same steps on processes and alone.
 
 #include <fmt/core.h>
 #include <gtest/gtest.h>
@@ -10,18 +10,27 @@
 namespace braid::testing {
 namespace {
 
-TEST(parity, processes_compute_the_step_of_one_rank) {
+TEST(parity, processes_compute_the_steps_of_one_rank) {
     const auto world = mpi_communicator(MPI_COMM_WORLD);
-    for (AuxScope scope : {AuxScope::sequence, AuxScope::global})
-        for (int64_t micro_batch : {1, 2, 4}) {
-            const ModelConfig model = parity_model(scope, scope == AuxScope::global);
-            const StepResult alone = run_parity_steps(model, *self_communicator(), kParityGlobalBatch);
-            const StepResult together = run_parity_steps(model, *world, micro_batch);
-            expect_same_step(
-                together, alone,
-                fmt::format("{} ranks, micro-batch {}, {}", world->size(), micro_batch, to_string(scope)));
-            EXPECT_EQ(run_parity_steps(model, *world, micro_batch).gradients, together.gradients);
-        }
+    const int size = world->size();
+    for (AuxScope scope : {AuxScope::sequence, AuxScope::global}) {
+        const LayoutCase run = parity_case(scope, scope == AuxScope::global);
+        const auto reference = run_layout(run, {.micro_batch = run.global_batch}, *self_communicator());
+        for (int64_t micro_batch : {1, 2, 4})
+            for (const MeshSizes& sizes : {MeshSizes{}, MeshSizes{.tensor = size > 1 ? 2 : 1},
+                                           MeshSizes{.expert = size > 1 ? 2 : 1},
+                                           MeshSizes{.tensor = size > 1 ? 2 : 1,
+                                                     .expert = size > 1 ? 2 : 1,
+                                                     .sequence = false}}) {
+                const Layout layout{.sizes = sizes, .micro_batch = micro_batch};
+                const auto together = run_layout(run, layout, *world, &reference);
+                const LayoutDifference worst = compare(together, reference);
+                EXPECT_LE(worst.error, kParityBound)
+                    << worst.where << fmt::format(" on {} ranks, tensor {}, expert {}, micro-batch {}", size,
+                                                  sizes.tensor, sizes.expert, micro_batch);
+                EXPECT_EQ(compare(run_layout(run, layout, *world, &reference), together).error, 0);
+            }
+    }
 }
 
 } // namespace

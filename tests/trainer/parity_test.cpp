@@ -1,5 +1,5 @@
-// Every split of a step into ranks and micro-batches computes the same thing: loss, every parameter's
-// gradient after all reductions, gradient norm, and updated parameters.
+// Every layout of ranks and micro-batches computes the same thing: losses, every parameter's gradient after all
+// reductions, gradient norm, updated parameters, router state.
 
 #include <fmt/core.h>
 #include <gtest/gtest.h>
@@ -10,56 +10,81 @@
 namespace braid::testing {
 namespace {
 
-StepResult on_ranks(const ModelConfig& config, int ranks, int64_t micro_batch, bool recompute = false) {
-    std::vector<StepResult> results(static_cast<size_t>(ranks));
+std::vector<LayoutStep> on_ranks(const LayoutCase& run, int ranks, const Layout& layout,
+                                 const std::vector<LayoutStep>* reference = nullptr) {
+    std::vector<LayoutStep> result;
     run_thread_ranks(ranks, [&](Communicator& comm) {
-        results[static_cast<size_t>(comm.rank())] = run_parity_steps(config, comm, micro_batch, recompute);
+        auto steps = run_layout(run, layout, comm, reference);
+        if (comm.rank() == 0) result = std::move(steps);
     });
-    for (const StepResult& other : results) { // all ranks hold the same bits
-        EXPECT_EQ(other.gradients, results[0].gradients);
-        EXPECT_EQ(other.loss, results[0].loss);
-        EXPECT_EQ(other.buffers, results[0].buffers);
-    }
-    return results[0];
+    return result;
 }
 
-TEST(parity, ranks_and_micro_batches_compute_the_same_step) {
+std::vector<LayoutStep> alone(const LayoutCase& run) {
+    return on_ranks(run, 1, {.micro_batch = run.global_batch});
+}
+
+void expect_parity(const LayoutCase& run, const std::vector<LayoutStep>& reference, int ranks,
+                   const Layout& layout) {
+    const LayoutDifference worst = compare(on_ranks(run, ranks, layout, &reference), reference);
+    EXPECT_LE(worst.error, kParityBound)
+        << worst.where << " on " << ranks << " ranks, tensor " << layout.sizes.tensor << ", sequence "
+        << layout.sizes.sequence << ", expert " << layout.sizes.expert << ", expert_tensor "
+        << layout.sizes.expert_tensor << ", ZeRO " << layout.sharded << ", micro-batch " << layout.micro_batch;
+}
+
+TEST(parity, data_ranks_and_micro_batches) {
     for (AuxScope scope : {AuxScope::sequence, AuxScope::global}) {
-        const ModelConfig model = parity_model(scope, scope == AuxScope::global);
-        const StepResult reference = on_ranks(model, 1, kParityGlobalBatch);
-        EXPECT_GT(reference.norm, 0);
+        const LayoutCase run = parity_case(scope, scope == AuxScope::global);
+        const auto reference = alone(run);
+        EXPECT_GT(reference[1].grad_norm, 0);
         for (int ranks : {1, 2, 4, 6})
             for (int64_t micro_batch : {1, 2, 3, 4})
-                expect_same_step(
-                    on_ranks(model, ranks, micro_batch), reference,
-                    fmt::format("{} ranks, micro-batch {}, {}", ranks, micro_batch, to_string(scope)));
+                for (bool sharded : {false, true})
+                    expect_parity(run, reference, ranks, {.sharded = sharded, .micro_batch = micro_batch});
     }
+}
+
+TEST(parity, tensor_ranks) {
+    for (bool tied : {false, true}) {
+        const LayoutCase run = parity_case(AuxScope::sequence, tied);
+        const auto reference = alone(run);
+        for (bool sequence : {true, false}) {
+            expect_parity(run, reference, 2, {.sizes = {.tensor = 2, .sequence = sequence}, .micro_batch = 2});
+            expect_parity(run, reference, 4, {.sizes = {.tensor = 2, .sequence = sequence}, .micro_batch = 3});
+        }
+    }
+}
+
+TEST(parity, expert_ranks) {
+    const LayoutCase run = parity_case(AuxScope::global, false);
+    const auto reference = alone(run);
+    for (int expert : {2, 3, 6})
+        expect_parity(run, reference, 6, {.sizes = {.expert = expert}, .micro_batch = 1});
+    expect_parity(run, reference, 4, {.sizes = {.expert = 2}, .micro_batch = 1}); // 6 sequences on 4 ranks
+    expect_parity(run, reference, 5, {.sizes = {.expert_tensor = 5}, .micro_batch = 2});
 }
 
 TEST(parity, a_batch_balanced_as_a_whole_does_not_depend_on_ranks) {
-    const ModelConfig model = parity_model(AuxScope::batch, false);
-    const StepResult reference = on_ranks(model, 1, kParityGlobalBatch);
+    const LayoutCase run = parity_case(AuxScope::batch, false);
+    const auto reference = alone(run);
     for (int ranks : {2, 3, 6})
-        expect_same_step(on_ranks(model, ranks, kParityGlobalBatch / ranks), reference,
-                         fmt::format("{} ranks", ranks));
+        expect_parity(run, reference, ranks, {.micro_batch = run.global_batch / ranks});
 }
 
 TEST(parity, twice_the_same_layout_gives_the_same_bits) {
-    const ModelConfig model = parity_model(AuxScope::sequence, false);
+    const LayoutCase run = parity_case(AuxScope::sequence, false);
     for (int ranks : {1, 2, 4}) {
-        const StepResult first = on_ranks(model, ranks, 2), second = on_ranks(model, ranks, 2);
-        EXPECT_EQ(first.gradients, second.gradients);
-        EXPECT_EQ(first.updates, second.updates);
-        EXPECT_EQ(first.loss, second.loss);
+        const Layout layout{.sizes = {.tensor = ranks > 1 ? 2 : 1, .expert = ranks > 1 ? 2 : 1}};
+        EXPECT_EQ(compare(on_ranks(run, ranks, layout), on_ranks(run, ranks, layout)).error, 0);
     }
 }
 
-TEST(parity, recomputation_gives_the_same_bits) {
-    const ModelConfig model = parity_model(AuxScope::global, false);
-    const StepResult kept = on_ranks(model, 2, 2), recomputed = on_ranks(model, 2, 2, true);
-    EXPECT_EQ(kept.gradients, recomputed.gradients);
-    EXPECT_EQ(kept.loss, recomputed.loss);
-    EXPECT_EQ(kept.aux, recomputed.aux);
+TEST(parity, recomputation_and_sharding_give_the_same_bits) {
+    const LayoutCase run = parity_case(AuxScope::global, false);
+    const auto kept = on_ranks(run, 2, {.sharded = false, .micro_batch = 2});
+    EXPECT_EQ(compare(on_ranks(run, 2, {.sharded = false, .micro_batch = 2, .recompute = true}), kept).error, 0);
+    EXPECT_EQ(compare(on_ranks(run, 2, {.sharded = true, .micro_batch = 2}), kept).error, 0);
 }
 
 } // namespace

@@ -1,0 +1,33 @@
+#pragma once
+
+#include "ops/cross_entropy.h"
+#include "parallel/row_collectives.h"
+#include "tensor/context.h"
+
+namespace braid {
+
+// How the residual stream meets tensor parallelism. Between sublayers a tensor rank holds its rows of the
+// micro-batch (RankGrid::sequence) or a copy of all of them; a sublayer asks for what it needs, and need not
+// know which it was. Without a mesh, or with one tensor rank, all of these give x itself.
+
+/// Rows of the micro-batch's tokens per tensor rank, and the first of this rank's.
+RowCounts token_rows(const Context& ctx);
+int64_t first_token(const Context& ctx);
+
+/// All tokens, for weights of which each tensor rank holds a part of the outputs (heads, features, words).
+Tensor enter_split_weights(Context& ctx, const Tensor& x);
+/// The sum of the parts that weights split along their inputs give, as it stands between sublayers.
+Tensor leave_split_weights(Context& ctx, const Tensor& part);
+
+/// This rank's share of the tokens, for work that each token needs once (routing, experts).
+Tensor enter_split_tokens(Context& ctx, const Tensor& x);
+/// From the share back to how tokens stand between sublayers.
+Tensor leave_split_tokens(Context& ctx, const Tensor& x);
+
+/// Makes the softmax whole where each tensor rank holds some words of the head; empty where one holds all.
+ops::CombineHeadParts combine_head_parts(const Context& ctx);
+
+/// Whether this rank is the one of its tensor ranks that reports what all of them know.
+bool reports_for_tensor_ranks(const Context& ctx);
+
+} // namespace braid

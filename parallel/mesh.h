@@ -1,0 +1,48 @@
+#pragma once
+
+#include <map>
+#include <memory>
+
+#include "parallel/communicator.h"
+#include "tensor/rank_grid.h"
+
+namespace braid {
+
+/// The sizes of the axes a run asks for; what is left of the ranks becomes data and expert_data.
+struct MeshSizes {
+    int tensor = 1, expert = 1, expert_tensor = 1;
+    bool sequence = true; // see RankGrid
+    bool operator==(const MeshSizes&) const = default;
+};
+
+/// The place of a rank among `num_ranks` under these sizes: neighbouring ranks on tensor and expert_tensor.
+/// ConfigError with the numbers and the sizes that would do where they do not divide the ranks.
+RankGrid make_grid(const MeshSizes& sizes, int num_ranks, int rank);
+
+/// The ranks of a run as two grids (see Axis) with a communicator for every axis. Whoever holds it lends it
+/// to layers through the Context.
+class Mesh {
+  public:
+    /// Collective over `world`, which must outlive it.
+    Mesh(Communicator& world, const MeshSizes& sizes);
+
+    const RankGrid& grid() const { return grid_; }
+    Communicator& world() const { return world_; }
+    Communicator& axis(Axis axis) const { return *axes_.at(axis); }
+    /// The ranks whose gradients of such parameters are summed, in the order of the world. Groups of several
+    /// tensor replicas must have been asked for with prepare().
+    Communicator& group(const ReductionGroup& group) const;
+    /// Collective: makes the communicator of a reduction group. All ranks ask for the same groups in the same
+    /// order.
+    void prepare(const ReductionGroup& group);
+
+  private:
+    std::unique_ptr<Communicator> split(int size, int color, int key);
+
+    Communicator& world_;
+    const RankGrid grid_;
+    std::map<Axis, std::unique_ptr<Communicator>> axes_;
+    std::map<int, std::unique_ptr<Communicator>> replica_groups_; // by number of tensor replicas
+};
+
+} // namespace braid

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <functional>
+
+#include "data/batch.h"
+#include "layers/model_config.h"
+#include "optim/optimizer_config.h"
+#include "parallel/mesh.h"
+#include "trainer/global_tensors.h"
+
+namespace braid {
+
+/// A few training steps of a model on made data, to be run in several layouts and compared.
+struct LayoutCase {
+    ModelConfig model;
+    OptimizerConfig optimizer; // its lr is constant
+    uint64_t seed = 1;
+    int64_t global_batch = 4, sequence_length = 16;
+    int64_t steps = 2;
+    DType precision = DType::f64;
+};
+
+/// How ranks share out a case.
+struct Layout {
+    MeshSizes sizes;
+    bool sharded = true; // ZeRO-1
+    int64_t micro_batch = 1;
+    bool recompute = false;
+};
+
+/// What a step gives, equal on all ranks.
+struct LayoutStep {
+    double loss = 0, aux_loss = 0, router_z_loss = 0, grad_norm = 0;
+    GlobalTensors gradients; // after all reductions
+    GlobalTensors updates;   // of parameters
+    GlobalTensors buffers;
+    GlobalTensors state; // before the step: parameters, optimizer, buffers
+};
+
+/// Sample i of a case: random tokens in random documents, with labels that do not cross them.
+MicroBatch made_samples(const LayoutCase& run, int64_t first, int64_t count);
+
+/// Runs the case; collective over `world`. With a reference, every step starts from the state that the reference
+/// had before that step, so that rounding does not add up over steps. ConfigError where the layout does not fit.
+std::vector<LayoutStep> run_layout(const LayoutCase& run, const Layout& layout, Communicator& world,
+                                   const std::vector<LayoutStep>* reference = nullptr);
+
+/// The largest difference between two tensors of each kind, as promised: max |a - b| / max(max |b|, 1e-3 R), R
+/// the root mean square of all of that kind.
+struct LayoutDifference {
+    double error = 0;
+    std::string where; // the tensor or number, with its step
+};
+LayoutDifference compare(const std::vector<LayoutStep>& a, const std::vector<LayoutStep>& b);
+
+} // namespace braid

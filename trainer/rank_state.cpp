@@ -1,0 +1,152 @@
+#include "trainer/rank_state.h"
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+namespace braid {
+namespace {
+
+bool owns_buffers(const RankGrid& grid) {
+    return grid.data.index == 0 && grid.tensor.index == 0;
+}
+
+} // namespace
+
+void for_each_run(const StatePart& part, const std::function<void(int64_t, int64_t, int64_t)>& run) {
+    const int rank = part.local.rank();
+    if (rank == 0) return run(part.start, 0, 1);
+    const int64_t width = part.box.extent.back();
+    for (int64_t at = 0, count = part.box.numel(); at < count; at += width) {
+        int64_t rest = at / width, index = part.offset.back(), stride = part.local[rank - 1];
+        for (int d = rank - 2; d >= 0; --d) {
+            const auto dim = static_cast<size_t>(d);
+            index += (part.offset[dim] + rest % part.box.extent[dim]) * stride;
+            rest /= part.box.extent[dim];
+            stride *= part.local[d];
+        }
+        run(part.start + index, at, width);
+    }
+}
+
+void add_parts(const ParameterStore& store, int unit, const FlatRange& range, const Tensor& storage,
+               const std::string& prefix, TensorKind kind, std::vector<StatePart>& parts) {
+    for (const Parameter* parameter : store.units()[static_cast<size_t>(unit)]->parameters)
+        for (const Parameter::Section& section : parameter->sections()) {
+            const int64_t from = std::max(range.first, section.unit_offset);
+            const int64_t to = std::min(range.last, section.unit_offset + section.numel());
+            if (from >= to) continue;
+            const TensorInfo info{prefix + "/" + section.spec.name, kind, storage.dtype(),
+                                  section.spec.shape};
+            for (const Partition::Region& region :
+                 section.partition.regions(from - section.unit_offset, to - section.unit_offset))
+                parts.push_back({info,
+                                 {region.global_offset, region.extent},
+                                 storage,
+                                 section.unit_offset - range.first,
+                                 section.partition.local(),
+                                 region.local_offset});
+        }
+}
+
+std::vector<StatePart> parameter_parts(const ParameterStore& store, Extent extent, bool gradients) {
+    std::vector<StatePart> parts;
+    for (size_t u = 0; u < store.units().size(); ++u) {
+        const ParameterStore::Unit& unit = *store.units()[u];
+        const Tensor& numbers = gradients ? unit.gradients : unit.values;
+        for (const Bucket& bucket : unit.buckets) {
+            if (extent == Extent::owned && !bucket.counted) continue;
+            const FlatRange range = extent == Extent::owned
+                                        ? store.owned_range(bucket)
+                                        : FlatRange{bucket.first, bucket.first + bucket.numel};
+            add_parts(store, static_cast<int>(u), range, numbers.rows(range.first, range.last - range.first),
+                      gradients ? "gradient" : "model", TensorKind::parameter, parts);
+        }
+    }
+    return parts;
+}
+
+std::vector<StatePart> optimizer_parts(const ParameterStore& store, const Optimizer& optimizer,
+                                       Extent extent) {
+    std::vector<StatePart> parts;
+    optimizer.visit_state([&](const std::string& name, int unit, const FlatRange& held, const Tensor& state) {
+        const auto add = [&](int64_t first, int64_t last) {
+            if (first < last)
+                add_parts(store, unit, {first, last}, state.rows(first - held.first, last - first),
+                          "optimizer/" + name, TensorKind::optimizer, parts);
+        };
+        if (extent == Extent::held) return add(held.first, held.last);
+        for (const Bucket& bucket : store.units()[static_cast<size_t>(unit)]->buckets) {
+            if (!bucket.counted) continue;
+            const FlatRange owned = store.owned_range(bucket);
+            add(std::max(held.first, owned.first), std::min(held.last, owned.last));
+        }
+    });
+    return parts;
+}
+
+std::vector<StatePart> buffer_parts(const ParameterStore& store, Extent extent) {
+    std::vector<StatePart> parts;
+    if (extent == Extent::owned && !owns_buffers(store.grid())) return parts;
+    for (const auto& unit : store.units())
+        for (const Buffer* buffer : unit->buffers)
+            parts.push_back({{"buffer/" + buffer->name, TensorKind::buffer, buffer->dtype, buffer->shape},
+                             whole_box(buffer->shape),
+                             buffer->value.view({buffer->value.numel()}),
+                             0,
+                             buffer->shape,
+                             std::vector<int64_t>(static_cast<size_t>(buffer->shape.rank()), 0)});
+    return parts;
+}
+
+TensorPiece to_piece(Allocator& allocator, const StatePart& part) {
+    const int64_t count = part.box.numel();
+    int64_t runs = 0, first = 0;
+    for_each_run(part, [&](int64_t at, int64_t, int64_t) {
+        if (runs++ == 0) first = at;
+    });
+    bool packed = true;
+    for_each_run(part, [&](int64_t at, int64_t to, int64_t) { packed &= at - first == to; });
+    if (packed) return {part.info, part.box, part.storage.rows(first, count)};
+    Tensor copy = Tensor::empty(allocator, {count}, part.storage.dtype());
+    const size_t bytes = size_of(copy.dtype());
+    for_each_run(part, [&](int64_t from, int64_t to, int64_t length) {
+        std::memcpy(static_cast<std::byte*>(copy.raw_data()) + static_cast<size_t>(to) * bytes,
+                    part.storage.rows(from, length).raw_data(), static_cast<size_t>(length) * bytes);
+    });
+    return {part.info, part.box, copy};
+}
+
+void read_part(Allocator& allocator, const CheckpointReader& checkpoint, const StatePart& part) {
+    const Tensor packed = Tensor::empty(allocator, {part.box.numel()}, part.storage.dtype());
+    checkpoint.read(part.info.name, part.box, packed);
+    const size_t bytes = size_of(packed.dtype());
+    for_each_run(part, [&](int64_t to, int64_t from, int64_t length) {
+        std::memcpy(part.storage.rows(to, length).raw_data(),
+                    static_cast<const std::byte*>(packed.raw_data()) + static_cast<size_t>(from) * bytes,
+                    static_cast<size_t>(length) * bytes);
+    });
+}
+
+std::vector<TensorInfo> state_tensors(const ParameterStore& store, const Optimizer* optimizer) {
+    std::set<std::string> states;
+    if (optimizer)
+        optimizer->visit_state(
+            [&](const std::string& name, int, const FlatRange&, const Tensor&) { states.insert(name); });
+    std::vector<TensorInfo> tensors;
+    for (const auto& unit : store.units()) {
+        for (const Parameter* parameter : unit->parameters)
+            for (const Parameter::Section& section : parameter->sections()) {
+                const ParameterSpec& spec = section.spec;
+                tensors.push_back({"model/" + spec.name, TensorKind::parameter, store.dtype(), spec.shape});
+                for (const std::string& state : states)
+                    tensors.push_back({"optimizer/" + state + "/" + spec.name, TensorKind::optimizer,
+                                       store.dtype(), spec.shape});
+            }
+        for (const Buffer* buffer : unit->buffers)
+            tensors.push_back({"buffer/" + buffer->name, TensorKind::buffer, buffer->dtype, buffer->shape});
+    }
+    return tensors;
+}
+
+} // namespace braid
