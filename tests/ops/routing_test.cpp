@@ -132,7 +132,9 @@ OpCase losses_case(Allocator& allocator, int64_t sequences, int64_t length, int6
         {random_tensor(allocator, {sequences * length, experts}, DType::f64, "logits")},
         [=](Context& ctx, const Values& x, const OpCase::Weights&) {
             const auto routing = ops::route(ctx, x[0], {}, {score, true, 1, std::min<int64_t>(2, experts)});
-            return Values{ops::balance_loss_sequence(ctx, routing.probabilities, routing.expert, documents),
+            const Tensor counts = ops::count_experts_by_sequence(ctx, routing.expert, experts, *documents);
+            return Values{ops::balance_loss_sequence(ctx, routing.probabilities, counts, routing.expert.dim(1),
+                                                     *documents),
                           ops::balance_loss_given_fractions(ctx, routing.probabilities, fractions),
                           ops::router_z_loss(ctx, x[0])};
         }};
@@ -188,7 +190,8 @@ TEST(routing_losses, balanced_is_one) {
     t.set_documents({2, 2}, 2);
     const Tensor p = from_vector(t.allocator, {4, 2}, DType::f64, {1, 1, 1, 1, 1, 1, 1, 1});
     const Tensor expert = from_vector(t.allocator, {4, 1}, DType::i32, {0, 1, 1, 0});
-    EXPECT_NEAR(*ops::balance_loss_sequence(t.ctx, p, expert, t.ctx.documents).data<double>(), 2, 1e-15);
+    const Tensor counts = ops::count_experts_by_sequence(t.ctx, expert, 2, *t.ctx.documents);
+    EXPECT_NEAR(*ops::balance_loss_sequence(t.ctx, p, counts, 1, *t.ctx.documents).data<double>(), 2, 1e-15);
     const Tensor half = from_vector(t.allocator, {2}, DType::f64, {0.5, 0.5});
     EXPECT_NEAR(*ops::balance_loss_given_fractions(t.ctx, p, half).data<double>(), 4, 1e-15);
 }

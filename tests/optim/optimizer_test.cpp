@@ -14,7 +14,7 @@ struct SmallStore {
     TestContext t;
     ParameterStore store;
 
-    explicit SmallStore(DType dtype = DType::f64) {
+    explicit SmallStore(DType dtype = DType::f64, const RankGrid& grid = {}) : store(grid) {
         const Initializer normal{Initializer::Kind::normal, 1};
         store.begin_unit("embedding");
         store.declare(ParameterSpec{"embedding.weight", {5, 3}, ParameterRole::embedding, 3, normal, "", -1});
@@ -71,11 +71,7 @@ TEST(adamw, equals_the_formula) {
                 e.p -= lr * (m / (std::sqrt(v) + 1e-3) + decay * e.p);
             }
         });
-        for (int unit = 0; unit < 2; ++unit) { // in two ranges, as a sharded owner would
-            const int64_t size = s.store.unit(unit).numel;
-            optimizer.update(unit, 0, size / 3, step, 0.01, clip);
-            optimizer.update(unit, size / 3, size, step, 0.01, clip);
-        }
+        for (int unit = 0; unit < 2; ++unit) optimizer.update(unit, step, 0.01, clip);
     }
     for_each_section([&](const ParameterSpec& spec, const double* p, const double*) {
         for (size_t i = 0; i < expected[spec.name].size(); ++i)
@@ -84,11 +80,39 @@ TEST(adamw, equals_the_formula) {
     });
 }
 
+TEST(adamw, owners_of_shares_make_the_same_update) {
+    SmallStore whole;
+    AdamW optimizer({}, whole.store, whole.t.allocator);
+    constexpr int kRanks = 3;
+    for (int step = 1; step <= 2; ++step) {
+        whole.set_gradients(step);
+        for (int unit = 0; unit < 2; ++unit) optimizer.update(unit, step, 0.01, 1);
+    }
+    for (int unit = 0; unit < 2; ++unit) {
+        int64_t owned = 0;
+        for (int rank = 0; rank < kRanks; ++rank) {
+            SmallStore share(DType::f64, {.data = {kRanks, rank}});
+            AdamW owner({}, share.store, share.t.allocator, true);
+            for (int step = 1; step <= 2; ++step) {
+                share.set_gradients(step);
+                owner.update(unit, step, 0.01, 1);
+            }
+            const FlatRange range = share.store.owned_range(share.store.unit(unit).buckets[0]);
+            const int64_t count = range.last - range.first;
+            expect_identical(share.store.unit(unit).values.rows(range.first, count),
+                             whole.store.unit(unit).values.rows(range.first, count), "values");
+            owned += count;
+        }
+        EXPECT_EQ(owned, whole.store.unit(unit).numel);
+    }
+}
+
 TEST(adamw, state_is_visited_by_unit) {
     SmallStore s;
     AdamW optimizer({}, s.store, s.t.allocator);
     std::vector<std::string> seen;
-    optimizer.visit_state([&](const std::string& name, int unit, const Tensor& state) {
+    optimizer.visit_state([&](const std::string& name, int unit, const FlatRange& range, const Tensor& state) {
+        EXPECT_EQ(range, (FlatRange{0, s.store.unit(unit).numel}));
         EXPECT_EQ(state.numel(), s.store.unit(unit).numel);
         seen.push_back(name + std::to_string(unit));
     });
