@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "optim/adamw.h"
 #include "optim/gradient_norm.h"
@@ -18,6 +19,7 @@ MicroBatch samples(int64_t first, int64_t count) {
     MicroBatch batch;
     batch.document_offsets = {0};
     batch.num_sequences = count;
+    batch.first_sample = first;
     batch.sequence_length = kSequence;
     for (int64_t i = first; i < first + count; ++i) {
         const RngStream random(5, RngPurpose::test, "sample " + std::to_string(i));
@@ -32,6 +34,22 @@ MicroBatch samples(int64_t first, int64_t count) {
     }
     for (int32_t label : batch.labels) batch.num_valid_labels += label >= 0;
     return batch;
+}
+
+/// The mean loss of each sample of a step, from the losses of its tokens alone.
+std::vector<SequenceLoss> sequence_losses(const Model& model, Allocator& allocator, int64_t start) {
+    std::vector<SequenceLoss> losses;
+    for (int64_t i = start; i < start + kParityGlobalBatch; ++i) {
+        const Batch batch = to_tensors(allocator, samples(i, 1));
+        Context ctx;
+        ctx.allocator = &allocator;
+        ctx.documents = batch.documents;
+        ctx.labels = batch.labels;
+        const auto tokens = to_vector(model.token_losses(ctx, model.hidden(ctx, batch.tokens)));
+        const double labels = static_cast<double>(samples(i, 1).num_valid_labels);
+        losses.push_back({i, std::accumulate(tokens.begin(), tokens.end(), 0.0) / labels});
+    }
+    return losses;
 }
 
 } // namespace
@@ -82,6 +100,7 @@ StepResult run_parity_steps(const ModelConfig& config, Communicator& comm, int64
         const int64_t start = step * kParityGlobalBatch, first = start + split.first(comm.rank());
         const StepTotals totals{samples(start, kParityGlobalBatch).num_valid_labels,
                                 kParityGlobalBatch * kSequence, kParityGlobalBatch};
+        const auto losses = sequence_losses(model, allocator, start);
         Recorder recorder(model.moe_layers().size(), false);
         runner.run(
             static_cast<int>((mine + micro_batch - 1) / micro_batch),
@@ -92,6 +111,8 @@ StepResult run_parity_steps(const ModelConfig& config, Communicator& comm, int64
             totals, recorder);
         recorder.reduce(comm);
         result = {};
+        result.sequence_losses = losses;
+        result.worst_sequences = recorder.worst_sequences();
         result.loss = recorder.cross_entropy / static_cast<double>(totals.valid_labels);
         result.aux = recorder.aux_loss;
         result.router_z = recorder.router_z_loss;

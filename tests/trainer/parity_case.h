@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "layers/model_config.h"
+#include "layers/recorder.h"
 #include "parallel/communicator.h"
 
 namespace braid::testing {
@@ -18,6 +19,8 @@ ModelConfig parity_model(AuxScope scope, bool tied);
 
 struct StepResult {
     double loss = 0, aux = 0, router_z = 0, norm = 0;
+    std::vector<SequenceLoss> sequence_losses;       // of all samples of the step, run one by one
+    std::vector<SequenceLoss> worst_sequences;       // as recorded
     std::vector<double> gradients, updates, buffers; // of all units; gradients after all reductions
 };
 

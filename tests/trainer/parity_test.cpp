@@ -4,6 +4,8 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "parallel/thread_comm.h"
 #include "tests/trainer/parity_case.h"
 
@@ -19,6 +21,7 @@ StepResult on_ranks(const ModelConfig& config, int ranks, int64_t micro_batch, b
         EXPECT_EQ(other.gradients, results[0].gradients);
         EXPECT_EQ(other.loss, results[0].loss);
         EXPECT_EQ(other.buffers, results[0].buffers);
+        EXPECT_EQ(other.worst_sequences, results[0].worst_sequences);
     }
     return results[0];
 }
@@ -34,6 +37,25 @@ TEST(parity, ranks_and_micro_batches_compute_the_same_step) {
                     on_ranks(model, ranks, micro_batch), reference,
                     fmt::format("{} ranks, micro-batch {}, {}", ranks, micro_batch, to_string(scope)));
     }
+}
+
+TEST(parity, worst_sequences_are_those_of_the_whole_step) {
+    const ModelConfig model = parity_model(AuxScope::global, false);
+    for (int ranks : {1, 2, 4})
+        for (int64_t micro_batch : {1, 2, 4, 6}) {
+            StepResult result = on_ranks(model, ranks, micro_batch);
+            auto& expected = result.sequence_losses;
+            std::sort(expected.begin(), expected.end(),
+                      [](const SequenceLoss& a, const SequenceLoss& b) { return a.loss > b.loss; });
+            const std::string what = fmt::format("{} ranks, micro-batch {}", ranks, micro_batch);
+            ASSERT_EQ(result.worst_sequences.size(), Recorder::kNumWorstSequences) << what;
+            for (size_t i = 0; i < Recorder::kNumWorstSequences; ++i) {
+                EXPECT_GE(expected[i].sample, kParityGlobalBatch) << what; // the second step's
+                EXPECT_EQ(result.worst_sequences[i].sample, expected[i].sample) << what;
+                // Sums of 24 terms near 3 over matrices of another height: a few hundred roundings at most.
+                EXPECT_NEAR(result.worst_sequences[i].loss / expected[i].loss, 1, 1e-13) << what;
+            }
+        }
 }
 
 TEST(parity, a_batch_balanced_as_a_whole_does_not_depend_on_ranks) {
