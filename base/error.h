@@ -8,7 +8,7 @@
 
 namespace braid {
 
-/// What the process returns; docs/commands.md tells users what each one means.
+/// What the process returns; docs/launch.md tells users what each one means.
 enum class ExitCode : int {
     ok = 0,
     internal = 1,          // a defect of ours, or a comparison that found a difference

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdlib>
 
+#include "bench/bench_model.h"
 #include "optim/adamw.h"
 #include "trainer/gemm_rate.h"
 #include "trainer/step.h"
@@ -18,54 +19,8 @@
 namespace {
 
 using namespace braid;
+using namespace braid::bench;
 using Clock = std::chrono::steady_clock;
-
-constexpr int64_t kSequence = 1024, kMicroBatch = 4, kVocabulary = 4096;
-
-ModelConfig bench_model() {
-    ModelConfig model;
-    model.vocab_size = kVocabulary;
-    model.hidden_size = 512;
-    model.num_layers = 8;
-    model.pattern = "(gdn+moe)*3, attn+moe";
-    model.norm.zero_centered = true;
-    model.sublayers["gdn"].kind = GatedDeltaNetConfig{
-        .num_key_heads = 4, .num_value_heads = 8, .key_head_dim = 64, .value_head_dim = 64, .conv_kernel = 4};
-    AttentionConfig attention{.num_heads = 8, .num_kv_heads = 2, .head_dim = 64};
-    attention.qk_norm = QkNorm::per_head;
-    attention.gate = AttentionGate::elementwise;
-    attention.rope.fraction = 0.25;
-    model.sublayers["attn"].kind = attention;
-    MoeConfig moe{.num_experts = 32,
-                  .experts_per_token = 4,
-                  .expert_size = 256,
-                  .shared_size = 256,
-                  .shared_gate = true};
-    moe.router.aux_loss = 1e-3;
-    model.sublayers["moe"].kind = moe;
-    return model;
-}
-
-/// Random tokens in documents of 100 to 1124 tokens, cut at the ends of sequences.
-Batch random_batch(Allocator& allocator, uint64_t seed) {
-    const RngStream random(seed, RngPurpose::test, "bench");
-    MicroBatch batch;
-    batch.document_offsets = {0};
-    batch.num_sequences = kMicroBatch;
-    batch.sequence_length = kSequence;
-    int64_t left = 0;
-    for (int64_t t = 0; t < kMicroBatch * kSequence; ++t) {
-        const auto at = static_cast<uint64_t>(t);
-        if (left == 0) left = 100 + static_cast<int64_t>(random.bits(at, 1) % 1024);
-        batch.tokens.push_back(static_cast<int32_t>(random.bits(at) % kVocabulary));
-        batch.labels.push_back(static_cast<int32_t>(random.bits(at + 1) % kVocabulary));
-        if (--left == 0 || (t + 1) % kSequence == 0) {
-            batch.document_offsets.push_back(static_cast<int32_t>(t + 1));
-            left = 0;
-        }
-    }
-    return to_tensors(allocator, batch);
-}
 
 void run(int steps) {
     Allocator allocator;
@@ -75,7 +30,8 @@ void run(int steps) {
     store.initialize(1);
     AdamW optimizer({}, store, allocator);
     const auto comm = self_communicator();
-    StepRunner runner(model, store, *comm, allocator, false);
+    const Mesh mesh(*comm, {});
+    StepRunner runner(model, store, mesh, allocator, false);
     const int64_t state_bytes = allocator.statistics().used_bytes;
     const StepTotals totals{kMicroBatch * kSequence, kMicroBatch * kSequence, kMicroBatch};
     Profiler profiler;
@@ -91,7 +47,7 @@ void run(int steps) {
         runner.run(
             1, [&](int) { return batch; }, totals, recorder, step > 0 ? &profiler : nullptr);
         for (size_t unit = 0; unit < store.units().size(); ++unit)
-            optimizer.update(static_cast<int>(unit), 0, store.units()[unit]->numel, step + 1, 1e-4, 1);
+            optimizer.update(static_cast<int>(unit), step + 1, 1e-4, 1);
         if (step > 0) seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
     }
     std::sort(seconds.begin(), seconds.end());

@@ -18,6 +18,7 @@ struct MicroBatch {
     std::vector<int32_t> document_offsets;
     int64_t num_sequences = 0, sequence_length = 0;
     int64_t num_valid_labels = 0; // of `labels`
+    int64_t first_sample = 0;     // index of the first sequence in the order of training
 };
 
 } // namespace braid

@@ -6,10 +6,9 @@
 #include <regex>
 #include <set>
 
-#include <nlohmann/json.hpp>
-
 #include "base/error.h"
 #include "data/byte_stream.h"
+#include "data/json_strings.h"
 
 namespace braid {
 
@@ -49,84 +48,16 @@ void add_folder(const fs::path& folder, std::vector<std::string>* files) {
     }
 }
 
-/// Keeps the one string this project wants from an object, and never builds the rest.
-class TextField : public nlohmann::json_sax<nlohmann::json> {
-  public:
-    explicit TextField(const std::string& field) : field_(field) {}
-
-    const std::optional<std::string>& text() const { return text_; }
-    const std::string& problem() const { return problem_; }
-
-    bool null() override { return scalar("null"); }
-    bool boolean(bool) override { return scalar("a boolean"); }
-    bool number_integer(number_integer_t) override { return scalar("a number"); }
-    bool number_unsigned(number_unsigned_t) override { return scalar("a number"); }
-    bool number_float(number_float_t, const string_t&) override { return scalar("a number"); }
-    bool binary(binary_t&) override { return scalar("binary data"); }
-    bool string(string_t& value) override {
-        if (depth_ == 0) return scalar("a string");
-        if (!wanted_) return true;
-        text_ = std::move(value);
-        wanted_ = false;
-        return true;
-    }
-    bool start_object(std::size_t) override { return open("an object"); }
-    bool start_array(std::size_t) override { return depth_ == 0 ? scalar("a list") : open("a list"); }
-    bool end_object() override { return close(); }
-    bool end_array() override { return close(); }
-    bool key(string_t& name) override {
-        wanted_ = depth_ == 1 && name == field_;
-        if (wanted_ && text_) return fail(fmt::format("the key '{}' appears twice", field_));
-        return true;
-    }
-    bool parse_error(std::size_t position, const std::string&,
-                     const nlohmann::detail::exception& error) override {
-        const std::string_view what =
-            error.what(); // "[json.exception.parse_error.101] parse error at …: the reason"
-        const size_t bracket = what.find("] ");
-        return fail(fmt::format("not valid JSON at byte {}: {}", position,
-                                what.substr(bracket == std::string_view::npos ? 0 : bracket + 2)));
-    }
-
-  private:
-    bool open(const char* kind) {
-        if (wanted_) return scalar(kind);
-        ++depth_;
-        return true;
-    }
-    bool close() {
-        --depth_;
-        return true;
-    }
-    bool scalar(const char* kind) {
-        if (depth_ == 0) return fail(fmt::format("expected a JSON object, found {}", kind));
-        return wanted_ ? fail(fmt::format("'{}': expected a string, found {}", field_, kind)) : true;
-    }
-    bool fail(const std::string& problem) {
-        problem_ = problem;
-        return false;
-    }
-
-    const std::string& field_;
-    std::optional<std::string> text_;
-    std::string problem_;
-    int depth_ = 0;
-    bool wanted_ = false;
-};
-
 void read_jsonl(const std::string& path, const DocumentOptions& options,
                 const std::function<void(std::string_view)>& sink) {
     LineReader lines(path, options.max_document_bytes);
     std::string line;
     while (lines.next(&line)) {
         if (line.find_first_not_of(" \t\r\n") == std::string::npos) continue;
-        TextField field(options.text_field);
-        const bool valid = nlohmann::json::sax_parse(line, &field);
-        if (!valid) throw DataError("{}: line {}: {}", path, lines.line_number(), field.problem());
-        if (!field.text())
-            throw DataError("{}: line {}: expected the key '{}', found none", path, lines.line_number(),
-                            options.text_field);
-        sink(*field.text());
+        const JsonStrings found = read_json_strings(line, {options.text_field});
+        if (!found.problem.empty())
+            throw DataError("{}: line {}: {}", path, lines.line_number(), found.problem);
+        sink(found.values[0]);
     }
 }
 

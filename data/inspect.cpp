@@ -121,12 +121,32 @@ ordered_json show_windows(const TokenFile& file, int64_t sequence_length, int64_
     return shown;
 }
 
+ordered_json show_samples(const TrainLoader& loader, int64_t first, int64_t count) {
+    const auto tokenizer = make_tokenizer(loader.source(0).summary().tokenizer);
+    const int64_t length = loader.sequence_length();
+    ordered_json shown = ordered_json::array();
+    for (int64_t sample = first; sample < first + count; ++sample) {
+        const auto [source, window] = loader.locate(sample);
+        const TokenFile& file = loader.source(source);
+        shown.push_back(
+            show_range(file, *tokenizer, "sample", sample, window * length, (window + 1) * length));
+        shown.back()["file"] = file.path();
+        shown.back()["window"] = window;
+    }
+    return shown;
+}
+
 std::string to_text(const ordered_json& shown) {
     std::string text;
-    for (const ordered_json& item : shown)
-        text += fmt::format("--- {} {}, {} tokens\n{}\n", item.at("kind").get<std::string>(),
-                            item.at("number").get<int64_t>(), item.at("num_tokens").get<int64_t>(),
+    for (const ordered_json& item : shown) {
+        text +=
+            fmt::format("--- {} {}, ", item.at("kind").get<std::string>(), item.at("number").get<int64_t>());
+        if (item.contains("window"))
+            text += fmt::format("window {} of {}, ", item.at("window").get<int64_t>(),
+                                escape_control(item.at("file").get<std::string>()));
+        text += fmt::format("{} tokens\n{}\n", item.at("num_tokens").get<int64_t>(),
                             item.at("text").get<std::string>());
+    }
     return text;
 }
 

@@ -7,6 +7,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "data/entropy.h"
+#include "data/loader.h"
 #include "data/token_file.h"
 
 namespace braid {
@@ -25,7 +26,9 @@ nlohmann::ordered_json show_documents(const TokenFile& file, int64_t first, int6
 /// The text of the windows of sequence_length tokens that training cuts, before shuffling.
 nlohmann::ordered_json show_windows(const TokenFile& file, int64_t sequence_length, int64_t first,
                                     int64_t count);
-/// What show_documents or show_windows found, for a terminal.
+/// The text of the samples [first, first + count) of a run, each with the file and window it is cut from.
+nlohmann::ordered_json show_samples(const TrainLoader& loader, int64_t first, int64_t count);
+/// What one of these found, for a terminal.
 std::string to_text(const nlohmann::ordered_json& shown);
 
 /// Text made safe for a terminal: control characters but line feed and tab, and bytes that are not UTF-8,

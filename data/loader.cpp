@@ -168,18 +168,19 @@ TrainLoader::~TrainLoader() = default;
 
 TrainLoader::Location TrainLoader::locate(int64_t sample) const {
     const Blend::Draw draw = blend_(sample);
-    const Windows& source = *sources_[static_cast<size_t>(draw.source)];
+    const Windows& source = windows(draw.source);
     const int64_t num_windows = source.num_whole(), epoch = draw.index / num_windows;
     const Permutation order(num_windows, config_.seed,
                             fmt::format("{}/{}", source.file().summary().fingerprint, epoch));
-    return {&source, order(draw.index % num_windows)};
+    return {draw.source, order(draw.index % num_windows)};
 }
 
 MicroBatch TrainLoader::make_batch(int64_t first, int64_t count) const {
     MicroBatch batch = empty_batch(count, options_);
+    batch.first_sample = first;
     for (int64_t sample = first; sample < first + count; ++sample) {
         const Location at = locate(sample);
-        at.source->append(at.window, &batch);
+        windows(at.source).append(at.window, &batch);
     }
     return batch;
 }
@@ -197,7 +198,7 @@ int64_t TrainLoader::num_valid_labels(int64_t first, int64_t count, int depth) c
     int64_t labels = 0;
     for (int64_t sample = first; sample < first + count; ++sample) {
         const Location at = locate(sample);
-        labels += at.source->num_valid_labels(at.window, depth);
+        labels += windows(at.source).num_valid_labels(at.window, depth);
     }
     return labels;
 }

@@ -50,6 +50,14 @@ class TrainLoader {
     /// length. Two loaders of equal fingerprint give equal samples.
     std::string fingerprint() const;
 
+    /// Where a sample is cut from: a window of a source.
+    struct Location {
+        int source;
+        int64_t window;
+    };
+    Location locate(int64_t sample) const;
+
+    int64_t sequence_length() const { return options_.sequence_length; }
     int num_sources() const { return static_cast<int>(sources_.size()); }
     const TokenFile& source(int k) const { return sources_[static_cast<size_t>(k)]->file(); }
     /// Whole windows of source k: the samples it gives per epoch.
@@ -58,13 +66,9 @@ class TrainLoader {
     double epochs(int k, int64_t num_samples) const;
 
   private:
-    struct Location {
-        const Windows* source;
-        int64_t window;
-    };
     class Prefetcher;
 
-    Location locate(int64_t sample) const;
+    const Windows& windows(int source) const { return *sources_[static_cast<size_t>(source)]; }
     MicroBatch make_batch(int64_t first, int64_t count) const;
 
     DataConfig config_;

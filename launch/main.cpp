@@ -6,10 +6,17 @@
 #include <new>
 
 #include "launch/commands.h"
+#include "trainer/build_info.h"
 
 namespace {
 
 using namespace braid;
+
+std::string version_line() {
+    const BuildInfo& build = build_info();
+    return fmt::format("braid {}, commit {}, {} build by {} for {}", build.version, build.commit, build.type,
+                       build.compiler, build.processor);
+}
 
 void add_commands(CLI::App& app, Action& action) {
     add_train_command(app, action);
@@ -40,6 +47,7 @@ ExitCode run(const Action& action) {
 int main(int argc, char** argv) {
     CLI::App app("Braid trains hybrid mixture-of-experts language models.", "braid");
     app.require_subcommand(1);
+    app.set_version_flag("--version", version_line());
     Action action;
     add_commands(app, action);
     try {

@@ -69,6 +69,7 @@ Values Model::loss(Context& ctx, const Values& in) const {
     if (ctx.recorder && reports_for_tensor_ranks(ctx)) {
         ctx.recorder->cross_entropy += *outputs.cross_entropy.data<double>();
         ctx.recorder->head_z += *outputs.z_loss.data<double>();
+        ctx.recorder->add_sequences(*ctx.documents, outputs.token_losses, ctx.labels);
     }
     return {outputs.cross_entropy, outputs.z_loss};
 }

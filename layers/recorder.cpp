@@ -28,6 +28,33 @@ void Recorder::add_expert_counts(int moe_index, const Tensor& counts) {
     for (size_t e = 0; e < values.size(); ++e) total[e] += values[e];
 }
 
+void Recorder::add_sequences(const Documents& documents, const Tensor& token_losses, const Tensor& labels) {
+    const auto losses = token_losses.span<double>();
+    const auto label = labels.span<int32_t>();
+    const auto length = static_cast<size_t>(documents.sequence_length());
+    for (int64_t s = 0; s < documents.num_sequences; ++s) {
+        double sum = 0;
+        int64_t count = 0;
+        const size_t begin = static_cast<size_t>(s) * length;
+        for (size_t t = begin; t < begin + length; ++t) {
+            sum += losses[t];
+            count += label[t] >= 0;
+        }
+        if (count > 0)
+            worst_sequences_.push_back({documents.first_sample + s, sum / static_cast<double>(count)});
+    }
+    keep_worst_sequences();
+}
+
+void Recorder::keep_worst_sequences() {
+    const auto is_worse = [](const SequenceLoss& a, const SequenceLoss& b) {
+        const auto height = [](double loss) { return std::isnan(loss) ? HUGE_VAL : loss; };
+        return height(a.loss) != height(b.loss) ? height(a.loss) > height(b.loss) : a.sample < b.sample;
+    };
+    std::sort(worst_sequences_.begin(), worst_sequences_.end(), is_worse);
+    if (worst_sequences_.size() > kNumWorstSequences) worst_sequences_.resize(kNumWorstSequences);
+}
+
 Recorder::Statistic& Recorder::at(const DiagnosticSite& site, const std::string& name, Kind kind) {
     return diagnostics_.try_emplace({site, name}, Statistic{kind}).first->second;
 }
@@ -70,6 +97,19 @@ std::string to_line(const std::pair<DiagnosticSite, std::string>& key, const Rec
 
 } // namespace
 
+void Recorder::gather_worst_sequences(Communicator& comm) {
+    static_assert(std::is_trivially_copyable_v<SequenceLoss>);
+    constexpr SequenceLoss kNone{-1, 0}; // fills up, so that all ranks send the same number of bytes
+    worst_sequences_.resize(kNumWorstSequences, kNone);
+    const auto size = static_cast<size_t>(comm.size());
+    std::vector<SequenceLoss> all(size * kNumWorstSequences);
+    const std::vector<int64_t> bytes(size, kNumWorstSequences * sizeof(SequenceLoss));
+    comm.all_gather(worst_sequences_.data(), all.data(), bytes)->wait();
+    std::erase_if(all, [](const SequenceLoss& entry) { return entry.sample < 0; });
+    worst_sequences_ = std::move(all);
+    keep_worst_sequences();
+}
+
 void Recorder::reduce(Communicator& comm) {
     if (comm.size() == 1) return;
     std::vector<double> losses = {cross_entropy, head_z, aux_loss, router_z_loss};
@@ -84,6 +124,7 @@ void Recorder::reduce(Communicator& comm) {
         expert_counts[i].resize(static_cast<size_t>(num_experts[i]));
         all_reduce_sum(comm, std::span(expert_counts[i]));
     }
+    gather_worst_sequences(comm);
     if (!wants_diagnostics_) return;
     std::string mine;
     for (const auto& [key, statistic] : diagnostics_) mine += to_line(key, statistic);

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/documents.h"
 #include "tensor/tensor.h"
 
 namespace braid {
@@ -16,6 +17,13 @@ struct DiagnosticSite {
     int position = 0;
     std::string sublayer;
     auto operator<=>(const DiagnosticSite&) const = default;
+};
+
+/// A sequence of a step, one of those with its highest losses.
+struct SequenceLoss {
+    int64_t sample; // its index in the order of training, which `braid data show --sample` takes
+    double loss;    // mean cross-entropy of its valid tokens, nats
+    bool operator==(const SequenceLoss&) const = default;
 };
 
 /// Takes what forward and backward runs report beside their results: sums of losses, tokens per expert and,
@@ -45,6 +53,14 @@ class Recorder {
 
     void add_expert_counts(int moe_index, const Tensor& counts);
 
+    /// How many sequences with the highest losses are remembered.
+    static constexpr size_t kNumWorstSequences = 4;
+    /// Takes the sequences of a micro-batch: losses f64 [T], 0 where the label (i32 [T]) is -1. A sequence
+    /// without a valid label has no loss.
+    void add_sequences(const Documents& documents, const Tensor& token_losses, const Tensor& labels);
+    /// The highest loss first, one that is no number before all; equal losses by sample.
+    const std::vector<SequenceLoss>& worst_sequences() const { return worst_sequences_; }
+
     bool wants_diagnostics() const { return wants_diagnostics_; }
     /// The root mean square of all elements of x over all calls.
     void rms(const DiagnosticSite& site, const std::string& name, const Tensor& x);
@@ -60,7 +76,11 @@ class Recorder {
   private:
     Statistic& at(const DiagnosticSite& site, const std::string& name, Kind kind);
 
+    void keep_worst_sequences();
+    void gather_worst_sequences(Communicator& comm);
+
     bool wants_diagnostics_;
+    std::vector<SequenceLoss> worst_sequences_;
     Diagnostics diagnostics_;
 };
 

@@ -85,7 +85,7 @@ LossOutputs linear_cross_entropy(Context& ctx, const Tensor& h, const Parameter*
                                  const LogitOptions& options, const CombineHeadParts& combine) {
     const auto [losses, lse, local] = run_token_losses(ctx, h, w, labels, options, combine);
     LossOutputs out{Tensor::zeros(*ctx.allocator, {1}, DType::f64),
-                    Tensor::zeros(*ctx.allocator, {1}, DType::f64)};
+                    Tensor::zeros(*ctx.allocator, {1}, DType::f64), losses};
     for (const double loss : losses.span<double>()) *out.cross_entropy.data<double>() += loss;
     for (const double z : lse.span<double>()) *out.z_loss.data<double>() += z * z;
     if (!ctx.tape) return out;

@@ -8,10 +8,12 @@
 
 namespace braid::ops {
 
-/// Sums over the labels that count, in nats. Each is f64 [1]; multiply its gradient to scale or weigh it.
+/// Sums over the labels that count, in nats. Each is f64 [1]; multiply its gradient to scale or weigh it. And
+/// what they are sums of, for reports.
 struct LossOutputs {
     Tensor cross_entropy; // sum of -log p(label)
     Tensor z_loss;        // sum of log(sum of e^logit)² (Chowdhery et al. 2022, PaLM)
+    Tensor token_losses;  // -log p(label) of each token, f64 [T], 0 where none counts; takes no gradient
 };
 
 /// Combines what the ranks that hold parts of the head have found, f64 [T] each, in place: lse becomes the

@@ -12,6 +12,7 @@ struct Documents {
     std::vector<int32_t>
         offsets; // [num_documents + 1], first 0, last T, not decreasing; a sequence start is always one
     int64_t num_sequences = 1; // rows of the batch, all of T / num_sequences tokens; 0 for an empty batch
+    int64_t first_sample = 0;  // of training, the first sequence's place in its order; the others follow
 
     int64_t num_tokens() const { return offsets.back(); }
     int64_t num_documents() const { return static_cast<int64_t>(offsets.size()) - 1; }

@@ -11,7 +11,8 @@ Batch to_tensors(Allocator& allocator, const MicroBatch& batch) {
         return tensor;
     };
     return {copied(batch.tokens), copied(batch.labels),
-            std::make_shared<const Documents>(Documents{batch.document_offsets, batch.num_sequences})};
+            std::make_shared<const Documents>(
+                Documents{batch.document_offsets, batch.num_sequences, batch.first_sample})};
 }
 
 MicroBatch empty_micro_batch() {

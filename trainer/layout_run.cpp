@@ -83,6 +83,7 @@ LayoutStep LayoutRank::step(int64_t index, const LayoutStep* reference) {
     result.loss = recorder.cross_entropy / static_cast<double>(totals.valid_labels);
     result.aux_loss = recorder.aux_loss;
     result.router_z_loss = recorder.router_z_loss;
+    result.worst_sequences = recorder.worst_sequences();
     double squares = gradient_sum_of_squares(store_);
     all_reduce_sum(world, std::span(&squares, 1));
     result.grad_norm = std::sqrt(squares);
@@ -140,6 +141,7 @@ MicroBatch made_samples(const LayoutCase& run, int64_t first, int64_t count) {
     batch.document_offsets = {0};
     batch.num_sequences = count;
     batch.sequence_length = run.sequence_length;
+    batch.first_sample = first;
     const auto vocabulary = static_cast<uint64_t>(run.model.vocab_size);
     for (int64_t i = first; i < first + count; ++i) {
         const RngStream random(run.seed, RngPurpose::test, fmt::format("sample {}", i));
@@ -175,6 +177,15 @@ LayoutDifference compare(const std::vector<LayoutStep>& a, const std::vector<Lay
         compare_number(a[s].aux_loss, b[s].aux_loss, "aux_loss", s, worst);
         compare_number(a[s].router_z_loss, b[s].router_z_loss, "router z-loss", s, worst);
         compare_number(a[s].grad_norm, b[s].grad_norm, "grad_norm", s, worst);
+        for (size_t i = 0; i < std::max(a[s].worst_sequences.size(), b[s].worst_sequences.size()); ++i) {
+            const SequenceLoss none{-1, 0};
+            const auto at = [&](const LayoutStep& step) {
+                return i < step.worst_sequences.size() ? step.worst_sequences[i] : none;
+            };
+            compare_number(static_cast<double>(at(a[s]).sample), static_cast<double>(at(b[s]).sample),
+                           "worst sequence", s, worst);
+            compare_number(at(a[s]).loss, at(b[s]).loss, "loss of the worst sequence", s, worst);
+        }
         compare_kind(a[s].gradients, b[s].gradients, s, worst);
         compare_kind(a[s].updates, b[s].updates, s, worst);
         compare_kind(a[s].buffers, b[s].buffers, s, worst);

@@ -4,6 +4,7 @@
 
 #include "data/batch.h"
 #include "layers/model_config.h"
+#include "layers/recorder.h"
 #include "optim/optimizer_config.h"
 #include "parallel/mesh.h"
 #include "trainer/global_tensors.h"
@@ -31,6 +32,7 @@ struct Layout {
 /// What a step gives, equal on all ranks.
 struct LayoutStep {
     double loss = 0, aux_loss = 0, router_z_loss = 0, grad_norm = 0;
+    std::vector<SequenceLoss> worst_sequences;
     GlobalTensors gradients; // after all reductions
     GlobalTensors updates;   // of parameters
     GlobalTensors buffers;

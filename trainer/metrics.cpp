@@ -77,7 +77,7 @@ std::string to_json_line(const StepMetrics& metrics) {
             object[name] = number(value);
     });
     for (const SequenceLoss& worst : metrics.worst_sequences)
-        object["worst_sequences"].push_back({{"sequence", worst.sequence}, {"loss", number(worst.loss)}});
+        object["worst_sequences"].push_back({{"sample", worst.sample}, {"loss", number(worst.loss)}});
     return dump(object);
 }
 

@@ -7,16 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "layers/recorder.h"
 #include "trainer/metrics_lines.h"
 #include "trainer/tensorboard.h"
 
 namespace braid {
-
-/// A sequence of the step with one of its highest losses.
-struct SequenceLoss {
-    int64_t sequence; // its index in the order of training, which `braid data show` takes
-    double loss;      // mean cross-entropy of its valid tokens, nats
-};
 
 struct Evaluation {
     double loss;          // nats per valid token

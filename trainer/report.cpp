@@ -44,6 +44,7 @@ StepMetrics step_metrics(const Trainer& trainer, const StepReport& report, doubl
     metrics.step_seconds = report.step_seconds;
     metrics.data_seconds = report.data_seconds;
     metrics.comm_seconds = report.communication_seconds;
+    metrics.worst_sequences = report.worst_sequences;
     metrics.memory_bytes = trainer.allocator().statistics().peak_reserved_bytes;
     for (const auto& counts : report.expert_counts)
         if (const auto load = load_of(counts)) {

@@ -176,6 +176,7 @@ StepReport Trainer::step(bool with_diagnostics, Profiler* profiler) {
     report.z_loss = recorder.head_z / labels * model_->head_z_weight() + recorder.router_z_loss;
     report.aux_loss = recorder.aux_loss;
     report.expert_counts = recorder.expert_counts;
+    report.worst_sequences = recorder.worst_sequences();
     report.diagnostics = recorder.diagnostics();
     update(report);
     finish_routers(recorder);

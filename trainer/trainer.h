@@ -29,7 +29,8 @@ struct StepReport {
     double flops = 0; // model FLOPs of the step, all ranks
     double data_seconds = 0, communication_seconds = 0, step_seconds = 0;
     std::vector<std::vector<int64_t>> expert_counts; // [MoE layer][expert], of the whole step
-    Recorder::Diagnostics diagnostics;               // empty unless asked for
+    std::vector<SequenceLoss> worst_sequences;
+    Recorder::Diagnostics diagnostics; // empty unless asked for
 };
 
 /// The state of training on one rank (model, optimizer, data and position) and what changes it. It knows

@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -13,6 +14,7 @@
 #include "data/token_file.h"
 #include "launch/commands.h"
 #include "launch/output.h"
+#include "trainer/run_config.h"
 
 namespace braid {
 
@@ -128,16 +130,27 @@ void add_verify(CLI::App& data, Action& action) {
     });
 }
 
+ordered_json samples_of_run(const std::string& config_path, int64_t first, int64_t count) {
+    const RunConfig config = read_run_config(config_path);
+    const LoaderOptions options{.sequence_length = config.train.sequence_length,
+                                .vocab_size = config.model.vocab_size};
+    const int64_t num_samples = config.train.steps * config.train.global_batch;
+    if (first >= num_samples)
+        throw ConfigError("--sample: {} draws the samples 0 to {}, found {}", config_path, num_samples - 1,
+                          first);
+    return show_samples(TrainLoader(config.data, options), first, std::min(count, num_samples - first));
+}
+
 void add_show(CLI::App& data, Action& action) {
     struct Options {
         std::string file;
-        int64_t document = 0, window = 0, count = 5, sequence_length = 0;
+        int64_t document = 0, window = 0, sample = -1, count = 5, sequence_length = 0;
         bool json = false;
     };
     auto options = std::make_shared<Options>();
     CLI::App* command =
-        data.add_subcommand("show", "Print documents, or windows as training cuts them, as text");
-    command->add_option("FILE", options->file)->required();
+        data.add_subcommand("show", "Print documents, windows as training cuts them, or a run's samples");
+    command->add_option("FILE", options->file, "A token file; with --sample the config of a run")->required();
     const CLI::Range not_negative(int64_t{0}, INT64_MAX), positive(int64_t{1}, INT64_MAX);
     CLI::Option* document = command->add_option("--document", options->document, "The first document to show")
                                 ->check(not_negative);
@@ -149,17 +162,27 @@ void add_show(CLI::App& data, Action& action) {
     window->needs(length);
     length->needs(window);
     document->excludes(window);
+    command
+        ->add_option(
+            "--sample", options->sample,
+            "The first sample to show, counted from 0 over all steps of the run whose config is FILE")
+        ->check(not_negative)
+        ->excludes(document)
+        ->excludes(window);
     command->add_option("--count", options->count, "How many to show")
         ->check(positive)
         ->capture_default_str();
     command->add_flag("--json", options->json, "Print a JSON list");
     command->callback([options, &action] {
         action = [options] {
-            const TokenFile file(options->file);
-            const ordered_json shown =
-                options->sequence_length > 0
-                    ? show_windows(file, options->sequence_length, options->window, options->count)
-                    : show_documents(file, options->document, options->count);
+            const ordered_json shown = [&] {
+                if (options->sample >= 0)
+                    return samples_of_run(options->file, options->sample, options->count);
+                const TokenFile file(options->file);
+                return options->sequence_length > 0
+                           ? show_windows(file, options->sequence_length, options->window, options->count)
+                           : show_documents(file, options->document, options->count);
+            }();
             options->json ? print_json(shown) : print_output(to_text(shown));
             return ExitCode::ok;
         };

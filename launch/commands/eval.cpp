@@ -2,20 +2,23 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/atomic_file.h"
 #include "base/hdf5_file.h"
+#include "base/sha256.h"
 #include "launch/commands.h"
 #include "launch/ranks.h"
 #include "parallel/agreement.h"
 #include "trainer/evaluator.h"
 #include "trainer/inference.h"
+#include "trainer/requests.h"
 
 namespace braid {
 namespace {
 
 struct EvalArguments {
-    std::string checkpoint, data, logits;
+    std::string checkpoint, data, logits, requests, output;
     std::vector<int32_t> tokens;
     int64_t max_tokens = 0, micro_batch = 0;
     bool force = false;
@@ -64,12 +67,43 @@ ExitCode write_logits(const EvalArguments& arguments) {
     return ExitCode::ok;
 }
 
+ExitCode answer_requests(const EvalArguments& arguments) {
+    return run_as_rank([&](MpiSession& session) {
+        Communicator& world = session.world();
+        set_num_threads(0, session.node_size());
+        std::optional<AtomicOutput> output;
+        std::unique_ptr<InferenceModel> model;
+        std::vector<Request> requests;
+        std::string lines;
+        agree(world, [&] {
+            if (world.rank() == 0)
+                output.emplace(arguments.output, arguments.force ? Overwrite::yes : Overwrite::no);
+            model = std::make_unique<InferenceModel>(arguments.checkpoint);
+            requests = read_requests(arguments.requests, model->tokenizer());
+            for (const Request& request : requests) lines += request.line + "\n";
+        });
+        expect_same_everywhere(world, sha256_hex(lines), arguments.requests, ExitCode::data);
+        const TrainConfig& train = model->config().train;
+        const std::vector<RequestScore> scores =
+            score_requests(*model, requests, train.micro_batch * train.sequence_length, world);
+        agree(world, [&] {
+            if (!output) return;
+            std::string text;
+            for (size_t i = 0; i < requests.size(); ++i) text += to_json_line(requests[i], scores[i]) + "\n";
+            const FileDescriptor file = create_file(output->path());
+            write_all(file.get(), text.data(), text.size(), output->path());
+            output->publish();
+        });
+        return ExitCode::ok;
+    });
+}
+
 } // namespace
 
 void add_eval_command(CLI::App& app, Action& action) {
     auto arguments = std::make_shared<EvalArguments>();
-    CLI::App* command =
-        app.add_subcommand("eval", "Loss and bits per byte of a checkpoint on a token file, or its logits");
+    CLI::App* command = app.add_subcommand(
+        "eval", "Loss of a checkpoint on a token file, its logits, or the likelihoods of texts");
     command
         ->add_option("CHECKPOINT", arguments->checkpoint, "A checkpoint, or a run folder for its newest one")
         ->required();
@@ -82,13 +116,21 @@ void add_eval_command(CLI::App& app, Action& action) {
                        ->delimiter(',');
     auto* logits = command->add_option("--logits", arguments->logits,
                                        "The HDF5 file that gets their logits [tokens, vocabulary]");
-    command->add_flag("--force", arguments->force, "Replace the file of --logits");
-    tokens->needs(logits)->excludes(data);
+    auto* requests = command->add_option("--requests", arguments->requests,
+                                         "JSON lines of {\"context\": TEXT, \"continuation\": TEXT}");
+    auto* output = command->add_option("-o,--output", arguments->output,
+                                       "The JSON lines with their log-likelihoods that --requests gives");
+    command->add_flag("--force", arguments->force, "Replace the file of --logits or -o");
+    tokens->needs(logits)->excludes(data)->excludes(requests);
     logits->needs(tokens);
+    requests->needs(output)->excludes(data);
+    output->needs(requests);
     command->callback([arguments, &action] {
-        if (arguments->data.empty() && arguments->tokens.empty())
-            throw CLI::RequiredError("--data FILE, or --tokens IDS with --logits FILE,");
+        if (arguments->data.empty() && arguments->tokens.empty() && arguments->requests.empty())
+            throw CLI::RequiredError(
+                "--data FILE, or --tokens IDS with --logits FILE, or --requests FILE with -o FILE,");
         action = [arguments] {
+            if (!arguments->requests.empty()) return answer_requests(*arguments);
             return arguments->data.empty() ? write_logits(*arguments) : evaluate_file(*arguments);
         };
     });

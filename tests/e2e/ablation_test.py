@@ -30,6 +30,14 @@ class Ablation(TrainingCase):
     def test_a_trained_model_evaluates_and_writes(self):
         self.train("model", "log.profile=true", "log.layers_every=20", "log.tensorboard=true")
         last = self.metrics("model")[-1]
+        worst = last["worst_sequences"]
+        self.assertEqual(sorted(entry["sample"] for entry in worst), [297, 298, 299])   # of the last step's three
+        self.assertEqual(worst, sorted(worst, key=lambda entry: -entry["loss"]))
+        out, _ = self.braid("data", "show", "runs/model/config.yaml", "--sample", str(worst[0]["sample"]), "--json")
+        sample = json.loads(out)[0]
+        out, _ = self.braid("data", "show", sample["file"], "--window", str(sample["window"]), "--sequence-length",
+                            str(sample["num_tokens"]), "--json")
+        self.assertEqual(sample["text"], json.loads(out)[0]["text"])
         out, _ = self.braid("eval", "runs/model", "--data", "valid.h5", "--max-tokens", "512")
         result = json.loads(out)
         self.assertAlmostEqual(result["loss"], last["eval/held/loss"], delta=1e-6)

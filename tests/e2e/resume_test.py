@@ -10,7 +10,8 @@ import unittest
 
 from training_case import BRAID, BRAID_MPIRUN, TrainingCase
 
-NUMBERS = ("loss", "aux_loss", "grad_norm", "lr", "tokens", "eval_loss", "expert_load_max")
+NUMBERS = ("loss", "aux_loss", "grad_norm", "lr", "tokens", "eval_loss", "expert_load_max",
+           "worst_sequences")
 
 
 class Resume(TrainingCase):

@@ -68,7 +68,7 @@ TEST(metrics, a_line_has_the_documented_fields_in_order) {
               R"("expert_load_max":1.5,"expert_load_min":0.5,"eval/code/loss":2.0,)"
               R"("eval/code/bits_per_byte":3.0,"eval/web/loss":1.25,"eval/web/bits_per_byte":1.5,)"
               R"("eval_loss":1.625,)"
-              R"("worst_sequences":[{"sequence":77,"loss":4.5},{"sequence":3,"loss":4.25}]})");
+              R"("worst_sequences":[{"sample":77,"loss":4.5},{"sample":3,"loss":4.25}]})");
 }
 
 TEST(metrics, what_does_not_apply_is_absent) {
@@ -95,7 +95,7 @@ TEST(metrics, numbers_that_are_not_finite_become_null) {
     metrics.grad_norm = infinity;
     metrics.worst_sequences = {{1, -infinity}};
     EXPECT_EQ(to_json_line(metrics), R"({"step":0,"tokens":0,"loss":null,"grad_norm":null,)"
-                                     R"("worst_sequences":[{"sequence":1,"loss":null}]})");
+                                     R"("worst_sequences":[{"sample":1,"loss":null}]})");
     EXPECT_EQ(to_json_line(LayerMetrics{1, 2, "moe", {{"load", infinity}}}),
               R"({"step":1,"layer":2,"sublayer":"moe","load":null})");
 }
