@@ -2,6 +2,8 @@
 
 #include <chrono>
 
+#include "parallel/collective_log.h"
+
 namespace braid {
 namespace {
 
@@ -21,6 +23,7 @@ class AddElapsed {
 
 void GradientReducer::start(int unit) {
     const AddElapsed timer(exposed_seconds_);
+    const CollectiveLabel label(mesh_.world().log(), "gradients of", store_.unit(unit).name);
     const ParameterStore::Unit& buffers = store_.unit(unit);
     for (const Bucket& bucket : buffers.buckets) {
         Communicator& comm = mesh_.group(bucket.group);
@@ -38,6 +41,7 @@ void GradientReducer::start(int unit) {
 
 void GradientReducer::add(int unit) {
     const AddElapsed timer(exposed_seconds_);
+    const CollectiveLabel label(mesh_.world().log(), "gradients of", store_.unit(unit).name);
     const auto found = under_way_.find(unit);
     if (found == under_way_.end()) return;
     for (OrderedAllReduce& reduce : found->second) reduce.add_pieces();

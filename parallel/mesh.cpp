@@ -40,31 +40,32 @@ RankGrid make_grid(const MeshSizes& sizes, int num_ranks, int rank) {
 
 Mesh::Mesh(Communicator& world, const MeshSizes& sizes)
     : world_(world), grid_(make_grid(sizes, world.size(), world.rank())) {
-    const int rank = world.rank();
     // Ranks of one colour differ in the axis alone.
-    const auto add = [&](Axis axis, int color) { axes_[axis] = split(grid_[axis].size, color, rank); };
-    add(Axis::data, grid_.tensor.index);
-    add(Axis::tensor, grid_.data.index);
-    add(Axis::expert_data, grid_.expert.index * grid_.expert_tensor.size + grid_.expert_tensor.index);
-    add(Axis::expert, grid_.expert_data.index * grid_.expert_tensor.size + grid_.expert_tensor.index);
-    add(Axis::expert_tensor, grid_.expert_data.index * grid_.expert.size + grid_.expert.index);
+    const auto add = [&](Axis axis, const char* name, int color) {
+        axes_[axis] = split(grid_[axis].size, color, name);
+    };
+    const auto &expert = grid_.expert, &part = grid_.expert_tensor, &copy = grid_.expert_data;
+    add(Axis::data, "data", grid_.tensor.index);
+    add(Axis::tensor, "tensor", grid_.data.index);
+    add(Axis::expert_data, "expert_data", expert.index * part.size + part.index);
+    add(Axis::expert, "expert", copy.index * part.size + part.index);
+    add(Axis::expert_tensor, "expert_tensor", copy.index * expert.size + expert.index);
 }
 
-std::unique_ptr<Communicator> Mesh::split(int size, int color, int key) {
-    return size == 1 ? self_communicator() : world_.split(color, key);
+std::unique_ptr<Communicator> Mesh::split(int size, int color, const char* name) {
+    return size == 1 ? self_communicator() : world_.split(color, world_.rank(), name);
 }
 
 Communicator& Mesh::group(const ReductionGroup& group) const {
     if (group.expert) return axis(Axis::expert_data);
     if (group.replicas == 1) return axis(Axis::data);
-    if (group.replicas == grid_.tensor.size) return world_;
     return *replica_groups_.at(group.replicas);
 }
 
 void Mesh::prepare(const ReductionGroup& group) {
-    if (group.expert || group.replicas == 1 || group.replicas == grid_.tensor.size) return;
+    if (group.expert || group.replicas == 1) return;
     auto& made = replica_groups_[group.replicas];
-    if (!made) made = split(grid_.place_in(group).size, grid_.tensor.index / group.replicas, world_.rank());
+    if (!made) made = split(grid_.place_in(group).size, grid_.tensor.index / group.replicas, "data_tensor");
 }
 
 } // namespace braid

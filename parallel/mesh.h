@@ -37,7 +37,7 @@ class Mesh {
     void prepare(const ReductionGroup& group);
 
   private:
-    std::unique_ptr<Communicator> split(int size, int color, int key);
+    std::unique_ptr<Communicator> split(int size, int color, const char* name);
 
     Communicator& world_;
     const RankGrid grid_;

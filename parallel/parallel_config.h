@@ -16,13 +16,14 @@ constexpr auto enum_names(Reduction) {
 }
 
 struct ParallelConfig {
-    int64_t data = 0;   // data ranks; 0 (written auto): what the number of processes gives
-    int64_t tensor = 1; // ranks that share out heads, features and words
+    int64_t data = 0;          // data ranks; 0 (written auto): what the number of processes gives
+    int64_t tensor = 1;        // ranks that share out heads, features and words
     bool sequence = true;      // tensor ranks share out the tokens between sublayers too
     int64_t expert = 1;        // ranks that share out the experts
     int64_t expert_tensor = 1; // ranks that share out each expert
     int64_t zero = 1; // 1: the optimizer's state is shared out over the ranks that hold the same parameters
     Reduction reduction = Reduction::ordered;
+    int64_t watchdog_seconds = 600; // a rank that waits longer for others ends the job; 0: never
     bool operator==(const ParallelConfig&) const = default;
 };
 

@@ -46,9 +46,15 @@ const Schema<ParallelConfig>& parallel_schema() {
                  {.help = "float sums over ranks: ordered adds the pieces in rank order, library leaves the "
                           "order to MPI",
                   .changes_numbers = false})
+            .key("watchdog_seconds", &P::watchdog_seconds,
+                 {.help = "how long a rank waits for others before it ends the job with exit code 6 and says "
+                          "for whom, in what; 0 is for ever",
+                  .min = 0,
+                  .max = 31'536'000,
+                  .changes_numbers = false})
             .not_built({"context", "pipeline", "virtual_stages", "schedule", "context_method",
-                        "watchdog_seconds", "pipeline_model_parallel_size", "pipeline_parallel_degree",
-                        "context_parallel_size", "context_parallel_degree", "data_parallel_shard_degree"});
+                        "pipeline_model_parallel_size", "pipeline_parallel_degree", "context_parallel_size",
+                        "context_parallel_degree", "data_parallel_shard_degree"});
     return schema;
 }
 

@@ -95,9 +95,11 @@ const Parameter* ParameterStore::declare(std::vector<ParameterSpec> sections) {
         check(spec.shape.rank() == sections[0].shape.rank() && spec.shape.rank() > 0,
               "{}: the sections of a parameter have one rank, at least 1", spec.name);
         const Partition partition(spec.shape, spec.splits, grid_);
-        const int replicas = spec.expert ? 1 : partition.tensor_replicas();
-        const ReductionGroup group{spec.expert, spec.partial_over_tensor ? replicas : 1};
-        const bool counted = spec.expert || spec.partial_over_tensor || grid_.tensor.index % replicas == 0;
+        // Experts that no axis shares out are as any parameter that all ranks hold.
+        const bool expert = spec.expert && grid_.expert.size * grid_.expert_tensor.size > 1;
+        const int replicas = expert ? 1 : partition.tensor_replicas();
+        const ReductionGroup group{expert, spec.partial_over_tensor ? replicas : 1};
+        const bool counted = expert || spec.partial_over_tensor || grid_.tensor.index % replicas == 0;
         if (parameter->sections_.empty()) {
             parameter->shape_ = partition.local();
             parameter->reduction_ = group;

@@ -12,8 +12,8 @@ namespace braid {
 /// Whole tensors as double, row-major, by name.
 using GlobalTensors = std::map<std::string, std::vector<double>>;
 
-/// Puts the parts that all ranks own together; every rank gets every tensor. InternalError unless each element
-/// comes from exactly one rank. For comparisons: it holds a whole model on every rank.
+/// Puts the parts that all ranks own together; every rank gets every tensor. InternalError unless each
+/// element comes from exactly one rank. For comparisons: it holds a whole model on every rank.
 GlobalTensors gather_tensors(Communicator& world, Allocator& allocator, const std::vector<StatePart>& parts);
 
 /// Fills parts from whole tensors, which must all be there.

@@ -22,9 +22,8 @@ class LayoutRank {
         store_.initialize(run.seed);
         optimizer_ = make_optimizer(run.optimizer, store_, allocator_, layout.sharded);
         for (const ReductionGroup& group : reduction_groups(store_)) mesh_.prepare(group);
-        runner_ = std::make_unique<StepRunner>(
-            *model_, store_, mesh_, allocator_, layout.recompute,
-            GradientReducer::Options{Reduction::ordered, layout.sharded});
+        runner_ = std::make_unique<StepRunner>(*model_, store_, mesh_, allocator_, layout.recompute,
+                                               GradientReducer::Options{Reduction::ordered, layout.sharded});
     }
 
     LayoutStep step(int64_t index, const LayoutStep* reference);
@@ -159,9 +158,7 @@ MicroBatch made_samples(const LayoutCase& run, int64_t first, int64_t count) {
 
 std::vector<LayoutStep> run_layout(const LayoutCase& run, const Layout& layout, Communicator& world,
                                    const std::vector<LayoutStep>* reference) {
-    agree(world, [&] {
-        expect_layout_fits(run.model, make_grid(layout.sizes, world.size(), world.rank()));
-    });
+    agree(world, [&] { expect_layout_fits(run.model, make_grid(layout.sizes, world.size(), world.rank())); });
     LayoutRank rank(run, layout, world);
     std::vector<LayoutStep> steps;
     for (int64_t step = 0; step < run.steps; ++step)

@@ -42,13 +42,14 @@ struct LayoutStep {
 /// Sample i of a case: random tokens in random documents, with labels that do not cross them.
 MicroBatch made_samples(const LayoutCase& run, int64_t first, int64_t count);
 
-/// Runs the case; collective over `world`. With a reference, every step starts from the state that the reference
-/// had before that step, so that rounding does not add up over steps. ConfigError where the layout does not fit.
+/// Runs the case; collective over `world`. With a reference, every step starts from the state that the
+/// reference had before that step, so that rounding does not add up over steps. ConfigError where the layout
+/// does not fit.
 std::vector<LayoutStep> run_layout(const LayoutCase& run, const Layout& layout, Communicator& world,
                                    const std::vector<LayoutStep>* reference = nullptr);
 
-/// The largest difference between two tensors of each kind, as promised: max |a - b| / max(max |b|, 1e-3 R), R
-/// the root mean square of all of that kind.
+/// The largest difference between two tensors of each kind, as promised: max |a - b| / max(max |b|, 1e-3 R),
+/// R the root mean square of all of that kind.
 struct LayoutDifference {
     double error = 0;
     std::string where; // the tensor or number, with its step

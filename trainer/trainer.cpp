@@ -12,6 +12,7 @@
 #include "optim/gradient_norm.h"
 #include "optim/lr_schedule.h"
 #include "parallel/agreement.h"
+#include "parallel/plan_check.h"
 #include "trainer/training_state.h"
 
 namespace braid {
@@ -60,6 +61,14 @@ Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size)
     runner_ = std::make_unique<StepRunner>(*model_, store_, mesh_, allocator_,
                                            config_.train.recompute == Recompute::layers,
                                            GradientReducer::Options{config_.parallel.reduction, sharded});
+    expect_same_plan();
+}
+
+/// A rank with another program would wait for messages that nobody sends.
+void Trainer::expect_same_plan() {
+    const std::vector<Action> plan = runner_->plan(1);
+    expect_same_everywhere(world_, fmt::format("{} actions with hash {:016x}", plan.size(), plan_hash(plan)),
+                           "the plan of a step", ExitCode::communication);
 }
 
 void Trainer::check_layout() const {

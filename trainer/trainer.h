@@ -71,6 +71,7 @@ class Trainer {
     void check_layout() const;
     void check_memory(int node_size) const;
     void open_data();
+    void expect_same_plan();
     EvenSplit batch_split() const { return {config_.train.global_batch, mesh_.grid().data.size}; }
     int data_rank() const { return mesh_.grid().data.index; }
     int64_t num_micro_batches() const;

@@ -17,17 +17,16 @@ TEST(parity, processes_compute_the_steps_of_one_rank) {
         const LayoutCase run = parity_case(scope, scope == AuxScope::global);
         const auto reference = run_layout(run, {.micro_batch = run.global_batch}, *self_communicator());
         for (int64_t micro_batch : {1, 2, 4})
-            for (const MeshSizes& sizes : {MeshSizes{}, MeshSizes{.tensor = size > 1 ? 2 : 1},
-                                           MeshSizes{.expert = size > 1 ? 2 : 1},
-                                           MeshSizes{.tensor = size > 1 ? 2 : 1,
-                                                     .expert = size > 1 ? 2 : 1,
-                                                     .sequence = false}}) {
+            for (const MeshSizes& sizes :
+                 {MeshSizes{}, MeshSizes{.tensor = size > 1 ? 2 : 1}, MeshSizes{.expert = size > 1 ? 2 : 1},
+                  MeshSizes{.tensor = size > 1 ? 2 : 1, .expert = size > 1 ? 2 : 1, .sequence = false}}) {
                 const Layout layout{.sizes = sizes, .micro_batch = micro_batch};
                 const auto together = run_layout(run, layout, *world, &reference);
                 const LayoutDifference worst = compare(together, reference);
                 EXPECT_LE(worst.error, kParityBound)
-                    << worst.where << fmt::format(" on {} ranks, tensor {}, expert {}, micro-batch {}", size,
-                                                  sizes.tensor, sizes.expert, micro_batch);
+                    << worst.where
+                    << fmt::format(" on {} ranks, tensor {}, expert {}, micro-batch {}", size, sizes.tensor,
+                                   sizes.expert, micro_batch);
                 EXPECT_EQ(compare(run_layout(run, layout, *world, &reference), together).error, 0);
             }
     }

@@ -133,8 +133,8 @@ OpCase losses_case(Allocator& allocator, int64_t sequences, int64_t length, int6
         [=](Context& ctx, const Values& x, const OpCase::Weights&) {
             const auto routing = ops::route(ctx, x[0], {}, {score, true, 1, std::min<int64_t>(2, experts)});
             const Tensor counts = ops::count_experts_by_sequence(ctx, routing.expert, experts, *documents);
-            return Values{ops::balance_loss_sequence(ctx, routing.probabilities, counts, routing.expert.dim(1),
-                                                     *documents),
+            return Values{ops::balance_loss_sequence(ctx, routing.probabilities, counts,
+                                                     routing.expert.dim(1), *documents),
                           ops::balance_loss_given_fractions(ctx, routing.probabilities, fractions),
                           ops::router_z_loss(ctx, x[0])};
         }};

@@ -111,11 +111,12 @@ TEST(adamw, state_is_visited_by_unit) {
     SmallStore s;
     AdamW optimizer({}, s.store, s.t.allocator);
     std::vector<std::string> seen;
-    optimizer.visit_state([&](const std::string& name, int unit, const FlatRange& range, const Tensor& state) {
-        EXPECT_EQ(range, (FlatRange{0, s.store.unit(unit).numel}));
-        EXPECT_EQ(state.numel(), s.store.unit(unit).numel);
-        seen.push_back(name + std::to_string(unit));
-    });
+    optimizer.visit_state(
+        [&](const std::string& name, int unit, const FlatRange& range, const Tensor& state) {
+            EXPECT_EQ(range, (FlatRange{0, s.store.unit(unit).numel}));
+            EXPECT_EQ(state.numel(), s.store.unit(unit).numel);
+            seen.push_back(name + std::to_string(unit));
+        });
     EXPECT_EQ(seen, (std::vector<std::string>{"exp_avg0", "exp_avg_sq0", "exp_avg1", "exp_avg_sq1"}));
 }
 

@@ -1,5 +1,5 @@
-// Every layout of ranks and micro-batches computes the same thing: losses, every parameter's gradient after all
-// reductions, gradient norm, updated parameters, router state.
+// Every layout of ranks and micro-batches computes the same thing: losses, every parameter's gradient after
+// all reductions, gradient norm, updated parameters, router state.
 
 #include <fmt/core.h>
 #include <gtest/gtest.h>
@@ -30,7 +30,8 @@ void expect_parity(const LayoutCase& run, const std::vector<LayoutStep>& referen
     EXPECT_LE(worst.error, kParityBound)
         << worst.where << " on " << ranks << " ranks, tensor " << layout.sizes.tensor << ", sequence "
         << layout.sizes.sequence << ", expert " << layout.sizes.expert << ", expert_tensor "
-        << layout.sizes.expert_tensor << ", ZeRO " << layout.sharded << ", micro-batch " << layout.micro_batch;
+        << layout.sizes.expert_tensor << ", ZeRO " << layout.sharded << ", micro-batch "
+        << layout.micro_batch;
 }
 
 TEST(parity, data_ranks_and_micro_batches) {
@@ -50,8 +51,10 @@ TEST(parity, tensor_ranks) {
         const LayoutCase run = parity_case(AuxScope::sequence, tied);
         const auto reference = alone(run);
         for (bool sequence : {true, false}) {
-            expect_parity(run, reference, 2, {.sizes = {.tensor = 2, .sequence = sequence}, .micro_batch = 2});
-            expect_parity(run, reference, 4, {.sizes = {.tensor = 2, .sequence = sequence}, .micro_batch = 3});
+            expect_parity(run, reference, 2,
+                          {.sizes = {.tensor = 2, .sequence = sequence}, .micro_batch = 2});
+            expect_parity(run, reference, 4,
+                          {.sizes = {.tensor = 2, .sequence = sequence}, .micro_batch = 3});
         }
     }
 }
@@ -83,7 +86,8 @@ TEST(parity, twice_the_same_layout_gives_the_same_bits) {
 TEST(parity, recomputation_and_sharding_give_the_same_bits) {
     const LayoutCase run = parity_case(AuxScope::global, false);
     const auto kept = on_ranks(run, 2, {.sharded = false, .micro_batch = 2});
-    EXPECT_EQ(compare(on_ranks(run, 2, {.sharded = false, .micro_batch = 2, .recompute = true}), kept).error, 0);
+    EXPECT_EQ(compare(on_ranks(run, 2, {.sharded = false, .micro_batch = 2, .recompute = true}), kept).error,
+              0);
     EXPECT_EQ(compare(on_ranks(run, 2, {.sharded = true, .micro_batch = 2}), kept).error, 0);
 }
 
