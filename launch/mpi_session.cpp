@@ -1,8 +1,14 @@
 #include "launch/mpi_session.h"
 
+#include <unistd.h>
+
 #include <cstdlib>
 
+#include "parallel/collectives.h"
 #include "parallel/mpi_comm.h"
+#include "parallel/parallel_config.h"
+#include "parallel/traced_comm.h"
+#include "trainer/metrics_lines.h"
 
 namespace braid {
 namespace {
@@ -15,7 +21,45 @@ bool started_by_launcher() {
     return false;
 }
 
+std::string host_name() {
+    char name[256] = {};
+    gethostname(name, sizeof name - 1);
+    return name;
+}
+
+/// To stderr without its lock, which the stuck thread may hold.
+void print_at_once(const std::string& text) {
+    size_t written = 0;
+    while (written < text.size()) {
+        const ssize_t count = ::write(STDERR_FILENO, text.data() + written, text.size() - written);
+        if (count <= 0) return;
+        written += static_cast<size_t>(count);
+    }
+}
+
 } // namespace
+
+void MpiSession::watch(int64_t seconds, const std::string& folder) {
+    watchdog_.reset();
+    if (!log_ || seconds == 0) return;
+    const std::string path = fmt::format("{}/watchdog-rank-{}.txt", folder, log_->rank());
+    watchdog_ = std::make_unique<Watchdog>(
+        *log_, WatchdogOptions{
+                   .limit = std::chrono::seconds(seconds),
+                   .host = host_name(),
+                   .print = [](const std::string& text) { print_at_once("braid: " + text); },
+                   .store =
+                       [path](const std::string& text) {
+                           try {
+                               LineFile(path).append(text);
+                               return true;
+                           } catch (const std::exception&) {
+                               return false; // then all of it is printed
+                           }
+                       },
+                   .end_job = [] { _exit(static_cast<int>(ExitCode::communication)); },
+               });
+}
 
 #if BRAID_MPI
 
@@ -28,7 +72,10 @@ MpiSession::MpiSession() {
     if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
         throw CommError("MPI_Init_thread failed");
     initialized_ = true;
-    world_ = mpi_communicator(MPI_COMM_WORLD);
+    auto world = mpi_communicator(MPI_COMM_WORLD);
+    log_ = std::make_unique<CollectiveLog>(world->rank());
+    world_ = traced_communicator(std::move(world), *log_, "world");
+    watch(ParallelConfig().watchdog_seconds, "");
     MPI_Comm node = MPI_COMM_NULL;
     MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, world_->rank(), MPI_INFO_NULL, &node);
     MPI_Comm_size(node, &node_size_);
@@ -37,9 +84,22 @@ MpiSession::MpiSession() {
 }
 
 MpiSession::~MpiSession() {
-    if (!initialized_) return;
+    if (initialized_) end_in_step();
+}
+
+/// MPI_Finalize waits for all ranks too, and nobody could tell for whom: they meet before.
+void MpiSession::end_in_step() {
+    const CollectiveLabel label(log_.get(), "the end of the job");
+    try {
+        barrier(*world_);
+    } catch (const Error& error) {
+        print_at_once(fmt::format("braid: rank {}: {}\n", log_->rank(), error.what()));
+    }
     world_.reset(); // frees its communicator, which must happen before the end of MPI
+    const int64_t id = log_->begin("world", nullptr, 0, CollectiveKind::finalize, 0);
+    log_->waiting(id, {});
     MPI_Finalize();
+    log_->end(id);
 }
 
 std::string MpiSession::library() const {

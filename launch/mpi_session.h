@@ -5,11 +5,13 @@
 
 #include "base/error.h"
 #include "parallel/communicator.h"
+#include "parallel/watchdog.h"
 
 namespace braid {
 
 /// MPI for the lifetime of a command, if mpirun (or another launcher) started this process; otherwise one
-/// rank without MPI.
+/// rank without MPI. All that its ranks communicate is recorded, and watched from the start: a rank that
+/// waits too long for others ends the job with exit code 6.
 class MpiSession {
   public:
     MpiSession();
@@ -23,13 +25,20 @@ class MpiSession {
     int node_rank() const { return node_rank_; }
     /// The name and version of the MPI library; empty without MPI.
     std::string library() const;
+    /// From here on a rank may wait `seconds` for others, or for ever with 0. Its report is added to
+    /// watchdog-rank-N.txt in `folder` if that exists.
+    void watch(int64_t seconds, const std::string& folder);
     /// Ends all ranks with this exit code.
     [[noreturn]] void abort(ExitCode code);
 
   private:
+    void end_in_step();
+
     bool initialized_ = false;
+    std::unique_ptr<CollectiveLog> log_;
     std::unique_ptr<Communicator> world_;
     int node_size_ = 1, node_rank_ = 0;
+    std::unique_ptr<Watchdog> watchdog_;
 };
 
 } // namespace braid

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -20,7 +21,14 @@ class Pending {
     /// Whether it has finished. Never blocks, and lets the transport make progress.
     virtual bool poll() = 0;
     virtual void wait() = 0;
+    /// Waits for about that long at most; whether it has finished.
+    virtual bool wait_for(std::chrono::nanoseconds time) = 0;
+    /// The ranks of the group that it still waits for, ascending. They have not joined, or have not moved on
+    /// since: their pieces are not here or they have not taken ours.
+    virtual std::vector<int> missing() = 0;
 };
+
+class CollectiveLog;
 
 /// A group of ranks that exchange messages. Every member must start the same collectives in the same order;
 /// all buffers are host memory. Collectives move bytes only: sums are made by the callers in
@@ -48,8 +56,17 @@ class Communicator {
     /// same bits for another number of ranks, library version or network (parallel.reduction: library).
     virtual std::unique_ptr<Pending> all_reduce_any_order(void* values, int64_t count, DType dtype) = 0;
 
-    /// Splits into the groups of ranks that give one colour, ranked by key, then by rank here.
-    virtual std::unique_ptr<Communicator> split(int color, int key) = 0;
+    /// Splits into the groups of ranks that give one colour, ranked by key, then by rank here. `axis` says
+    /// what the groups are for, as a mesh calls it ("data", "tensor"): reports and metrics use it.
+    virtual std::unique_ptr<Communicator> split(int color, int key, const std::string& axis) = 0;
+
+    /// Says what the collectives started from here on are part of; equal on all members. Messages carry it
+    /// with their place in the sequence, so that ranks which do different things never take each other's
+    /// messages for their own: they miss each other, or fail at once where the transport can tell.
+    virtual void set_operation(uint64_t) {}
+
+    /// Where this rank's collectives are recorded, or null if nobody records them.
+    virtual CollectiveLog* log() { return nullptr; }
 };
 
 /// The group of one rank.

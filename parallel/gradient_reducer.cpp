@@ -2,6 +2,8 @@
 
 #include <chrono>
 
+#include "parallel/collective_log.h"
+
 namespace braid {
 namespace {
 
@@ -21,6 +23,7 @@ class AddElapsed {
 
 void GradientReducer::start(int unit) {
     const AddElapsed timer(exposed_seconds_);
+    const CollectiveLabel label(comm_.log(), "gradients of", store_.unit(unit).name);
     const Tensor& gradients = store_.unit(unit).gradients;
     if (reduction_ == Reduction::library)
         under_way_in_library_[unit] =
@@ -31,6 +34,7 @@ void GradientReducer::start(int unit) {
 
 void GradientReducer::add(int unit) {
     const AddElapsed timer(exposed_seconds_);
+    const CollectiveLabel label(comm_.log(), "gradients of", store_.unit(unit).name);
     if (reduction_ == Reduction::ordered) under_way_.at(unit).add_pieces();
 }
 

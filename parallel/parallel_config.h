@@ -18,6 +18,7 @@ constexpr auto enum_names(Reduction) {
 struct ParallelConfig {
     int64_t data = 0; // data ranks; 0 (written auto): what the number of processes gives
     Reduction reduction = Reduction::ordered;
+    int64_t watchdog_seconds = 600; // a rank that waits longer for others ends the job; 0: never
     bool operator==(const ParallelConfig&) const = default;
 };
 

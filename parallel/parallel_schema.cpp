@@ -17,6 +17,12 @@ const Schema<ParallelConfig>& parallel_schema() {
                  {.help = "float sums over ranks: ordered adds the pieces in rank order, library leaves the "
                           "order to MPI",
                   .changes_numbers = false})
+            .key("watchdog_seconds", &P::watchdog_seconds,
+                 {.help = "how long a rank waits for others before it ends the job with exit code 6 and says "
+                          "for whom, in what; 0 is for ever",
+                  .min = 0,
+                  .max = 31'536'000,
+                  .changes_numbers = false})
             .not_built({"tensor",
                         "sequence",
                         "context",
@@ -27,7 +33,6 @@ const Schema<ParallelConfig>& parallel_schema() {
                         "virtual_stages",
                         "schedule",
                         "context_method",
-                        "watchdog_seconds",
                         "tensor_model_parallel_size",
                         "tensor_parallel_degree",
                         "pipeline_model_parallel_size",

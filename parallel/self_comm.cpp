@@ -10,6 +10,8 @@ class Finished : public Pending {
   public:
     bool poll() override { return true; }
     void wait() override {}
+    bool wait_for(std::chrono::nanoseconds) override { return true; }
+    std::vector<int> missing() override { return {}; }
 };
 
 class SelfCommunicator : public Communicator {
@@ -34,7 +36,7 @@ class SelfCommunicator : public Communicator {
         return std::make_unique<Finished>();
     }
 
-    std::unique_ptr<Communicator> split(int, int) override { return self_communicator(); }
+    std::unique_ptr<Communicator> split(int, int, const std::string&) override { return self_communicator(); }
 };
 
 } // namespace

@@ -25,6 +25,11 @@ class AbortedError : public CommError {
 
 using Bytes = std::vector<std::byte>;
 
+struct Message {
+    Bytes bytes;
+    uint64_t operation; // of the sender
+};
+
 /// What the ranks of all groups share: messages on their way, and whether some rank has failed.
 struct World {
     struct Key { // of a message
@@ -34,7 +39,7 @@ struct World {
     };
     std::mutex mutex;
     std::condition_variable arrived;
-    std::map<Key, Bytes> messages;
+    std::map<Key, Message> messages;
     std::map<std::vector<int64_t>, int64_t> group_numbers; // (parent group, split count, colour) -> group
     bool failed = false;
     std::chrono::seconds limit;
@@ -68,22 +73,15 @@ class ThreadCommunicator : public Communicator {
 
     std::unique_ptr<Pending> all_reduce_any_order(void* values, int64_t count, DType dtype) override {
         const int64_t bytes = count * static_cast<int64_t>(size_of(dtype));
-        Bytes all(static_cast<size_t>(bytes * size_));
-        auto pending =
-            all_gather(values, all.data(), std::vector<int64_t>(static_cast<size_t>(size_), bytes));
-        pending->wait();
-        dispatch_float(dtype, [&]<typename T>() {
-            const T* pieces = reinterpret_cast<const T*>(all.data());
-            T* sums = static_cast<T*>(values);
-            for (int64_t i = 0; i < count; ++i) {
-                sums[i] = pieces[i];
-                for (int r = 1; r < size_; ++r) sums[i] += pieces[r * count + i];
-            }
-        });
-        return pending; // waiting again is allowed
+        const std::vector<int64_t> sizes(static_cast<size_t>(size_), bytes);
+        auto reduce = std::make_unique<Reduce>(static_cast<size_t>(bytes * size_), values, count, dtype);
+        reduce->start(all_gather(values, reduce->pieces(), sizes));
+        return reduce;
     }
 
-    std::unique_ptr<Communicator> split(int color, int key) override {
+    void set_operation(uint64_t operation) override { operation_ = operation; }
+
+    std::unique_ptr<Communicator> split(int color, int key, const std::string&) override {
         std::vector<int64_t> mine = {color, key}, all(static_cast<size_t>(size_) * 2);
         const std::vector<int64_t> sizes(static_cast<size_t>(size_), 16);
         const int64_t number = sequence_;
@@ -109,19 +107,31 @@ class ThreadCommunicator : public Communicator {
               sequence_(sequence),
               to_(static_cast<std::byte*>(to)),
               bytes_(bytes.begin(), bytes.end()) {}
-        bool poll() override {
-            const std::lock_guard lock(comm_.world_.mutex);
-            return take_arrived();
-        }
+        bool poll() override { return wait_for(std::chrono::nanoseconds(0)); }
         void wait() override {
+            while (!wait_for(comm_.world_.limit)) {
+            }
+        }
+        bool wait_for(std::chrono::nanoseconds time) override {
             std::unique_lock lock(comm_.world_.mutex);
-            const bool done = comm_.world_.arrived.wait_for(
-                lock, comm_.world_.limit, [&] { return take_arrived() || comm_.world_.failed; });
-            if (next_ == comm_.size_) return;
+            if (take_arrived()) return true;
+            const auto start = std::chrono::steady_clock::now();
+            comm_.world_.arrived.wait_for(lock, time, [&] { return take_arrived() || comm_.world_.failed; });
+            if (next_ == comm_.size_) return true;
             if (comm_.world_.failed) throw AbortedError("rank {}: another rank failed", comm_.rank_);
-            check(!done, "a thread rank woke without a message");
-            throw CommError("rank {} waited {} s in collective {} of group {} for rank {}", comm_.rank_,
-                            comm_.world_.limit.count(), sequence_, comm_.group_, next_);
+            waited_ += std::chrono::steady_clock::now() - start;
+            if (waited_ >= comm_.world_.limit)
+                throw CommError("rank {} waited {} s in collective {} of group {} for rank {}", comm_.rank_,
+                                comm_.world_.limit.count(), sequence_, comm_.group_, next_);
+            return false;
+        }
+        std::vector<int> missing() override {
+            const std::lock_guard lock(comm_.world_.mutex);
+            std::vector<int> ranks;
+            for (int from = next_; from < comm_.size_; ++from)
+                if (!comm_.world_.messages.contains({comm_.group_, sequence_, from, comm_.rank_}))
+                    ranks.push_back(from);
+            return ranks;
         }
 
       private:
@@ -131,10 +141,14 @@ class ThreadCommunicator : public Communicator {
                 const auto found = comm_.world_.messages.find({comm_.group_, sequence_, next_, comm_.rank_});
                 if (found == comm_.world_.messages.end()) return false;
                 const auto expected = static_cast<size_t>(bytes_[static_cast<size_t>(next_)]);
-                if (found->second.size() != expected)
+                const auto& [bytes, operation] = found->second;
+                if (operation != operation_)
+                    throw CommError("collective {}: rank {} of the group does not do what rank {} does",
+                                    sequence_, next_, comm_.rank_);
+                if (bytes.size() != expected)
                     throw CommError("collective {}: rank {} expected {} bytes of rank {} and got {}",
-                                    sequence_, comm_.rank_, expected, next_, found->second.size());
-                if (expected > 0) std::memcpy(to_, found->second.data(), expected);
+                                    sequence_, comm_.rank_, expected, next_, bytes.size());
+                if (expected > 0) std::memcpy(to_, bytes.data(), expected);
                 to_ += expected;
                 comm_.world_.messages.erase(found);
             }
@@ -143,9 +157,53 @@ class ThreadCommunicator : public Communicator {
 
         ThreadCommunicator& comm_;
         const int64_t sequence_;
+        const uint64_t operation_ = comm_.operation_;
         std::byte* to_;
         const std::vector<int64_t> bytes_;
         int next_ = 0;
+        std::chrono::nanoseconds waited_{0};
+    };
+
+    /// Adds the gathered pieces when the last has come.
+    class Reduce : public Pending {
+      public:
+        Reduce(size_t bytes, void* values, int64_t count, DType dtype)
+            : pieces_(bytes), values_(values), count_(count), dtype_(dtype) {}
+        void* pieces() { return pieces_.data(); }
+        void start(std::unique_ptr<Pending> gather) { gather_ = std::move(gather); }
+
+        bool poll() override { return wait_for(std::chrono::nanoseconds(0)); }
+        void wait() override {
+            gather_->wait();
+            add();
+        }
+        bool wait_for(std::chrono::nanoseconds time) override {
+            const bool done = gather_->wait_for(time);
+            if (done) add();
+            return done;
+        }
+        std::vector<int> missing() override { return gather_->missing(); }
+
+      private:
+        void add() {
+            if (pieces_.empty()) return;
+            dispatch_float(dtype_, [&]<typename T>() {
+                const T* pieces = reinterpret_cast<const T*>(pieces_.data());
+                T* sums = static_cast<T*>(values_);
+                const auto num_ranks = static_cast<int64_t>(pieces_.size() / sizeof(T)) / count_;
+                for (int64_t i = 0; i < count_; ++i) {
+                    sums[i] = pieces[i];
+                    for (int64_t r = 1; r < num_ranks; ++r) sums[i] += pieces[r * count_ + i];
+                }
+            });
+            pieces_.clear(); // waiting again is allowed
+        }
+
+        Bytes pieces_;
+        void* const values_;
+        const int64_t count_;
+        const DType dtype_;
+        std::unique_ptr<Pending> gather_;
     };
 
     // Messages are copied when sent, so a sender never waits for its receivers.
@@ -154,7 +212,8 @@ class ThreadCommunicator : public Communicator {
         {
             const std::lock_guard lock(world_.mutex);
             for (int to = 0; to < size_; ++to)
-                world_.messages[{group_, sequence, rank_, to}] = std::move(pieces[static_cast<size_t>(to)]);
+                world_.messages[{group_, sequence, rank_, to}] = {std::move(pieces[static_cast<size_t>(to)]),
+                                                                  operation_};
         }
         world_.arrived.notify_all();
         return std::make_unique<Receive>(*this, sequence, receive, bytes);
@@ -164,6 +223,7 @@ class ThreadCommunicator : public Communicator {
     const int64_t group_;
     const int rank_, size_;
     int64_t sequence_ = 0;
+    uint64_t operation_ = 0;
 };
 
 } // namespace

@@ -47,6 +47,18 @@ void expect_same_config(Communicator& world, const RunConfig& config) {
     }
 }
 
+/// The kinds of collectives added up.
+std::map<std::string, Traffic> by_axis(
+    const std::map<std::pair<std::string, CollectiveKind>, Traffic>& traffic) {
+    std::map<std::string, Traffic> sums;
+    for (const auto& [key, part] : traffic) {
+        Traffic& sum = sums[key.first];
+        sum.calls += part.calls;
+        sum.bytes_sent += part.bytes_sent;
+    }
+    return sums;
+}
+
 /// One run on one rank. What the user sees (folder, metrics, progress) exists on rank 0 only.
 class Run {
   public:
@@ -92,6 +104,8 @@ class Run {
 };
 
 ExitCode Run::execute() {
+    std::optional<CollectiveLabel> label;
+    label.emplace(world_.log(), "start");
     expect_same_config(world_, config_);
     if (!request_.dry_run) open_folder();
     if (resume_.step >= last_step() && !resume_.checkpoint.empty()) {
@@ -109,6 +123,7 @@ ExitCode Run::execute() {
     gemm_rate_ = measure_gemm_rate(config_.train.precision);
     all_reduce_sum(world_, std::span(&gemm_rate_, 1));
     start_outputs();
+    label.reset();
     try {
         const ExitCode code = loop();
         if (record_) record_->finish(code, progress_so_far());
@@ -187,6 +202,7 @@ ExitCode Run::loop() {
 }
 
 void Run::evaluate_before_training() {
+    const CollectiveLabel label(world_.log(), "evaluation before training");
     StepMetrics metrics{.step = 0, .tokens = 0};
     add_evaluations(metrics, trainer_->evaluate());
     agree(world_, [&] {
@@ -198,11 +214,17 @@ void Run::evaluate_before_training() {
 
 void Run::train_step(bool evaluates) {
     const int64_t step = trainer_->steps_done() + 1;
+    const CollectiveLabel label(world_.log(), "step", std::to_string(step));
     const bool diagnoses = config_.log.layers_every > 0 && step % config_.log.layers_every == 0;
+    if (world_.log()) world_.log()->take_traffic(); // of what lay between the steps
     const StepReport report = trainer_->step(diagnoses, profile_ ? profile_->profiler_for(step) : nullptr);
     flops_ += report.flops;
     StepMetrics metrics = step_metrics(*trainer_, report, gemm_rate_);
-    if (evaluates) add_evaluations(metrics, trainer_->evaluate());
+    if (world_.log()) metrics.communication = by_axis(world_.log()->take_traffic());
+    if (evaluates) {
+        const CollectiveLabel evaluation(world_.log(), "evaluation");
+        add_evaluations(metrics, trainer_->evaluate());
+    }
     agree(world_, [&] {
         if (profile_) profile_->write_when_done(step == last_step());
         if (!is_first()) return;
@@ -214,6 +236,7 @@ void Run::train_step(bool evaluates) {
 }
 
 void Run::save() {
+    const CollectiveLabel label(world_.log(), "checkpoint of step", std::to_string(trainer_->steps_done()));
     agree(world_, [&] {
         if (metrics_) metrics_->sync();
     });
@@ -225,6 +248,7 @@ void Run::save() {
 }
 
 bool Run::stop_agreed() {
+    const CollectiveLabel label(world_.log(), "between steps");
     double wanted = request_.stop_requested && request_.stop_requested() ? 1 : 0;
     all_reduce_max(world_, std::span(&wanted, 1));
     return wanted > 0;

@@ -2,6 +2,8 @@
 
 #include <map>
 
+#include "parallel/collective_log.h"
+
 namespace braid {
 
 StepRunner::StepRunner(const Model& model, ParameterStore& store, Communicator& data_group,
@@ -24,10 +26,8 @@ void StepRunner::run(int num_micro_batches, const BatchSource& batch, const Step
     ctx.data_group = &data_group_;
     ctx.totals = totals;
 
-    std::vector<int> units;
-    for (const Segment& segment : segments_) units.push_back(segment.unit());
     std::map<int, InFlight> flights;
-    for (const Action& action : make_schedule(num_micro_batches, units, data_group_.size() > 1)) {
+    for (const Action& action : plan(num_micro_batches)) {
         switch (action.kind) {
             case Action::Kind::forward: {
                 InFlight& flight =
@@ -53,6 +53,12 @@ void StepRunner::run(int num_micro_batches, const BatchSource& batch, const Step
     exposed_seconds_ = reducer_.take_exposed_seconds();
 }
 
+std::vector<Action> StepRunner::plan(int num_micro_batches) const {
+    std::vector<int> units;
+    for (const Segment& segment : segments_) units.push_back(segment.unit());
+    return make_schedule(num_micro_batches, units, data_group_.size() > 1);
+}
+
 void StepRunner::forward(InFlight& flight, const Batch& batch) {
     flight.ctx.documents = batch.documents;
     flight.ctx.labels = batch.labels;
@@ -60,6 +66,7 @@ void StepRunner::forward(InFlight& flight, const Batch& batch) {
     Values values = {batch.tokens};
     int64_t saved_bytes = 0;
     for (size_t i = 0; i < segments_.size(); ++i) {
+        const CollectiveLabel label(data_group_.log(), segments_[i].label(), "forward");
         values = segments_[i].forward(flight.ctx, values, &flight.saved[i]);
         saved_bytes += flight.saved[i].bytes();
     }
@@ -83,7 +90,10 @@ void StepRunner::seed_losses(InFlight& flight) const {
 void StepRunner::backward(InFlight& flight, int first, int last) {
     for (int i = last - 1; i >= first; --i) {
         const auto index = static_cast<size_t>(i);
-        segments_[index].backward(flight.ctx, flight.saved[index], *flight.gradients);
+        {
+            const CollectiveLabel label(data_group_.log(), segments_[index].label(), "backward");
+            segments_[index].backward(flight.ctx, flight.saved[index], *flight.gradients);
+        }
         reducer_.poll();
     }
 }

@@ -24,6 +24,9 @@ class StepRunner {
     void run(int num_micro_batches, const BatchSource& batch, const StepTotals& totals, Recorder& recorder,
              Profiler* profiler = nullptr);
 
+    /// What run() will do.
+    std::vector<Action> plan(int num_micro_batches) const;
+
     /// Seconds of the last run in communication that no computation hid.
     double exposed_communication_seconds() const { return exposed_seconds_; }
     /// The most that one micro-batch kept for backward in the last run, in bytes.

@@ -10,6 +10,7 @@
 #include "optim/gradient_norm.h"
 #include "optim/lr_schedule.h"
 #include "parallel/agreement.h"
+#include "parallel/plan_check.h"
 #include "trainer/training_state.h"
 
 namespace braid {
@@ -31,7 +32,7 @@ bool uses_batch_scope(const Model& model) {
 } // namespace
 
 Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size)
-    : config_(config), world_(world) {
+    : config_(config), world_(world), data_group_(world.split(0, world.rank(), "data")) {
     agree(world_, [&] {
         model_ = std::make_unique<Model>(config_.model, store_);
         check_layout();
@@ -43,10 +44,19 @@ Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size)
         store_.allocate(allocator_, config_.train.precision, true);
         store_.initialize(config_.seed);
         optimizer_ = make_optimizer(config_.optimizer, store_, allocator_);
-        runner_ = std::make_unique<StepRunner>(*model_, store_, world_, allocator_,
+        runner_ = std::make_unique<StepRunner>(*model_, store_, *data_group_, allocator_,
                                                config_.train.recompute == Recompute::layers,
                                                config_.parallel.reduction);
     });
+    expect_same_plan();
+}
+
+/// A rank with another program would wait for messages that nobody sends.
+void Trainer::expect_same_plan() {
+    const std::vector<Action> plan = runner_->plan(1);
+    expect_same_everywhere(*data_group_,
+                           fmt::format("{} actions with hash {:016x}", plan.size(), plan_hash(plan)),
+                           "the plan of a step", ExitCode::communication);
 }
 
 void Trainer::check_layout() const {

@@ -68,6 +68,7 @@ class Trainer {
     void check_layout() const;
     void check_memory(int node_size) const;
     void open_data();
+    void expect_same_plan();
     EvenSplit batch_split() const { return {config_.train.global_batch, world_.size()}; }
     std::vector<MicroBatch> load_micro_batches();
     void prefetch_next();
@@ -80,6 +81,7 @@ class Trainer {
 
     const RunConfig config_;
     Communicator& world_;
+    const std::unique_ptr<Communicator> data_group_;
     Allocator allocator_;
     ParameterStore store_;
     std::unique_ptr<Model> model_;

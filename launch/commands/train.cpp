@@ -45,6 +45,7 @@ ExitCode train(const TrainArguments& arguments) {
         TrainRequest request;
         agree(session.world(),
               [&] { request.config = read_run_config(arguments.config, arguments.overrides); });
+        session.watch(request.config.parallel.watchdog_seconds, request.config.run_dir);
         request.resume = arguments.resume;
         request.dry_run = arguments.dry_run;
         request.command = own_command();

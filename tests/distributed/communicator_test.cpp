@@ -28,7 +28,7 @@ TEST(communicator, large_messages_arrive_whole) {
 
 TEST(communicator, split_ranks_by_key) {
     const auto world = mpi_communicator(MPI_COMM_WORLD);
-    const auto part = world->split(world->rank() % 2, -world->rank());
+    const auto part = world->split(world->rank() % 2, -world->rank(), "half");
     const int members = (world->size() + 1 - world->rank() % 2) / 2;
     EXPECT_EQ(part->size(), members);
     EXPECT_EQ(part->rank(), members - 1 - world->rank() / 2);

@@ -31,7 +31,7 @@ TEST(communicator, several_collectives_in_flight) {
 
 TEST(communicator, split_ranks_by_key) {
     run_thread_ranks(6, [](Communicator& comm) {
-        const auto part = comm.split(comm.rank() % 2, -comm.rank());
+        const auto part = comm.split(comm.rank() % 2, -comm.rank(), "half");
         EXPECT_EQ(part->size(), 3);
         EXPECT_EQ(part->rank(), 2 - comm.rank() / 2);
         std::vector<int64_t> sum = {comm.rank()};
