@@ -24,7 +24,8 @@ class Pending {
     /// Waits for about that long at most; whether it has finished.
     virtual bool wait_for(std::chrono::nanoseconds time) = 0;
     /// The ranks of the group that it still waits for, ascending. They have not joined, or have not moved on
-    /// since: their pieces are not here or they have not taken ours.
+    /// since: their pieces are not here or they have not taken ours. In a sum of the library that all have
+    /// joined nobody can tell, and it is all others.
     virtual std::vector<int> missing() = 0;
 };
 

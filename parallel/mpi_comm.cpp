@@ -71,6 +71,7 @@ class MpiPending : public Pending {
     }
     std::vector<int> missing() override {
         std::set<int> ranks;
+        bool in_library = false;
         for (size_t i = 0; i < messages_.size(); ++i) {
             if (requests_[i] == MPI_REQUEST_NULL) continue;
             int done = 0;
@@ -79,10 +80,13 @@ class MpiPending : public Pending {
             if (done) {
                 expect_size(messages_[i], status);
                 messages_[i].bytes = kUnknown; // the status of a second test is empty
-            } else if (messages_[i].peer != kAll) {
+            } else if (messages_[i].peer == kAll) {
+                in_library = true;
+            } else {
                 ranks.insert(messages_[i].peer);
             }
         }
+        if (in_library && ranks.empty()) ranks = all_others();
         return {ranks.begin(), ranks.end()};
     }
 
@@ -116,6 +120,15 @@ class MpiPending : public Pending {
         int bytes; // expected to arrive, or kUnknown
     };
 
+    std::set<int> all_others() const {
+        int size = 0, self = 0;
+        MPI_Comm_size(group_, &size);
+        MPI_Comm_rank(group_, &self);
+        std::set<int> ranks;
+        for (int rank = 0; rank < size; ++rank)
+            if (rank != self) ranks.insert(rank);
+        return ranks;
+    }
     static int piece(int64_t bytes, int64_t at) {
         return static_cast<int>(std::min(kMaxMessageBytes, bytes - at));
     }
@@ -196,7 +209,7 @@ class MpiCommunicator : public Communicator {
         check(dtype == DType::f32 || dtype == DType::f64, "MPI adds f32 and f64 here, not {}",
               name_of(dtype));
         auto pending = start();
-        // The library does not tell whom it waits for.
+        // The library does not tell whom it waits for; so much is known of those that have not begun.
         for (int step = 1; step < size_; ++step) pending->greet((rank_ + step) % size_);
         pending->all_reduce(values, count, dtype);
         return pending;
