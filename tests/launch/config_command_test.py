@@ -78,7 +78,8 @@ class ConfigCommand(unittest.TestCase):
     def test_version(self):
         code, out, err = braid("--version")
         self.assertEqual((code, err), (0, ""))
-        self.assertRegex(out, r"\Abraid \d+\.\d+\.\d+, commit ([0-9a-f]{40}(-dirty)?|unknown), \w+ build by \S.* for \S+\n\Z")
+        self.assertRegex(out, r"\Abraid \d+\.\d+\.\d+, commit ([0-9a-f]{40}(-dirty)?|unknown), \w+ build by \S.* for "
+                              r"\S+\n\Z")
 
     def test_counts_of_published_models(self):
         self.assertEqual(self.counts(QWEN3_NEXT), (79_674_391_296, 3_874_929_408))
