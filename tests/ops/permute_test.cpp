@@ -87,9 +87,31 @@ TEST(permute, f32_and_threads) {
     }
 }
 
+TEST(permute, slots_without_a_choice_have_no_row) {
+    TestContext t(true);
+    const Tensor expert = from_vector(t.allocator, {3, 2}, DType::i32, {1, -1, -1, -1, 0, 1});
+    const ops::ExpertPlan plan = ops::make_expert_plan(t.ctx, expert, 2);
+    EXPECT_EQ(to_vector(plan.order), (std::vector<double>{4, 0, 5}));
+    EXPECT_EQ(to_vector(plan.row_of_slot), (std::vector<double>{1, -1, -1, -1, 0, 2}));
+    EXPECT_EQ(to_vector(plan.offsets), (std::vector<double>{0, 1, 3}));
+    const Tensor h = from_vector(t.allocator, {3, 1}, DType::f64, {10, 20, 30});
+    const Tensor rows = ops::permute(t.ctx, h, plan);
+    EXPECT_EQ(to_vector(rows), (std::vector<double>{30, 10, 30}));
+    const Tensor weight = from_vector(t.allocator, {3, 2}, DType::f64, {2, 9, 9, 9, 3, 4});
+    const Tensor y = ops::combine(t.ctx, rows, weight, plan), sums = ops::combine(t.ctx, rows, {}, plan);
+    EXPECT_EQ(to_vector(y), (std::vector<double>{20, 0, 210}));
+    EXPECT_EQ(to_vector(sums), (std::vector<double>{10, 0, 60}));
+    Gradients gradients(t.allocator);
+    gradients.add(y.ref(), from_vector(t.allocator, {3, 1}, DType::f64, {1, 5, 7}));
+    gradients.add(sums.ref(), from_vector(t.allocator, {3, 1}, DType::f64, {100, 500, 700}));
+    t.tape.backward(t.ctx, gradients);
+    EXPECT_EQ(to_vector(gradients.take(h.ref())), (std::vector<double>{102, 0, 1449}));
+    EXPECT_EQ(to_vector(gradients.take(weight.ref())), (std::vector<double>{10, 0, 0, 0, 210, 210}));
+}
+
 TEST(permute, refuses_experts_that_do_not_exist) {
     TestContext t;
-    for (const double bad : {3.0, -1.0})
+    for (const double bad : {3.0, -2.0})
         EXPECT_THROW(ops::make_expert_plan(t.ctx, from_vector(t.allocator, {1, 2}, DType::i32, {0, bad}), 3),
                      InternalError);
 }
