@@ -74,8 +74,7 @@ void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, T
     const blasint depth = narrow(k), stride_a = narrow(lda), stride_b = narrow(ldb), stride_c = narrow(ldc);
     const Tiling tiling(m, n, k);
     const int64_t across = tiling.column_tiles(n), tiles = tiling.tiles(m, n);
-#pragma omp parallel for schedule(dynamic) if (tiles > 1)
-    for (int64_t tile = 0; tile < tiles; ++tile) {
+    const auto run_tile = [&](int64_t tile) {
 #if !BRAID_OPENMP
         const std::lock_guard lock(serial_blas);
 #endif
@@ -84,7 +83,12 @@ void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, T
                   static_cast<blasint>(std::min(tiling.columns, n - j)), depth, alpha,
                   a + (transpose_a ? i : i * lda), stride_a, b + (transpose_b ? j * ldb : j), stride_b, beta,
                   c + i * ldc + j, stride_c);
-    }
+    };
+    // Not inside a parallel region of one thread: OpenBLAS would start threads of its own there, new ones
+    // with every call.
+    if (tiles == 1) return run_tile(0);
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t tile = 0; tile < tiles; ++tile) run_tile(tile);
 }
 
 template void gemm(bool, bool, int64_t, int64_t, int64_t, float, const float*, int64_t, const float*, int64_t,
