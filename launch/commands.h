@@ -21,6 +21,7 @@ void add_data_command(CLI::App& app, Action& action);
 void add_eval_command(CLI::App& app, Action& action);
 void add_generate_command(CLI::App& app, Action& action);
 void add_train_command(CLI::App& app, Action& action);
+void add_verify_command(CLI::App& app, Action& action);
 void add_checkpoint_command(CLI::App& app, Action& action);
 
 } // namespace braid

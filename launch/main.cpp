@@ -20,6 +20,7 @@ std::string version_line() {
 
 void add_commands(CLI::App& app, Action& action) {
     add_train_command(app, action);
+    add_verify_command(app, action);
     add_eval_command(app, action);
     add_generate_command(app, action);
     add_config_command(app, action);

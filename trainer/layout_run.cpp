@@ -87,9 +87,10 @@ LayoutStep LayoutRank::step(int64_t index, const LayoutStep* reference) {
     all_reduce_sum(world, std::span(&squares, 1));
     result.grad_norm = std::sqrt(squares);
     result.gradients = gather_tensors(world, allocator_, parameter_parts(store_, Extent::owned, true));
+    const double clip = clip_factor(result.grad_norm, run_.optimizer.clip);
+    result.update_slope = run_.optimizer.lr * clip / run_.optimizer.eps;
     for (size_t unit = 0; unit < store_.units().size(); ++unit)
-        optimizer_->update(static_cast<int>(unit), index + 1, run_.optimizer.lr,
-                           clip_factor(result.grad_norm, run_.optimizer.clip));
+        optimizer_->update(static_cast<int>(unit), index + 1, run_.optimizer.lr, clip);
     if (layout_.sharded) gather_parameters(mesh_, store_);
     result.updates = gather_tensors(world, allocator_, parameter_parts(store_, Extent::owned));
     for (auto& [name, values] : result.updates)
@@ -104,13 +105,20 @@ LayoutStep LayoutRank::step(int64_t index, const LayoutStep* reference) {
     return result;
 }
 
-void compare_kind(const GlobalTensors& a, const GlobalTensors& b, size_t step, LayoutDifference& worst) {
+/// The root mean square of all elements.
+double root_mean_square(const GlobalTensors& tensors) {
     double squares = 0, count = 0;
-    for (const auto& [name, values] : b) {
+    for (const auto& [name, values] : tensors) {
         for (const double value : values) squares += value * value;
         count += static_cast<double>(values.size());
     }
-    const double floor = 1e-3 * std::sqrt(squares / std::max(count, 1.0));
+    return std::sqrt(squares / std::max(count, 1.0));
+}
+
+/// Errors are divided by `amplification`, at least 1.
+void compare_kind(const GlobalTensors& a, const GlobalTensors& b, size_t step, LayoutDifference& worst,
+                  double amplification = 1) {
+    const double floor = 1e-3 * root_mean_square(b);
     check(a.size() == b.size(), "{} and {} tensors are compared", a.size(), b.size());
     for (const auto& [name, expected] : b) {
         const std::vector<double>& found = a.at(name);
@@ -122,7 +130,7 @@ void compare_kind(const GlobalTensors& a, const GlobalTensors& b, size_t step, L
             difference = d <= difference ? difference : d; // keeps NaN
             largest = std::max(largest, std::abs(expected[i]));
         }
-        const double error = difference == 0 ? 0 : difference / largest;
+        const double error = difference == 0 ? 0 : difference / largest / std::max(amplification, 1.0);
         if (!(error <= worst.error)) worst = {error, fmt::format("{}, step {}", name, step + 1)};
     }
 }
@@ -148,8 +156,9 @@ MicroBatch made_samples(const LayoutCase& run, int64_t first, int64_t count) {
             const auto at = static_cast<uint64_t>(t);
             const bool ends = t + 1 == run.sequence_length || random.bits(at, 1) % kMeanDocument == 0;
             batch.tokens.push_back(static_cast<int32_t>(random.bits(at) % vocabulary));
-            batch.labels.push_back(ends ? -1 : static_cast<int32_t>(random.bits(at + 1) % vocabulary));
-            batch.num_valid_labels += !ends;
+            const bool counts = random.bits(at, 2) % 5 != 0;
+            batch.labels.push_back(counts ? static_cast<int32_t>(random.bits(at + 1) % vocabulary) : -1);
+            batch.num_valid_labels += counts;
             if (ends) batch.document_offsets.push_back(static_cast<int32_t>(batch.tokens.size()));
         }
     }
@@ -184,7 +193,9 @@ LayoutDifference compare(const std::vector<LayoutStep>& a, const std::vector<Lay
             compare_number(at(a[s]).loss, at(b[s]).loss, "loss of the worst sequence", s, worst);
         }
         compare_kind(a[s].gradients, b[s].gradients, s, worst);
-        compare_kind(a[s].updates, b[s].updates, s, worst);
+        const double updates = root_mean_square(b[s].updates);
+        compare_kind(a[s].updates, b[s].updates, s, worst,
+                     updates > 0 ? b[s].update_slope * root_mean_square(b[s].gradients) / updates : 1);
         compare_kind(a[s].buffers, b[s].buffers, s, worst);
     }
     return worst;

@@ -32,6 +32,7 @@ struct Layout {
 /// What a step gives, equal on all ranks.
 struct LayoutStep {
     double loss = 0, aux_loss = 0, router_z_loss = 0, grad_norm = 0;
+    double update_slope = 0; // the most that an update changes with its gradient: lr x clipping / eps of Adam
     std::vector<SequenceLoss> worst_sequences;
     GlobalTensors gradients; // after all reductions
     GlobalTensors updates;   // of parameters
@@ -48,8 +49,9 @@ MicroBatch made_samples(const LayoutCase& run, int64_t first, int64_t count);
 std::vector<LayoutStep> run_layout(const LayoutCase& run, const Layout& layout, Communicator& world,
                                    const std::vector<LayoutStep>* reference = nullptr);
 
-/// The largest difference between two tensors of each kind, as promised: max |a - b| / max(max |b|, 1e-3 R),
-/// R the root mean square of all of that kind.
+/// The largest error of a tensor or number: max |a - b| / max(max |b|, 1e-3 R), R the root mean square of all
+/// tensors of its kind (gradients, updates, buffers). Where Adam makes more of a gradient's difference than
+/// that (tiny gradients, divided by eps), the error of updates is divided by how much more.
 struct LayoutDifference {
     double error = 0;
     std::string where; // the tensor or number, with its step

@@ -76,6 +76,7 @@ TEST(communicator, ranks_that_do_different_things_miss_each_other) {
     while (pending->missing() != expected) {
     } // messages that do match are on their way
     EXPECT_FALSE(pending->wait_for(std::chrono::milliseconds(20)));
+    barrier(*other); // what follows does match
     // The tag is made of sequence ^ operation, so the second collective of each side is the first of the
     // other: nothing is left for MPI_Finalize to trip over.
     const auto next = world->all_gather(mine.data(), second.data(), bytes);

@@ -1,0 +1,66 @@
+# ctest: labels=mpi timeout=180 processors=2
+"""What `braid verify` promises: a table, exit 0 where layouts are equal, exit 2 within seconds where they cannot be."""
+
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+import time
+import unittest
+
+BRAID = os.environ["BRAID"]
+CONFIG = str(pathlib.Path(os.environ["BRAID_SOURCE_DIR"]) / "configs/twins/qwen3-next.yaml")
+
+
+def verify(*arguments, ranks=0):
+    launcher = [os.environ["BRAID_MPIRUN"], "-n", str(ranks)] if ranks else []
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.monotonic()
+        done = subprocess.run([*launcher, BRAID, "verify", CONFIG, *arguments], cwd=folder, capture_output=True, text=True,
+                              timeout=150)
+        return done.returncode, done.stdout, done.stderr, time.monotonic() - start
+
+
+class Verify(unittest.TestCase):
+    def expect_equal(self, out, layouts):
+        rows = [re.split(r" {2,}", line.strip()) for line in out.splitlines()[1:]]
+        self.assertEqual([row[0] for row in rows], layouts)
+        for row in rows:
+            self.assertEqual(row[3], "equal", row)
+            self.assertLessEqual(float(row[2]), 1e-12)
+
+    def test_layouts_on_threads(self):
+        layouts = ["data=2", "tensor=2", "tensor=2,sequence=false,zero=0", "expert=2,data=2", "tensor=2,expert=2,expert_tensor=2"]
+        code, out, err, _ = verify("--shrink", "--layouts", "; ".join(layouts))
+        self.assertEqual((code, err), (0, ""), out)
+        self.expect_equal(out, layouts)
+
+    def test_layouts_on_processes(self):
+        layouts = ["tensor=2", "expert=2", "tensor=2,expert=2"]
+        code, out, err, _ = verify("--shrink", "--layouts", "; ".join(layouts), ranks=4)
+        self.assertEqual((code, err), (0, ""), out)
+        self.expect_equal(out, layouts)
+
+    def test_what_cannot_be_is_refused(self):
+        for layouts, words in [("tensor=3", ["num_key_heads", "parallel.tensor: 3", "1, 2"]),
+                               ("expert=5", ["num_experts", "parallel.expert: 5"]),
+                               ("pipelin=2", ["'pipelin'", "expert_tensor"]),
+                               ("pipeline=2", ["not built yet"]),
+                               ("tensor=0", ["from 1 to 64", "'0'"]),
+                               ("tensor", ["AXIS=SIZE"]),
+                               ("", ["at least one layout"])]:
+            code, out, err, seconds = verify("--shrink", "--layouts", layouts)
+            self.assertEqual((code, out), (2, ""), layouts)
+            for word in words:
+                self.assertIn(word, err)
+            self.assertLess(seconds, 5)
+
+    def test_more_ranks_than_processes_are_refused(self):
+        code, out, err, _ = verify("--shrink", "--layouts", "tensor=2,expert=2", ranks=2)
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn("needs 4 ranks, and this job has 2", err)
+
+
+if __name__ == "__main__":
+    unittest.main()
