@@ -17,8 +17,8 @@ def verify(*arguments, ranks=0):
     launcher = [os.environ["BRAID_MPIRUN"], "-n", str(ranks)] if ranks else []
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
-        done = subprocess.run([*launcher, BRAID, "verify", CONFIG, *arguments], cwd=folder, capture_output=True, text=True,
-                              timeout=150)
+        done = subprocess.run([*launcher, BRAID, "verify", CONFIG, *arguments], cwd=folder, timeout=150,
+                              capture_output=True, text=True)
         return done.returncode, done.stdout, done.stderr, time.monotonic() - start
 
 
@@ -31,7 +31,8 @@ class Verify(unittest.TestCase):
             self.assertLessEqual(float(row[2]), 1e-12)
 
     def test_layouts_on_threads(self):
-        layouts = ["data=2", "tensor=2", "tensor=2,sequence=false,zero=0", "expert=2,data=2", "tensor=2,expert=2,expert_tensor=2"]
+        layouts = ["data=2", "tensor=2", "tensor=2,sequence=false,zero=0", "expert=2,data=2",
+                   "tensor=2,expert=2,expert_tensor=2"]
         code, out, err, _ = verify("--shrink", "--layouts", "; ".join(layouts))
         self.assertEqual((code, err), (0, ""), out)
         self.expect_equal(out, layouts)

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Breaks each kind of reduction on purpose and expects the parity tests to notice: a test of the tests.
 
-Not part of ctest, as every mutant is a build: python3 tests/mutations/mutation_check.py (about ten minutes on two cores).
-It works on a copy of the tree. Exit code 1 if a mutant survives.
+Not part of ctest, as every mutant is a build: python3 tests/mutations/mutation_check.py (a quarter of an hour on two
+cores). It works on a copy of the tree. Exit code 1 if a mutant survives.
 """
 
 import pathlib
@@ -14,37 +14,69 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # (what is broken, file, text, text of the mutant)
 MUTANTS = [
-    ("forget to sum dense gradients", "parallel/gradient_reducer.cpp", "if (comm.size() == 1) continue;\n        const Tensor gradients",
+    ("forget to sum dense gradients", "parallel/gradient_reducer.cpp",
+     "if (comm.size() == 1) continue;\n        const Tensor gradients",
      "if (comm.size() == 1 || !bucket.group.expert) continue;\n        const Tensor gradients"),
-    ("forget to sum expert gradients", "parallel/gradient_reducer.cpp", "if (comm.size() == 1) continue;\n        const Tensor gradients",
+    ("forget to sum expert gradients", "parallel/gradient_reducer.cpp",
+     "if (comm.size() == 1) continue;\n        const Tensor gradients",
      "if (comm.size() == 1 || bucket.group.expert) continue;\n        const Tensor gradients"),
-    ("sum a gradient twice", "parallel/collectives.cpp", "T total = pieces[i];", "T total = 2 * pieces[i];"),
-    ("mean for sum", "parallel/collectives.cpp", "sum[i] = total;", "sum[i] = total / static_cast<T>(split_.size);"),
-    ("expert gradients over the data axis", "parallel/mesh.cpp", "if (group.expert) return axis(Axis::expert_data);",
+    ("sum a gradient twice", "parallel/collectives.cpp",
+     "T total = pieces[i];",
+     "T total = 2 * pieces[i];"),
+    ("mean for sum", "parallel/collectives.cpp",
+     "sum[i] = total;",
+     "sum[i] = total / static_cast<T>(split_.size);"),
+    ("expert gradients over the data axis", "parallel/mesh.cpp",
+     "if (group.expert) return axis(Axis::expert_data);",
      "if (group.expert) return axis(Axis::data);"),
-    ("norm weights not summed over tensor ranks", "tensor/parameter.cpp", "const ReductionGroup group{expert, spec.partial_over_tensor ? replicas : 1};",
+    ("norm weights not summed over tensor ranks", "tensor/parameter.cpp",
+     "const ReductionGroup group{expert, spec.partial_over_tensor ? replicas : 1};",
      "const ReductionGroup group{expert, 1};"),
-    ("N of one rank", "trainer/step.cpp", "flight.ctx.totals->valid_labels", "flight.ctx.documents->num_tokens()"),
-    ("replicated heads counted twice in the full-width QK-norm", "layers/norm.cpp", "ctx.mesh->grid().tensor.index % replicas == 0", "replicas > 0"),
-    ("copies counted twice in the gradient norm", "optim/gradient_norm.cpp", "if (!bucket.counted) continue;", ""),
-    ("gradient norm without the experts of others", "trainer/layout_run.cpp", "all_reduce_sum(world, std::span(&squares, 1));",
+    ("N of one rank", "trainer/step.cpp",
+     "flight.ctx.totals->valid_labels",
+     "flight.ctx.documents->num_tokens()"),
+    ("replicated heads counted twice in the full-width QK-norm", "layers/norm.cpp",
+     "ctx.mesh->grid().tensor.index % replicas == 0",
+     "replicas > 0"),
+    ("copies counted twice in the gradient norm", "optim/gradient_norm.cpp",
+     "if (!bucket.counted) continue;",
+     ""),
+    ("gradient norm without the experts of others", "trainer/layout_run.cpp",
+     "all_reduce_sum(world, std::span(&squares, 1));",
      "all_reduce_sum(mesh_.axis(Axis::data), std::span(&squares, 1));"),
-    ("router counts per rank", "layers/recorder.cpp", "all_reduce_sum(comm, std::span(expert_counts[i]));", ""),
-    ("sequence counts of one tensor rank", "layers/moe.cpp", "if (ctx.mesh) all_reduce_sum(ctx.mesh->axis(Axis::tensor), by_sequence.span<int64_t>());", ""),
-    ("no sum over the parts of an expert", "parallel/row_collectives.cpp", "for (int r = 1; r < comm.size(); ++r) value += piece[r * count + i];", ""),
-    ("no sum of the gradients of a gathered input", "parallel/row_collectives.cpp", "        return reduce_scatter(*run.allocator, comm, dy, rows);",
+    ("router counts per rank", "layers/recorder.cpp",
+     "all_reduce_sum(comm, std::span(expert_counts[i]));",
+     ""),
+    ("sequence counts of one tensor rank", "layers/moe.cpp",
+     "if (ctx.mesh) all_reduce_sum(ctx.mesh->axis(Axis::tensor), by_sequence.span<int64_t>()"
+     ");",
+     ""),
+    ("no sum over the parts of an expert", "parallel/row_collectives.cpp",
+     "for (int r = 1; r < comm.size(); ++r) value += piece[r * count + i];",
+     ""),
+    ("no sum of the gradients of a gathered input", "parallel/row_collectives.cpp",
+     "        return reduce_scatter(*run.allocator, comm, dy, rows);",
      "        return rows_of(comm, dy, rows);"),
     ("no sum of the gradients of a copied input", "parallel/row_collectives.cpp",
-     "record(ctx, \"all_reduce\", x, y,\n           [&comm](Context& run, const Tensor& dy) { return all_reduce(*run.allocator, comm, dy); });\n    return y;\n}\n\nTensor sum_to_copy",
-     "record(ctx, \"all_reduce\", x, y, [](Context&, const Tensor& dy) { return dy; });\n    return y;\n}\n\nTensor sum_to_copy"),
-    ("softmax over this rank's words", "layers/regions.cpp", "for (int r = 0; r < comm.size(); ++r) {\n                sum", "for (int r = comm.rank(); r <= comm.rank(); ++r) {\n                sum"),
-    ("loss counted by every tensor rank", "layers/regions.cpp", "return is_alone(ctx) || ctx.mesh->grid().tensor.index == 0;", "return true;"),
-    ("a token to one of its ranks only", "layers/expert_dispatcher.cpp", "ranks.resize(static_cast<size_t>(most), -1);",
+     "record(ctx, \"all_reduce\", x, y,\n           [&comm](Context& run, const Tensor& dy) { r"
+     "eturn all_reduce(*run.allocator, comm, dy); });\n    return y;\n}\n\nTensor sum_to_copy",
+     "record(ctx, \"all_reduce\", x, y, [](Context&, const Tensor& dy) { return dy; });\n    re"
+     "turn y;\n}\n\nTensor sum_to_copy"),
+    ("softmax over this rank's words", "layers/regions.cpp",
+     "for (int r = 0; r < comm.size(); ++r) {\n                sum",
+     "for (int r = comm.rank(); r <= comm.rank(); ++r) {\n                sum"),
+    ("loss counted by every tensor rank", "layers/regions.cpp",
+     "return is_alone(ctx) || ctx.mesh->grid().tensor.index == 0;",
+     "return true;"),
+    ("a token to one of its ranks only", "layers/expert_dispatcher.cpp",
+     "ranks.resize(static_cast<size_t>(most), -1);",
      "ranks.resize(1);\n        ranks.resize(static_cast<size_t>(most), -1);"),
-    ("updated shares not gathered", "trainer/layout_run.cpp", "if (layout_.sharded) gather_parameters(mesh_, store_);", ""),
+    ("updated shares not gathered", "trainer/layout_run.cpp",
+     "if (layout_.sharded) gather_parameters(mesh_, store_);",
+     ""),
 ]
-# A bucket order that differs on one rank deadlocks instead of computing nonsense; parallel/plan_check.h and the message tags
-# find that (tests/parallel/plan_check_test.cpp, tests/distributed/communicator_test.cpp).
+# A bucket order that differs on one rank deadlocks instead of computing nonsense; parallel/plan_check.h and the tags of
+# messages find that (tests/parallel/plan_check_test.cpp, tests/distributed/communicator_test.cpp).
 TESTS = "*parity*:*layout_property*/0:*layout_property*/1"
 
 
