@@ -82,8 +82,8 @@ class ExitCodes(unittest.TestCase):
         self.assertEqual((code, out, err), (5, "", text))
 
     def test_noise_of_open_mpi_about_ended_ranks_is_dropped(self):
-        text = ("[vm:02836] [[26602,0],0] ORTE_ERROR_LOG: Out of resource in file ../../../orte/util/show_help.c at line "
-                "501\n[vm:7] Read -1, expected 8, errno = 3\nkept\n")
+        text = ("[vm:02836] [[26602,0],0] ORTE_ERROR_LOG: Out of resource in file ../../../orte/util/show_help.c "
+                "at line 501\n[vm:7] Read -1, expected 8, errno = 3\nkept\n")
         code, out, err = run("-n", "1", sys.executable, "-c", f"import sys; sys.stderr.write({text!r})")
         self.assertEqual((code, out, err), (0, "", "kept\n"))
 
