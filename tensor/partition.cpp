@@ -17,7 +17,8 @@ Partition::Partition(const Shape& global, const std::vector<Split>& splits, cons
         dim = {split.ranges, global[split.dim] / split.ranges, 0, 0};
         const int64_t parts = split.parts > 0 ? split.parts : dim.range;
         const int replicas = parts < size ? static_cast<int>(size / parts) : 1;
-        check(dim.range % parts == 0 && (replicas == 1 || size % parts == 0),
+        // Copies on other axes would be in no reduction group (see ReductionGroup).
+        check(dim.range % parts == 0 && (parts >= size || (size % parts == 0 && split.axis == Axis::tensor)),
               "{} parts of {} cannot be shared out over {} ranks", parts, to_string(global), size);
         const EvenSplit even{parts, size / replicas};
         dim.first = even.first(index / replicas) * (dim.range / parts);

@@ -83,7 +83,7 @@ TEST(checkpoint_diff, counts_and_tensors_that_only_one_has) {
     const auto alone = [](const std::string& text) { return std::vector<std::string>{text}; };
     const PretendedRun run(3);
     CheckpointContent content = run.content();
-    const auto pieces = pieces_of_rank(run.tensors, 0, 1);
+    const auto pieces = test::pieces_of_rank(run.tensors, 0, 1);
     const std::string a = save_checkpoint(folder / "a", pieces, content, 0, alone);
     content.training.sample += 1;
     content.training.data["new.h5"] = "beef";

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -100,6 +101,16 @@ inline std::vector<Box> grid(const Shape& shape, int rows, int columns) {
         }
     }
     return boxes;
+}
+
+/// What `rank` of `num_ranks` writes where whole tensors are dealt out to the ranks.
+inline std::vector<TensorPiece> pieces_of_rank(std::span<const NamedTensor> tensors, int rank,
+                                               int num_ranks) {
+    std::vector<TensorPiece> pieces;
+    for (size_t i = 0; i < tensors.size(); ++i)
+        if (static_cast<int>(i) % num_ranks == rank)
+            pieces.push_back({tensors[i].info, whole_box(tensors[i].info.shape), tensors[i].value});
+    return pieces;
 }
 
 /// What `rank` of `num_ranks` writes where every tensor is cut into a grid that is dealt out to the ranks.

@@ -102,7 +102,7 @@ TEST(checkpoint, not_finite_is_never_saved_and_all_ranks_learn_it) {
         int num_told = 0;
         run_thread_ranks(2, [&](Communicator& comm) {
             const auto gather = [&](const std::string& text) { return all_gather_text(comm, text); };
-            const auto pieces = pieces_of_rank(run.tensors, comm.rank(), 2);
+            const auto pieces = test::pieces_of_rank(run.tensors, comm.rank(), 2);
             const std::string message = test::message_of<AgreedError>(
                 [&] { save_checkpoint(folder.path(), pieces, run.content(2), comm.rank(), gather); });
             EXPECT_THAT(message, HasSubstr("model/layers.0.experts.up"));
@@ -193,36 +193,14 @@ TEST(checkpoint, a_store_is_saved_by_section_and_loaded_back) {
     EXPECT_THAT(names, ::testing::ElementsAre("model/q.weight", "model/k.weight", "model/norm.weight",
                                               "buffer/router.bias"));
     const auto alone = [](const std::string& text) { return std::vector<std::string>{text}; };
-    const std::string path =
-        save_checkpoint(folder.path(), pieces_of_rank(state, 0, 1), PretendedRun(1).content(), 0, alone);
+    const std::string path = save_checkpoint(folder.path(), test::pieces_of_rank(state, 0, 1),
+                                             PretendedRun(1).content(), 0, alone);
     const TensorKind kinds[] = {TensorKind::parameter, TensorKind::buffer};
     load_state(CheckpointReader::open(path), loaded, kinds);
     for (size_t i = 0; i < state.size(); ++i)
         EXPECT_EQ(std::memcmp(state[i].value.raw_data(), loaded[i].value.raw_data(), state[i].value.bytes()),
                   0)
             << names[i];
-}
-
-TEST(checkpoint, writers_share_the_bytes_evenly) {
-    const PretendedRun run(1);
-    size_t total = 0, largest = 0;
-    for (const NamedTensor& tensor : run.tensors) {
-        total += tensor.value.bytes();
-        largest = std::max(largest, tensor.value.bytes());
-    }
-    for (const int num_ranks : {1, 2, 3, 5}) {
-        std::vector<size_t> bytes(static_cast<size_t>(num_ranks), 0), written(run.tensors.size(), 0);
-        for (int rank = 0; rank < num_ranks; ++rank)
-            for (const TensorPiece& piece : pieces_of_rank(run.tensors, rank, num_ranks))
-                bytes[static_cast<size_t>(rank)] += piece.data.bytes();
-        size_t sum = 0;
-        for (const size_t b : bytes) {
-            sum += b;
-            // Greedy assignment is never worse than the mean plus the largest tensor.
-            EXPECT_LE(b, total / static_cast<size_t>(num_ranks) + largest);
-        }
-        EXPECT_EQ(sum, total);
-    }
 }
 
 TEST(checkpoint, h5py_reads_the_index_as_one_file) {
