@@ -42,7 +42,4 @@ class GradientReducer {
     double exposed_seconds_ = 0;
 };
 
-/// After each rank has updated the elements it owns, gives every rank the values of its parameters again.
-void gather_parameters(const Mesh& mesh, ParameterStore& store);
-
 } // namespace braid

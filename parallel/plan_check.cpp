@@ -87,7 +87,8 @@ class Rendezvous {
 };
 
 bool communicates(const Action& action) {
-    return action.kind != Action::Kind::forward && action.kind != Action::Kind::backward;
+    return action.kind != Action::Kind::forward && action.kind != Action::Kind::backward &&
+           action.kind != Action::Kind::update;
 }
 
 std::string operation_of(const Action& action) {
@@ -96,6 +97,8 @@ std::string operation_of(const Action& action) {
             return fmt::format("all_to_all of the gradients of unit {}", action.unit);
         case Action::Kind::reduce_add:
             return fmt::format("all_gather of the sums of unit {}", action.unit);
+        case Action::Kind::gather_start:
+            return fmt::format("all_gather of the values of unit {}", action.unit);
         default:
             return "";
     }

@@ -34,36 +34,64 @@ class ReductionPipeline {
     int started_ = kNone, added_ = kNone;
 };
 
+/// Segments [first, last) that one unit's parameters serve.
+struct UnitSegments {
+    int unit = 0, first = 0, last = 0;
+};
+
+std::vector<UnitSegments> by_unit(std::span<const int> segment_units) {
+    std::vector<UnitSegments> result;
+    for (int i = 0; i < static_cast<int>(segment_units.size()); ++i) {
+        const int unit = segment_units[static_cast<size_t>(i)];
+        check(result.empty() || result.back().unit <= unit, "the units of segments are out of order");
+        if (result.empty() || result.back().unit != unit) result.push_back({unit, i, i});
+        ++result.back().last;
+    }
+    return result;
+}
+
 } // namespace
 
-std::vector<Action> make_schedule(int num_micro_batches, std::span<const int> segment_units, bool reduce) {
+std::vector<Action> make_schedule(int num_micro_batches, std::span<const int> segment_units,
+                                  const Sharing& sharing) {
+    check(sharing.reduce || !sharing.gather, "values can be handed out only where gradients are summed");
     const auto num_segments = static_cast<int>(segment_units.size());
+    const std::vector<UnitSegments> units = by_unit(segment_units);
     std::vector<Action> actions;
-    ReductionPipeline reductions(actions);
+    if (sharing.gather)
+        for (const UnitSegments& u : units) {
+            actions.push_back({.kind = Action::Kind::gather_finish, .unit = u.unit});
+            if (num_micro_batches > 0)
+                actions.push_back({.kind = Action::Kind::forward, .first = u.first, .last = u.last});
+        }
     for (int m = 0; m < num_micro_batches; ++m) {
-        const bool final_micro_batch = m + 1 == num_micro_batches;
-        actions.push_back(
-            {.kind = Action::Kind::forward, .micro_batch = m, .first = 0, .last = num_segments});
-        if (!reduce || !final_micro_batch)
+        if (m > 0 || !sharing.gather)
+            actions.push_back(
+                {.kind = Action::Kind::forward, .micro_batch = m, .first = 0, .last = num_segments});
+        if (!sharing.reduce || m + 1 < num_micro_batches)
             actions.push_back(
                 {.kind = Action::Kind::backward, .micro_batch = m, .first = 0, .last = num_segments});
     }
-    if (!reduce) return actions;
-    for (int last = num_segments; last > 0;) {
-        const int unit = segment_units[static_cast<size_t>(last) - 1];
-        int first = last - 1;
-        while (first > 0 && segment_units[static_cast<size_t>(first) - 1] == unit) --first;
-        check(first == 0 || segment_units[static_cast<size_t>(first) - 1] < unit,
-              "the units of segments are out of order");
+    if (!sharing.reduce) return actions;
+    ReductionPipeline reductions(actions);
+    for (auto u = units.rbegin(); u != units.rend(); ++u) {
         if (num_micro_batches > 0)
             actions.push_back({.kind = Action::Kind::backward,
                                .micro_batch = num_micro_batches - 1,
-                               .first = first,
-                               .last = last});
-        reductions.unit_complete(unit);
-        last = first;
+                               .first = u->first,
+                               .last = u->last});
+        reductions.unit_complete(u->unit);
     }
     reductions.drain();
+    return actions;
+}
+
+std::vector<Action> make_update_schedule(int num_units, const Sharing& sharing) {
+    std::vector<Action> actions;
+    for (int unit = 0; unit < num_units; ++unit) {
+        actions.push_back({.kind = Action::Kind::update, .unit = unit});
+        if (sharing.gather) actions.push_back({.kind = Action::Kind::gather_start, .unit = unit});
+    }
     return actions;
 }
 

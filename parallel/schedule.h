@@ -14,6 +14,9 @@ struct Action {
         reduce_start,  // the gradients of a unit are complete here: start to sum them over the data ranks
         reduce_add,    // add the pieces that have come and start to hand out the sums
         reduce_finish, // the summed gradients are in place
+        update,        // of the elements of a unit that this rank owns
+        gather_start,  // hand out the updated values of a unit
+        gather_finish, // all values of a unit are in place
     };
     Kind kind;
     int micro_batch = 0;
@@ -23,13 +26,25 @@ struct Action {
     bool operator==(const Action&) const = default;
 };
 
-/// What a data-parallel rank does in a step, as data: a pure function of its arguments, so that every rank's
-/// list can be known, hashed and checked anywhere. segment_units[i] is the ParameterStore unit whose
-/// gradients segment i completes when its backward is the last one that uses them; units must not increase
-/// from the last segment to the first.
+/// What ranks that hold the same parameters do together in a step.
+struct Sharing {
+    bool reduce = false; // sum gradients
+    bool gather = false; // update a share each and hand it out (ZeRO-1); needs `reduce`
+};
+
+/// What a data-parallel rank does in a step up to its update, as data: a pure function of its arguments, so
+/// that every rank's list can be known, hashed and checked anywhere. segment_units[i] is the ParameterStore
+/// unit whose gradients segment i completes when its backward is the last one that uses them; units must not
+/// increase from the last segment to the first.
 ///
-/// Reductions of a unit run while the units before it are still in backward. Their order over ranks is the
-/// same whatever the number of micro-batches, and a rank without any still takes part.
-std::vector<Action> make_schedule(int num_micro_batches, std::span<const int> segment_units, bool reduce);
+/// Reductions of a unit run while the units before it are still in backward; values that the last update
+/// handed out are awaited by the first forward that reads them. The order of both over ranks is the same
+/// whatever the number of micro-batches, and a rank without any still takes part.
+std::vector<Action> make_schedule(int num_micro_batches, std::span<const int> segment_units,
+                                  const Sharing& sharing);
+
+/// The update that follows: unit by unit, each handed out while the next one is computed and on into the next
+/// step's forward.
+std::vector<Action> make_update_schedule(int num_units, const Sharing& sharing);
 
 } // namespace braid

@@ -89,9 +89,8 @@ LayoutStep LayoutRank::step(int64_t index, const LayoutStep* reference) {
     result.gradients = gather_tensors(world, allocator_, parameter_parts(store_, Extent::owned, true));
     const double clip = clip_factor(result.grad_norm, run_.optimizer.clip);
     result.update_slope = run_.optimizer.lr * clip / run_.optimizer.eps;
-    for (size_t unit = 0; unit < store_.units().size(); ++unit)
-        optimizer_->update(static_cast<int>(unit), index + 1, run_.optimizer.lr, clip);
-    if (layout_.sharded) gather_parameters(mesh_, store_);
+    runner_->update([&](int unit) { optimizer_->update(unit, index + 1, run_.optimizer.lr, clip); });
+    runner_->await_parameters();
     result.updates = gather_tensors(world, allocator_, parameter_parts(store_, Extent::owned));
     for (auto& [name, values] : result.updates)
         for (size_t i = 0; i < values.size(); ++i) values[i] -= result.state.at(name)[i];

@@ -13,7 +13,9 @@ StepRunner::StepRunner(const Model& model, ParameterStore& store, const Mesh& me
       mesh_(mesh),
       allocator_(allocator),
       segments_(model.segments(recompute)),
-      reducer_(mesh, allocator, store, reduction) {}
+      sharing_{.reduce = mesh.world().size() > 1, .gather = reduction.own_share && mesh.world().size() > 1},
+      reducer_(mesh, allocator, store, reduction),
+      gatherer_(mesh, store) {}
 
 void StepRunner::run(int num_micro_batches, const BatchSource& batch, const StepTotals& totals,
                      Recorder& recorder, Profiler* profiler) {
@@ -27,51 +29,92 @@ void StepRunner::run(int num_micro_batches, const BatchSource& batch, const Step
     ctx.totals = totals;
 
     std::map<int, InFlight> flights;
-    for (const Action& action : plan(num_micro_batches)) {
+    for (const Action& action : step_plan(num_micro_batches)) {
+        const int m = action.micro_batch;
         switch (action.kind) {
-            case Action::Kind::forward: {
-                InFlight& flight =
-                    flights.try_emplace(action.micro_batch, InFlight{ctx, {}, {}, {}}).first->second;
-                forward(flight, batch(action.micro_batch));
+            case Action::Kind::forward:
+                if (action.first == 0) flights.emplace(m, begin(ctx, batch(m)));
+                forward(flights.at(m), action.first, action.last);
                 break;
-            }
             case Action::Kind::backward:
-                backward(flights.at(action.micro_batch), action.first, action.last);
-                if (action.first == 0) flights.erase(action.micro_batch);
+                backward(flights.at(m), action.first, action.last);
+                if (action.first == 0) flights.erase(m);
                 break;
-            case Action::Kind::reduce_start:
-                reducer_.start(action.unit);
+            case Action::Kind::gather_finish:
+                gatherer_.finish(action.unit);
                 break;
-            case Action::Kind::reduce_add:
-                reducer_.add(action.unit);
-                break;
-            case Action::Kind::reduce_finish:
-                reducer_.finish(action.unit);
-                break;
+            default:
+                reduce(action);
         }
     }
-    exposed_seconds_ = reducer_.take_exposed_seconds();
+}
+
+void StepRunner::reduce(const Action& action) {
+    switch (action.kind) {
+        case Action::Kind::reduce_start:
+            return reducer_.start(action.unit);
+        case Action::Kind::reduce_add:
+            return reducer_.add(action.unit);
+        case Action::Kind::reduce_finish:
+            return reducer_.finish(action.unit);
+        default:
+            throw InternalError("a step's plan holds an action of its update");
+    }
+}
+
+void StepRunner::update(const std::function<void(int unit)>& update_unit) {
+    for (const Action& action : update_plan()) {
+        if (action.kind == Action::Kind::update) update_unit(action.unit);
+        if (action.kind == Action::Kind::gather_start) gatherer_.start(action.unit);
+        gatherer_.poll();
+    }
+}
+
+void StepRunner::await_parameters() {
+    for (size_t unit = 0; unit < store_.units().size(); ++unit) gatherer_.finish(static_cast<int>(unit));
+}
+
+std::vector<Action> StepRunner::step_plan(int num_micro_batches) const {
+    std::vector<int> units;
+    for (const Segment& segment : segments_) units.push_back(segment.unit());
+    return make_schedule(num_micro_batches, units, sharing_);
+}
+
+std::vector<Action> StepRunner::update_plan() const {
+    return make_update_schedule(static_cast<int>(store_.units().size()), sharing_);
 }
 
 std::vector<Action> StepRunner::plan(int num_micro_batches) const {
-    std::vector<int> units;
-    for (const Segment& segment : segments_) units.push_back(segment.unit());
-    return make_schedule(num_micro_batches, units, mesh_.world().size() > 1);
+    std::vector<Action> actions = step_plan(num_micro_batches);
+    const std::vector<Action> update = update_plan();
+    actions.insert(actions.end(), update.begin(), update.end());
+    return actions;
 }
 
-void StepRunner::forward(InFlight& flight, const Batch& batch) {
+double StepRunner::take_exposed_communication_seconds() {
+    return reducer_.take_exposed_seconds() + gatherer_.take_exposed_seconds();
+}
+
+StepRunner::InFlight StepRunner::begin(const Context& ctx, const Batch& batch) const {
+    InFlight flight{ctx, std::vector<Segment::Saved>(segments_.size()), {batch.tokens}, {}};
     flight.ctx.documents = batch.documents;
     flight.ctx.labels = batch.labels;
-    flight.saved.resize(segments_.size());
-    Values values = {batch.tokens};
-    int64_t saved_bytes = 0;
-    for (size_t i = 0; i < segments_.size(); ++i) {
-        const CollectiveLabel label(mesh_.world().log(), segments_[i].label(), "forward");
-        values = segments_[i].forward(flight.ctx, values, &flight.saved[i]);
-        saved_bytes += flight.saved[i].bytes();
+    return flight;
+}
+
+void StepRunner::forward(InFlight& flight, int first, int last) {
+    for (int i = first; i < last; ++i) {
+        const auto index = static_cast<size_t>(i);
+        {
+            const CollectiveLabel label(mesh_.world().log(), segments_[index].label(), "forward");
+            flight.values = segments_[index].forward(flight.ctx, flight.values, &flight.saved[index]);
+        }
+        gatherer_.poll();
     }
+    if (last < static_cast<int>(segments_.size())) return;
+    int64_t saved_bytes = 0;
+    for (const Segment::Saved& saved : flight.saved) saved_bytes += saved.bytes();
     peak_saved_bytes_ = std::max(peak_saved_bytes_, saved_bytes);
-    flight.outputs = std::move(values);
     flight.gradients = std::make_unique<Gradients>(allocator_);
     seed_losses(flight);
 }
@@ -80,11 +123,11 @@ void StepRunner::seed_losses(InFlight& flight) const {
     const double per_label = 1 / static_cast<double>(std::max<int64_t>(flight.ctx.totals->valid_labels, 1));
     const double seeds[] = {per_label, per_label * model_.head_z_weight()};
     for (size_t i = 0; i < 2; ++i) {
-        Tensor dy = Tensor::empty(allocator_, flight.outputs[i].shape(), DType::f64);
+        Tensor dy = Tensor::empty(allocator_, flight.values[i].shape(), DType::f64);
         *dy.data<double>() = seeds[i];
-        flight.gradients->add(flight.outputs[i].ref(), dy);
+        flight.gradients->add(flight.values[i].ref(), dy);
     }
-    flight.outputs.clear();
+    flight.values.clear();
 }
 
 void StepRunner::backward(InFlight& flight, int first, int last) {

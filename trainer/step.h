@@ -5,6 +5,7 @@
 #include "layers/model.h"
 #include "parallel/gradient_reducer.h"
 #include "parallel/mesh.h"
+#include "parallel/parameter_gatherer.h"
 #include "parallel/schedule.h"
 #include "trainer/batch.h"
 
@@ -21,16 +22,21 @@ class StepRunner {
                bool recompute, const GradientReducer::Options& reduction = {});
 
     /// num_micro_batches may differ between data ranks and be 0 unless experts are shared out; totals and the
-    /// recorder's wishes must not. The
-    /// recorder holds this rank's part until Recorder::reduce.
+    /// recorder's wishes must not. The recorder holds this rank's part until Recorder::reduce.
     void run(int num_micro_batches, const BatchSource& batch, const StepTotals& totals, Recorder& recorder,
              Profiler* profiler = nullptr);
 
-    /// What run() will do.
+    /// Calls update_unit for every unit. Where ranks update a share each, the values travel on into the next
+    /// run(), which awaits each unit's before it reads them; who reads parameters otherwise, or ends, calls
+    /// await_parameters() first.
+    void update(const std::function<void(int unit)>& update_unit);
+    void await_parameters();
+
+    /// What run() and the update() after it will do.
     std::vector<Action> plan(int num_micro_batches) const;
 
-    /// Seconds of the last run in communication that no computation hid.
-    double exposed_communication_seconds() const { return exposed_seconds_; }
+    /// Seconds since the last call in communication that no computation hid.
+    double take_exposed_communication_seconds();
     /// The most that one micro-batch kept for backward in the last run, in bytes.
     int64_t peak_saved_bytes() const { return peak_saved_bytes_; }
 
@@ -39,21 +45,26 @@ class StepRunner {
     struct InFlight {
         Context ctx;
         std::vector<Segment::Saved> saved;
-        Values outputs;
+        Values values; // what the last segment run so far gave
         std::unique_ptr<Gradients> gradients;
     };
 
-    void forward(InFlight& flight, const Batch& batch);
+    InFlight begin(const Context& ctx, const Batch& batch) const;
+    void forward(InFlight& flight, int first, int last);
     void backward(InFlight& flight, int first, int last);
     void seed_losses(InFlight& flight) const;
+    void reduce(const Action& action);
+    std::vector<Action> step_plan(int num_micro_batches) const;
+    std::vector<Action> update_plan() const;
 
     const Model& model_;
     ParameterStore& store_;
     const Mesh& mesh_;
     Allocator& allocator_;
     const std::vector<Segment> segments_;
+    const Sharing sharing_;
     GradientReducer reducer_;
-    double exposed_seconds_ = 0;
+    ParameterGatherer gatherer_;
     int64_t peak_saved_bytes_ = 0;
 };
 

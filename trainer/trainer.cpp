@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <exception>
 
 #include "layers/layout_check.h"
 #include "optim/gradient_norm.h"
@@ -62,6 +63,22 @@ Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size)
                                            config_.train.recompute == Recompute::layers,
                                            GradientReducer::Options{config_.parallel.reduction, sharded});
     expect_same_plan();
+}
+
+Trainer::~Trainer() {
+    // The last update's values may still travel between ranks, from and to memory that is about to go. While
+    // an error unwinds, the job ends and others may be gone already.
+    if (std::uncaught_exceptions() > 0) return;
+    try {
+        runner_->await_parameters();
+    } catch (const Error&) {
+        // Another rank has failed; it reports itself.
+    }
+}
+
+ParameterStore& Trainer::store() {
+    runner_->await_parameters();
+    return store_;
 }
 
 /// A rank with another program would wait for messages that nobody sends.
@@ -178,7 +195,6 @@ StepReport Trainer::step(bool with_diagnostics, Profiler* profiler) {
         totals, recorder, profiler);
     recorder.reduce(world_);
     all_reduce_sum(world_, std::span(&report.flops, 1));
-    report.communication_seconds = runner_->exposed_communication_seconds();
 
     const double labels = static_cast<double>(std::max<int64_t>(report.valid_labels, 1));
     report.loss = recorder.cross_entropy / labels;
@@ -191,6 +207,7 @@ StepReport Trainer::step(bool with_diagnostics, Profiler* profiler) {
     finish_routers(recorder);
     ++step_;
     tokens_ += report.valid_labels;
+    report.communication_seconds = runner_->take_exposed_communication_seconds();
     report.step_seconds = seconds_since(start);
     return report;
 }
@@ -208,9 +225,7 @@ void Trainer::update(StepReport& report) {
                         static_cast<std::byte*>(before.back().raw_data()));
         }
     const double scale = clip_factor(report.grad_norm, config_.optimizer.clip);
-    for (size_t unit = 0; unit < store_.units().size(); ++unit)
-        optimizer_->update(static_cast<int>(unit), report.step, report.lr, scale);
-    if (config_.parallel.zero > 0) gather_parameters(mesh_, store_);
+    runner_->update([&](int unit) { optimizer_->update(unit, report.step, report.lr, scale); });
     if (!before.empty()) record_updates(before, report);
 }
 
@@ -275,6 +290,7 @@ void Trainer::finish_routers(const Recorder& recorder) {
 
 std::map<std::string, Evaluation> Trainer::evaluate() {
     std::map<std::string, Evaluation> results;
+    runner_->await_parameters();
     for (const auto& [name, data] : validation_)
         results[name] = braid::evaluate(*model_, allocator_, mesh_, *data, config_.train.micro_batch);
     return results;
@@ -348,6 +364,7 @@ void Trainer::expect_equal_replicas() {
 }
 
 void Trainer::save(const std::string& checkpoints_folder) {
+    runner_->await_parameters();
     expect_equal_replicas();
     TrainingState training{.step = step_, .sample = step_ * config_.train.global_batch, .tokens = tokens_};
     store_data_identity(training, *loader_);
@@ -367,6 +384,7 @@ void Trainer::save(const std::string& checkpoints_folder) {
 }
 
 void Trainer::load(const std::string& checkpoint) {
+    runner_->await_parameters();
     agree(world_, [&] {
         const CheckpointReader reader = CheckpointReader::open(checkpoint);
         const TrainingState& training = reader.manifest().training;

@@ -41,6 +41,7 @@ class Trainer {
     /// The config must be the same on all ranks. Checks that it fits the ranks and this machine, opens the
     /// data, takes memory and initialises. node_size is the number of ranks that share this rank's machine.
     Trainer(const RunConfig& config, Communicator& world, int node_size);
+    ~Trainer();
 
     /// Runs the next step. Exit 5, before the update, if loss or gradients are not finite.
     StepReport step(bool with_diagnostics, Profiler* profiler = nullptr);
@@ -62,7 +63,8 @@ class Trainer {
     const RunConfig& config() const { return config_; }
     const Mesh& mesh() const { return mesh_; }
     const Model& model() const { return *model_; }
-    ParameterStore& store() { return store_; }
+    /// With all values in place.
+    ParameterStore& store();
     const Allocator& allocator() const { return allocator_; }
     const StepRunner& runner() const { return *runner_; }
     const TrainLoader& loader() const { return *loader_; }

@@ -23,6 +23,7 @@ T multiplier(const T* w, int64_t j, bool zero_centered) {
 void row_squares(const Tensor& x, const Tensor& squares) {
     dispatch_float(x.dtype(), [&]<typename T>() {
         const Rows<T> in(x);
+#pragma omp parallel for schedule(static) if (x.numel() > 1 << 14)
         for (int64_t row = 0; row < in.count(); ++row)
             squares.data<T>()[row] = dot(in[row], in[row], in.width());
     });
@@ -31,6 +32,7 @@ void row_squares(const Tensor& x, const Tensor& squares) {
 void row_squares_gradient(const Tensor& x, const Tensor& dsquares, const Tensor& dx) {
     dispatch_float(x.dtype(), [&]<typename T>() {
         const Rows<T> in(x), out(dx);
+#pragma omp parallel for schedule(static) if (x.numel() > 1 << 14)
         for (int64_t row = 0; row < in.count(); ++row)
             for (int64_t j = 0; j < in.width(); ++j)
                 out[row][j] = T(2) * in[row][j] * dsquares.data<T>()[row];

@@ -71,13 +71,27 @@ MUTANTS = [
     ("a token to one of its ranks only", "layers/expert_dispatcher.cpp",
      "ranks.resize(static_cast<size_t>(most), -1);",
      "ranks.resize(1);\n        ranks.resize(static_cast<size_t>(most), -1);"),
-    ("updated shares not gathered", "trainer/layout_run.cpp",
-     "if (layout_.sharded) gather_parameters(mesh_, store_);",
-     ""),
+    ("updated shares not gathered", "parallel/parameter_gatherer.cpp",
+     "if (comm.size() == 1) continue;",
+     "continue;"),
+    ("values read before they have come", "trainer/step.cpp",
+     "gatherer_.finish(action.unit);\n                break;",
+     "break;"),
+    ("reductions in another order on one rank", "trainer/step.cpp",
+     "return make_schedule(num_micro_batches, units, sharing_);",
+     """auto plan = make_schedule(num_micro_batches, units, sharing_);
+    Action* first = nullptr;
+    for (Action& action : plan) {
+        if (mesh_.world().rank() != 1 || action.kind != Action::Kind::reduce_start) continue;
+        if (first) {
+            std::swap(first->unit, action.unit);
+            break;
+        }
+        first = &action;
+    }
+    return plan;"""),
 ]
-# A bucket order that differs on one rank deadlocks instead of computing nonsense; parallel/plan_check.h and the tags of
-# messages find that (tests/parallel/plan_check_test.cpp, tests/distributed/communicator_test.cpp).
-TESTS = "*parity*:*layout_property*/0:*layout_property*/1"
+TESTS = "*parity*:*relayout*:*layout_property*/0:*layout_property*/1"
 
 
 def main():

@@ -1,0 +1,44 @@
+#include "parallel/parameter_gatherer.h"
+
+#include <utility>
+
+#include "parallel/collective_log.h"
+#include "parallel/exposed_time.h"
+
+namespace braid {
+
+void ParameterGatherer::start(int unit) {
+    const ExposedTime timer(exposed_seconds_);
+    const CollectiveLabel label(mesh_.world().log(), "parameters of", store_.unit(unit).name);
+    for (const Bucket& bucket : store_.unit(unit).buckets) {
+        Communicator& comm = mesh_.group(bucket.group);
+        if (comm.size() == 1) continue;
+        const Tensor values = store_.unit(unit).values.rows(bucket.first, bucket.numel);
+        const EvenSplit split{bucket.numel, comm.size()};
+        const auto element = static_cast<int64_t>(size_of(values.dtype()));
+        std::vector<int64_t> bytes;
+        for (int r = 0; r < comm.size(); ++r) bytes.push_back(split.length(r) * element);
+        auto* first = static_cast<std::byte*>(values.raw_data());
+        under_way_[unit].push_back(comm.all_gather(first + split.first(comm.rank()) * element, first, bytes));
+    }
+}
+
+void ParameterGatherer::finish(int unit) {
+    const auto found = under_way_.find(unit);
+    if (found == under_way_.end()) return;
+    const ExposedTime timer(exposed_seconds_);
+    const CollectiveLabel label(mesh_.world().log(), "parameters of", store_.unit(unit).name);
+    for (const auto& pending : found->second) pending->wait();
+    under_way_.erase(found);
+}
+
+void ParameterGatherer::poll() {
+    for (auto& [unit, all] : under_way_)
+        for (const auto& pending : all) pending->poll();
+}
+
+double ParameterGatherer::take_exposed_seconds() {
+    return std::exchange(exposed_seconds_, 0);
+}
+
+} // namespace braid

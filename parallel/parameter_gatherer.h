@@ -1,0 +1,34 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "parallel/mesh.h"
+#include "tensor/parameter.h"
+
+namespace braid {
+
+/// After each rank has updated the elements it owns of a ParameterStore unit, gives every rank that holds the
+/// unit all its values again, as the gather actions of a schedule say.
+class ParameterGatherer {
+  public:
+    ParameterGatherer(const Mesh& mesh, ParameterStore& store) : mesh_(mesh), store_(store) {}
+
+    /// The unit's values must stay untouched until finish().
+    void start(int unit);
+    /// Nothing to do for a unit that was not started.
+    void finish(int unit);
+    /// Lets messages travel; called between operations.
+    void poll();
+    /// Time spent in start() and finish() since the last call, in seconds: communication that nothing hid.
+    double take_exposed_seconds();
+
+  private:
+    const Mesh& mesh_;
+    ParameterStore& store_;
+    std::map<int, std::vector<std::unique_ptr<Pending>>> under_way_; // by unit
+    double exposed_seconds_ = 0;
+};
+
+} // namespace braid
