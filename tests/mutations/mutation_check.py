@@ -91,7 +91,7 @@ MUTANTS = [
     }
     return plan;"""),
 ]
-TESTS = "*parity*:*relayout*:*layout_property*/0:*layout_property*/1"
+TESTS = "*parity*:step.*:*layout_property*/0:*layout_property*/1"
 
 
 def main():
