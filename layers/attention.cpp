@@ -38,11 +38,13 @@ AttentionLayer::AttentionLayer(const LayerBuilder& build, const AttentionConfig&
     const int64_t heads = config.num_heads * config.head_dim, kv = config.num_kv_heads * config.head_dim;
     // Heads stay whole on a tensor rank.
     const auto rows = [&](const char* part, int64_t width, int64_t parts) {
-        return split_over_tensor(build.matrix(part, {width, hidden_size_}), 0, parts);
+        return split_heads(build.matrix(part, {width, hidden_size_}), 0, parts);
     };
     std::vector<ParameterSpec> sections = {rows("q.weight", heads, config.num_heads)};
-    if (config.gate != AttentionGate::none)
-        sections.push_back(rows("gate.weight", gate_width(), config.num_heads));
+    if (config.gate == AttentionGate::elementwise)
+        sections.push_back(rows("gate.weight", heads, config.num_heads));
+    if (config.gate == AttentionGate::head)
+        sections.push_back(split_over_tensor(build.gate("gate.weight", {config.num_heads, hidden_size_}), 0));
     const std::vector<ParameterSpec> key_value = {rows("k.weight", kv, config.num_kv_heads),
                                                   rows("v.weight", kv, config.num_kv_heads)};
     const bool replicated = config.num_kv_heads < build.store.grid().tensor.size;
@@ -50,7 +52,7 @@ AttentionLayer::AttentionLayer(const LayerBuilder& build, const AttentionConfig&
     input_ = build.store.declare(std::move(sections));
     if (replicated) key_value_ = build.store.declare(key_value);
     output_ = build.store.declare(
-        split_over_tensor(build.output_matrix("out.weight", {hidden_size_, heads}), 1, config.num_heads));
+        split_heads(build.output_matrix("out.weight", {hidden_size_, heads}), 1, config.num_heads));
     config_.num_heads = build.per_tensor_rank(config.num_heads);
     config_.num_kv_heads = build.per_tensor_rank(config.num_kv_heads);
     num_global_heads_ = config.num_heads;

@@ -31,11 +31,14 @@ GatedDeltaNetLayer::GatedDeltaNetLayer(const LayerBuilder& build, const GatedDel
     const int64_t key_heads = config.num_key_heads;
     // Heads stay whole on a tensor rank, with their convolution, gates and norm.
     const auto rows = [&](const char* part, int64_t width, int64_t parts) {
-        return split_over_tensor(build.matrix(part, {width, hidden_size_}), 0, parts);
+        return split_heads(build.matrix(part, {width, hidden_size_}), 0, parts);
+    };
+    const auto gates = [&](const char* part) {
+        return split_over_tensor(build.gate(part, {heads, hidden_size_}), 0);
     };
     input_ = build.store.declare({rows("q.weight", kd, key_heads), rows("k.weight", kd, key_heads),
-                                  rows("v.weight", vd, heads), rows("z.weight", vd, heads),
-                                  rows("b.weight", heads, heads), rows("a.weight", heads, heads)});
+                                  rows("v.weight", vd, heads), rows("z.weight", vd, heads), gates("b.weight"),
+                                  gates("a.weight")});
     // PyTorch's start of a depthwise convolution, which the published models keep: uniform within
     // 1/sqrt(kernel).
     const double bound = 1 / std::sqrt(static_cast<double>(kernel));
@@ -56,8 +59,8 @@ GatedDeltaNetLayer::GatedDeltaNetLayer(const LayerBuilder& build, const GatedDel
     // The output norm is never zero-centred, whatever the model's norms are.
     norm_ = build.store.declare(build.other("norm.weight", {config.value_head_dim}, ParameterRole::norm,
                                             {Initializer::Kind::constant, 1}));
-    output_ = build.store.declare(
-        split_over_tensor(build.output_matrix("out.weight", {hidden_size_, vd}), 1, heads));
+    output_ =
+        build.store.declare(split_heads(build.output_matrix("out.weight", {hidden_size_, vd}), 1, heads));
     num_global_value_heads_ = heads;
     config_.num_key_heads = build.per_tensor_rank(key_heads);
     config_.num_value_heads = build.per_tensor_rank(heads);

@@ -36,8 +36,20 @@ ParameterSpec split_over_tensor(ParameterSpec spec, int dim, int64_t parts) {
     return spec;
 }
 
+ParameterSpec split_heads(ParameterSpec spec, int dim, int64_t num_heads) {
+    if (spec.matrices)
+        (dim + 1 == spec.shape.rank() ? spec.matrices->column_heads : spec.matrices->row_heads) = num_heads;
+    return split_over_tensor(std::move(spec), dim, num_heads);
+}
+
 ParameterSpec LayerBuilder::matrix(const std::string& part, const Shape& shape, ParameterRole role) const {
-    return other(part, shape, role, matrix_initializer(sublayer.init));
+    ParameterSpec spec = other(part, shape, role, matrix_initializer(sublayer.init));
+    if (role != ParameterRole::router) spec.matrices.emplace();
+    return spec;
+}
+
+ParameterSpec LayerBuilder::gate(const std::string& part, const Shape& shape) const {
+    return other(part, shape, ParameterRole::matrix, matrix_initializer(sublayer.init));
 }
 
 ParameterSpec LayerBuilder::output_matrix(const std::string& part, const Shape& shape,
@@ -46,7 +58,9 @@ ParameterSpec LayerBuilder::output_matrix(const std::string& part, const Shape& 
     if (sublayer.init.output == InitOutput::depth_scaled)
         scale = 1 / std::sqrt(2.0 * static_cast<double>(num_layers));
     if (sublayer.init.output == InitOutput::zero) scale = 0;
-    return other(part, shape, role, matrix_initializer(sublayer.init, scale));
+    ParameterSpec spec = matrix(part, shape, role);
+    spec.init = matrix_initializer(sublayer.init, scale);
+    return spec;
 }
 
 } // namespace braid

@@ -27,6 +27,9 @@ struct LayerBuilder {
     /// A matrix that writes to the residual stream; init.output sets its scale.
     ParameterSpec output_matrix(const std::string& part, const Shape& shape,
                                 ParameterRole role = ParameterRole::matrix) const;
+    /// A projection to gates, one number each per head or token: a matrix in all but name, as its rows have
+    /// nothing to do with each other.
+    ParameterSpec gate(const std::string& part, const Shape& shape) const;
     ParameterSpec other(const std::string& part, const Shape& shape, ParameterRole role,
                         Initializer init) const;
 
@@ -36,6 +39,9 @@ struct LayerBuilder {
 
 /// The spec with dimension `dim` shared out over the tensor ranks in `parts` that stay whole, such as heads.
 ParameterSpec split_over_tensor(ParameterSpec spec, int dim, int64_t parts = 0);
+
+/// The same in heads, which stay whole.
+ParameterSpec split_heads(ParameterSpec spec, int dim, int64_t num_heads);
 
 /// The initializer of a matrix of the model.
 Initializer matrix_initializer(const InitConfig& init, double scale = 1);

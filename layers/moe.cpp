@@ -18,9 +18,11 @@
 namespace braid {
 namespace {
 
-/// An expert's tensor, its experts shared out over the expert axis and `dim` over the expert_tensor axis.
+/// An expert's tensor, its experts shared out over the expert axis and `dim`, which is `ranges` tensors in a
+/// row, over the expert_tensor axis.
 ParameterSpec split_experts(ParameterSpec spec, int dim, int64_t ranges) {
     spec.expert = true;
+    spec.matrices->row_parts = ranges;
     spec.splits = {{.dim = 0, .axis = Axis::expert},
                    {.dim = dim, .axis = Axis::expert_tensor, .ranges = ranges}};
     return spec;
@@ -55,7 +57,7 @@ MoeLayer::MoeLayer(const LayerBuilder& build, const MoeConfig& config, int posit
             build.store.declare(build.output_matrix("shared.down.weight", {hidden_size_, shared}));
     }
     if (config.shared_gate)
-        shared_gate_ = build.store.declare(build.matrix("shared_gate.weight", {1, hidden_size_}));
+        shared_gate_ = build.store.declare(build.gate("shared_gate.weight", {1, hidden_size_}));
     if (config.router.bias_update_rate > 0)
         bias_ = build.store.declare_buffer(build.name("router.bias"), {experts}, DType::f32);
     if (config.router.aux_loss > 0 && config.router.aux_scope == AuxScope::global)

@@ -86,12 +86,30 @@ int64_t Parameter::num_global_elements() const {
 }
 
 const Parameter* ParameterStore::declare(std::vector<ParameterSpec> sections) {
+    for (const ParameterSpec& spec : sections) expect_new_name(spec.name);
+    return add(std::move(sections));
+}
+
+ParameterStore ParameterStore::at(const RankGrid& grid) const {
+    ParameterStore other(grid);
+    for (const auto& unit : units_) {
+        other.begin_unit(unit->name);
+        for (const Parameter* parameter : unit->parameters) {
+            std::vector<ParameterSpec> specs;
+            for (const Parameter::Section& section : parameter->sections()) specs.push_back(section.spec);
+            other.add(std::move(specs));
+        }
+        other.place_in_buckets(*other.units_.back());
+    }
+    return other;
+}
+
+const Parameter* ParameterStore::add(std::vector<ParameterSpec> sections) {
     check(!units_.empty() && !sections.empty(), "a parameter needs a unit and at least one section");
     auto parameter = std::make_unique<Parameter>();
     parameter->unit_ = static_cast<int>(units_.size()) - 1;
     int64_t rows = 0;
     for (ParameterSpec& spec : sections) {
-        expect_new_name(spec.name);
         check(spec.shape.rank() == sections[0].shape.rank() && spec.shape.rank() > 0,
               "{}: the sections of a parameter have one rank, at least 1", spec.name);
         const Partition partition(spec.shape, spec.splits, grid_);

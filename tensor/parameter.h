@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,6 +33,15 @@ struct Initializer {
     double standard_deviation() const;
 };
 
+/// What an optimizer of whole matrices (Muon) takes for one matrix. The last two dimensions of a parameter
+/// are [out, in] and all before them count matrices (experts); rows and columns are cut further into equal
+/// blocks.
+struct MatrixBlocks {
+    int64_t row_parts = 1; // tensors of their own that share one, such as gate and up
+    // Heads: matrices of their own where the optimizer works head by head, parts of one where it does not.
+    int64_t row_heads = 1, column_heads = 1;
+};
+
 /// All that is said about a parameter, once, by the layer that owns it. Reduction, optimizer groups,
 /// checkpoint layout, clipping and initialisation follow from it; nothing else matches on names.
 struct ParameterSpec {
@@ -48,6 +58,7 @@ struct ParameterSpec {
     // Of tensor ranks that hold the same elements: whether each sees a share of the tokens, so that its
     // gradient is a part of a sum, or all see the same.
     bool partial_over_tensor = true;
+    std::optional<MatrixBlocks> matrices; // none: no matrix, each number is updated by itself
 };
 
 /// A parameter as layers use it: one tensor made of sections that follow each other in dimension 0. Sections
@@ -142,6 +153,8 @@ class ParameterStore {
         return declare(std::vector<ParameterSpec>{std::move(spec)});
     }
     Buffer* declare_buffer(std::string name, const Shape& shape, DType dtype);
+    /// The parameters as the rank at another place of the mesh holds them: laid out, without memory.
+    ParameterStore at(const RankGrid& grid) const;
 
     /// Takes memory for all units; values are uninitialised, buffers and gradients zero.
     void allocate(Allocator& allocator, DType dtype, bool with_gradients);
@@ -161,6 +174,7 @@ class ParameterStore {
 
   private:
     void expect_new_name(const std::string& name) const;
+    const Parameter* add(std::vector<ParameterSpec> sections);
     void place_in_buckets(Unit& unit) const;
 
     const RankGrid grid_;
