@@ -1,0 +1,13 @@
+#pragma once
+
+#include <vector>
+
+#include "ops/newton_schulz.h"
+#include "tensor/tensor.h"
+
+namespace braid::ops::cpu {
+
+std::vector<double> newton_schulz(Allocator& allocator, const Tensor& x,
+                                  const std::vector<NewtonSchulzStep>& steps);
+
+} // namespace braid::ops::cpu
