@@ -8,7 +8,7 @@
 #include "layers/model.h"
 #include "layers/model_schema.h"
 #include "layers/pattern.h"
-#include "optim/groups.h"
+#include "optim/matrix_plan.h"
 #include "tensor/parameter.h"
 
 namespace braid {
@@ -42,6 +42,15 @@ std::vector<Row> rows_of(const RunConfig& run) {
                             settings_of(sublayer)});
     }
     return rows;
+}
+
+/// "adamw", or "muon:8x[16, 64]" for eight matrices of 16 rows.
+std::string updated_by(const ParameterSpec& spec, const SectionSettings& settings,
+                       const OptimizerConfig& optimizer) {
+    if (!settings.muon) return "adamw";
+    const MatrixShape matrix = matrix_shape(spec, optimizer.muon.split_heads);
+    return fmt::format("muon:{}x[{}, {}]", spec.shape.numel() / (matrix.rows * matrix.columns), matrix.rows,
+                       matrix.columns);
 }
 
 std::string table(const std::vector<Row>& rows) {
@@ -99,16 +108,16 @@ std::string describe_tensors(const RunConfig& run) {
     ParameterStore store;
     const Model model(run.model, store);
     const std::vector<UnitSettings> settings = resolve_groups(run.optimizer, store);
-    std::string text = "\ntensor  shape  role  initial_std  weight_decay  lr_scale\n";
+    std::string text = "\ntensor  shape  role  initial_std  weight_decay  lr_scale  updated_by\n";
     for (size_t unit = 0; unit < store.units().size(); ++unit) {
         size_t section_index = 0;
         for (const Parameter* const parameter : store.units()[unit]->parameters) {
             for (const Parameter::Section& section : parameter->sections()) {
                 const SectionSettings& setting = settings[unit][section_index++];
-                text += fmt::format("{}  {}  {}  {:.6g}  {}  {}\n", section.spec.name,
+                text += fmt::format("{}  {}  {}  {:.6g}  {}  {}  {}\n", section.spec.name,
                                     to_string(section.spec.shape), to_string(section.spec.role),
                                     section.spec.init.standard_deviation(), setting.weight_decay,
-                                    setting.lr_scale);
+                                    setting.lr_scale, updated_by(section.spec, setting, run.optimizer));
             }
         }
     }

@@ -32,22 +32,15 @@ void update_elements(T* p, T* m, T* v, const T* g, int64_t count, const Coeffici
 
 } // namespace
 
-std::vector<std::vector<FlatRange>> updated_ranges(const ParameterStore& store, bool sharded) {
-    std::vector<std::vector<FlatRange>> ranges;
-    for (const auto& unit : store.units()) {
-        ranges.emplace_back();
-        if (!sharded) ranges.back().push_back({0, unit->numel});
-        if (sharded)
-            for (const Bucket& bucket : unit->buckets) ranges.back().push_back(store.owned_range(bucket));
-    }
-    return ranges;
-}
-
 AdamW::AdamW(const OptimizerConfig& config, ParameterStore& store, Allocator& allocator, bool sharded)
+    : AdamW(config, store, allocator, updated_ranges(store, sharded)) {}
+
+AdamW::AdamW(const OptimizerConfig& config, ParameterStore& store, Allocator& allocator,
+             const std::vector<std::vector<FlatRange>>& ranges)
     : config_(config), store_(store), settings_(resolve_groups(config, store)) {
-    for (const auto& ranges : updated_ranges(store, sharded)) {
+    for (const std::vector<FlatRange>& of_unit : ranges) {
         state_.emplace_back();
-        for (const FlatRange& range : ranges) {
+        for (const FlatRange& range : of_unit) {
             const Shape shape = {range.last - range.first};
             state_.back().push_back({range, Tensor::zeros(allocator, shape, store.dtype()),
                                      Tensor::zeros(allocator, shape, store.dtype())});
@@ -98,15 +91,6 @@ void AdamW::visit_state(
             visit("exp_avg", static_cast<int>(unit), state.range, state.first_moment);
             visit("exp_avg_sq", static_cast<int>(unit), state.range, state.second_moment);
         }
-}
-
-std::unique_ptr<Optimizer> make_optimizer(const OptimizerConfig& config, ParameterStore& store,
-                                          Allocator& allocator, bool sharded) {
-    switch (config.type) {
-        case OptimizerType::adamw:
-            return std::make_unique<AdamW>(config, store, allocator, sharded);
-    }
-    throw InternalError("unknown optimizer");
 }
 
 } // namespace braid

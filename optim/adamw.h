@@ -12,11 +12,15 @@ namespace braid {
 class AdamW : public Optimizer {
   public:
     AdamW(const OptimizerConfig& config, ParameterStore& store, Allocator& allocator, bool sharded = false);
+    /// Of these ranges of each unit's flat buffers only.
+    AdamW(const OptimizerConfig& config, ParameterStore& store, Allocator& allocator,
+          const std::vector<std::vector<FlatRange>>& ranges);
 
     UpdateKind kind() const override { return UpdateKind::elementwise; }
     void update(int unit, int64_t step, double lr, double gradient_scale) override;
     void visit_state(const std::function<void(const std::string&, int, const FlatRange&, const Tensor&)>&
                          visit) const override;
+    std::vector<std::string> states(int, size_t) const override { return {"exp_avg", "exp_avg_sq"}; }
 
   private:
     struct RangeState {

@@ -51,13 +51,22 @@ std::vector<UnitSettings> resolve_groups(const OptimizerConfig& config, const Pa
         UnitSettings& settings = units.emplace_back();
         for (const Parameter* parameter : unit->parameters)
             for (const Parameter::Section& section : parameter->sections()) {
-                SectionSettings result{1, decays_by_default(section.spec.role) ? config.weight_decay : 0};
+                const bool muon = config.type == OptimizerType::muon && section.spec.matrices;
+                SectionSettings result{1, decays_by_default(section.spec.role) ? config.weight_decay : 0,
+                                       muon};
                 for (size_t i = 0; i < config.groups.size(); ++i) {
                     const ParameterGroup& group = config.groups[i];
                     if (!matches(group, section.spec)) continue;
                     ++num_matches[i];
                     if (group.lr_scale) result.lr_scale = *group.lr_scale;
                     if (group.weight_decay) result.weight_decay = *group.weight_decay;
+                    if (group.muon) result.muon = *group.muon;
+                    if (group.muon.value_or(false) && !section.spec.matrices)
+                        throw ConfigError(
+                            "optimizer.groups[{}].muon: expected matrices, and {} is none (`braid config "
+                            "show "
+                            "--tensors` lists what Muon updates)",
+                            i, section.spec.name);
                 }
                 settings.push_back(result);
             }

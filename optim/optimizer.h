@@ -1,10 +1,12 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
 #include "optim/groups.h"
+#include "parallel/mesh.h"
 
 namespace braid {
 
@@ -21,21 +23,30 @@ class Optimizer {
 
     virtual UpdateKind kind() const = 0;
     /// Updates this rank's ranges of a unit. step counts from 1; lr is that of the schedule; gradients are
-    /// multiplied by gradient_scale (clipping) on the way.
+    /// multiplied by gradient_scale (clipping) on the way. Collective over the mesh if kind() is matrix: all
+    /// ranks update the same units in the same order.
     virtual void update(int unit, int64_t step, double lr, double gradient_scale) = 0;
     /// Calls visit(name of the state, such as "exp_avg", unit, range of the unit's flat buffers, its state),
     /// in a fixed order.
     virtual void visit_state(
         const std::function<void(const std::string&, int, const FlatRange&, const Tensor&)>& visit) const = 0;
+    /// The states kept for a section of a unit (counted over its parameters' sections), on all ranks alike.
+    virtual std::vector<std::string> states(int unit, size_t section) const = 0;
+    /// Of parameters that are updated as matrices: the most by which an element of the last update changes
+    /// per change of the gradient in the Frobenius norm, by global name. For comparisons.
+    virtual std::map<std::string, double> update_slopes() const { return {}; }
 };
 
 /// The ranges of each unit's flat buffers that a rank updates: all of them, or, sharded (ZeRO-1), those it
 /// owns.
 std::vector<std::vector<FlatRange>> updated_ranges(const ParameterStore& store, bool sharded);
 
-/// The optimizer that the config names, with zero state. The store must be allocated with gradients and
-/// outlive it.
+/// Elements of state that the config's optimizer keeps for what a rank holds, not sharded.
+int64_t num_state_elements(const OptimizerConfig& config, const ParameterStore& store);
+
+/// The optimizer that the config names, with zero state. The store must be allocated with gradients; it and
+/// the mesh must outlive the optimizer.
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerConfig& config, ParameterStore& store,
-                                          Allocator& allocator, bool sharded = false);
+                                          const Mesh& mesh, Allocator& allocator, bool sharded = false);
 
 } // namespace braid

@@ -50,6 +50,39 @@ const Schema<ScheduleConfig>& schedule_schema() {
     return schema;
 }
 
+const Schema<MuonConfig>& muon_schema() {
+    using M = MuonConfig;
+    static const Schema<M> schema =
+        Schema<M>()
+            .key("momentum", &M::momentum,
+                 {.help = "decay of the average of gradients",
+                  .min = 0,
+                  .below = 1,
+                  .aliases = {"muon_momentum", "momentum_beta"}})
+            .key("nesterov", &M::nesterov,
+                 {.help = "orthogonalise the average one step ahead", .aliases = {"muon_use_nesterov"}})
+            .key("ns_steps", &M::ns_steps,
+                 {.help = "Newton-Schulz steps",
+                  .min = 1,
+                  .max = 100,
+                  .aliases = {"muon_num_ns_steps", "muon_ns_steps", "newton_schulz_steps", "num_ns_steps"}})
+            .key("coefficients", &M::coefficients,
+                 {.help = "of the steps: Jordan's, the same in each, or those of Polar Express",
+                  .aliases = {"muon_coefficient_type", "ns_coefficients", "coefficient_type"}})
+            .key("scale", &M::scale,
+                 {.help =
+                      "update of a matrix [out, in]: match_rms 0.2 sqrt(max(out, in)), which takes AdamW's "
+                      "lr and weight_decay; original sqrt(max(1, out/in)); spectral sqrt(out/in)",
+                  .aliases = {"muon_scale_mode", "adjust_lr_fn", "adjust_lr", "scale_mode"}})
+            .key("split_heads", &M::split_heads,
+                 {.help =
+                      "each head's part of a projection is a matrix of its own, instead of all heads' q, k, "
+                      "v, gate or out together",
+                  .aliases = {"muon_split_qkv", "split_qkv"}})
+            .pointless("nesterov", "there is no momentum", [](const M& m) { return m.momentum == 0; });
+    return schema;
+}
+
 const Schema<ParameterGroup>& group_schema() {
     using G = ParameterGroup;
     static const Schema<G> schema =
@@ -61,15 +94,17 @@ const Schema<ParameterGroup>& group_schema() {
             .key("weight_decay", &G::weight_decay, {.help = "instead of optimizer.weight_decay", .min = 0})
             .key("lr_scale", &G::lr_scale,
                  {.help = "factor on the learning rate", .min = 0, .aliases = {"lr_mult"}})
-            .rule("a group selects by role, sublayer, layer or name, and sets weight_decay or lr_scale",
+            .key("muon", &G::muon,
+                 {.help = "type muon: true or false, whether Muon or AdamW updates these matrices"})
+            .rule("a group selects by role, sublayer, layer or name, and sets weight_decay, lr_scale or muon",
                   [](const G& g, SectionCheck& check) {
                       if (g.role.empty() && g.sublayer.empty() && g.layer.empty() && g.name.empty())
                           check.fail(
                               "role",
                               "expected role, sublayer, layer or name to say which parameters, found none");
-                      if (!g.weight_decay && !g.lr_scale)
+                      if (!g.weight_decay && !g.lr_scale && !g.muon)
                           check.fail("weight_decay",
-                                     "has no effect: expected weight_decay or lr_scale, found neither");
+                                     "has no effect: expected weight_decay, lr_scale or muon, found none");
                   });
     return schema;
 }
@@ -81,9 +116,8 @@ const Schema<OptimizerConfig>& optimizer_schema() {
     static const Schema<O> schema =
         Schema<O>()
             .key("type", &O::type,
-                 {.help = "AdamW with decoupled weight decay",
-                  .aliases = {"optimizer", "optimizer_type"},
-                  .not_built = {"muon"}})
+                 {.help = "AdamW with decoupled weight decay, or Muon for matrices and AdamW for all else",
+                  .aliases = {"optimizer", "optimizer_type"}})
             .key("lr", &O::lr,
                  {.help = "peak learning rate",
                   .above = 0,
@@ -109,6 +143,16 @@ const Schema<OptimizerConfig>& optimizer_schema() {
             .list("groups", &O::groups, group_schema(),
                   {.help = "settings for some parameters; selectors of a group are ANDed, later groups win"})
             .section("schedule", &O::schedule, schedule_schema(), "the learning rate over the steps")
+            .section("muon", &O::muon, muon_schema(), "type muon")
+            .pointless("muon", "the optimizer is adamw",
+                       [](const O& o) { return o.type != OptimizerType::muon; })
+            .rule("groups.N.muon is refused where the optimizer is adamw",
+                  [](const O& o, SectionCheck& check) {
+                      for (size_t i = 0; i < o.groups.size(); ++i)
+                          if (o.groups[i].muon && o.type != OptimizerType::muon)
+                              check.fail(fmt::format("groups.{}.muon", i),
+                                         "has no effect: the optimizer is adamw");
+                  })
             .rule("schedule.min_lr is at most lr", [](const O& o, SectionCheck& check) {
                 if (o.schedule.min_lr > o.lr)
                     check.fail("schedule.min_lr",

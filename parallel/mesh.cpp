@@ -39,7 +39,7 @@ RankGrid make_grid(const MeshSizes& sizes, int num_ranks, int rank) {
 }
 
 Mesh::Mesh(Communicator& world, const MeshSizes& sizes)
-    : world_(world), grid_(make_grid(sizes, world.size(), world.rank())) {
+    : world_(world), sizes_(sizes), grid_(make_grid(sizes, world.size(), world.rank())) {
     // Ranks of one colour differ in the axis alone.
     const auto add = [&](Axis axis, const char* name, int color) {
         axes_[axis] = split(grid_[axis].size, color, name);

@@ -27,6 +27,8 @@ class Mesh {
     Mesh(Communicator& world, const MeshSizes& sizes);
 
     const RankGrid& grid() const { return grid_; }
+    /// The place of another rank of the world.
+    RankGrid grid_of(int rank) const { return make_grid(sizes_, world_.size(), rank); }
     Communicator& world() const { return world_; }
     Communicator& axis(Axis axis) const { return *axes_.at(axis); }
     /// The ranks whose gradients of such parameters are summed, in the order of the world. Groups of several
@@ -40,6 +42,7 @@ class Mesh {
     std::unique_ptr<Communicator> split(int size, int color, const char* name);
 
     Communicator& world_;
+    const MeshSizes sizes_;
     const RankGrid grid_;
     std::map<Axis, std::unique_ptr<Communicator>> axes_;
     std::map<int, std::unique_ptr<Communicator>> replica_groups_; // by number of tensor replicas

@@ -20,7 +20,7 @@ class LayoutRank {
         model_ = std::make_unique<Model>(run.model, store_);
         store_.allocate(allocator_, run.precision, true);
         store_.initialize(run.seed);
-        optimizer_ = make_optimizer(run.optimizer, store_, allocator_, layout.sharded);
+        optimizer_ = make_optimizer(run.optimizer, store_, mesh_, allocator_, layout.sharded);
         for (const ReductionGroup& group : reduction_groups(store_)) mesh_.prepare(group);
         runner_ = std::make_unique<StepRunner>(*model_, store_, mesh_, allocator_, layout.recompute,
                                                GradientReducer::Options{Reduction::ordered, layout.sharded});
@@ -91,6 +91,7 @@ LayoutStep LayoutRank::step(int64_t index, const LayoutStep* reference) {
     result.update_slope = run_.optimizer.lr * clip / run_.optimizer.eps;
     runner_->update([&](int unit) { optimizer_->update(unit, index + 1, run_.optimizer.lr, clip); });
     runner_->await_parameters();
+    result.matrix_slopes = optimizer_->update_slopes();
     result.updates = gather_tensors(world, allocator_, parameter_parts(store_, Extent::owned));
     for (auto& [name, values] : result.updates)
         for (size_t i = 0; i < values.size(); ++i) values[i] -= result.state.at(name)[i];
@@ -114,9 +115,29 @@ double root_mean_square(const GlobalTensors& tensors) {
     return std::sqrt(squares / std::max(count, 1.0));
 }
 
-/// Errors are divided by `amplification`, at least 1.
+/// How much of an update's difference must be let pass.
+struct Tolerance {
+    double amplification = 1;                  // errors are divided by it, at least by 1
+    std::map<std::string, double> differences; // of these tensors so much, and nothing is divided
+};
+
+/// What the updates of whole matrices differ by because their gradients do.
+Tolerance tolerance_of_updates(const LayoutStep& a, const LayoutStep& b) {
+    Tolerance tolerance;
+    const double updates = root_mean_square(b.updates);
+    if (updates > 0) tolerance.amplification = b.update_slope * root_mean_square(b.gradients) / updates;
+    for (const auto& [name, slope] : b.matrix_slopes) {
+        const std::vector<double>&found = a.gradients.at("gradient/" + name),
+              &expected = b.gradients.at("gradient/" + name);
+        double squares = 0;
+        for (size_t i = 0; i < expected.size(); ++i) squares += std::pow(found.at(i) - expected[i], 2);
+        tolerance.differences["model/" + name] = slope * std::sqrt(squares);
+    }
+    return tolerance;
+}
+
 void compare_kind(const GlobalTensors& a, const GlobalTensors& b, size_t step, LayoutDifference& worst,
-                  double amplification = 1) {
+                  const Tolerance& tolerance = {}) {
     const double floor = 1e-3 * root_mean_square(b);
     check(a.size() == b.size(), "{} and {} tensors are compared", a.size(), b.size());
     for (const auto& [name, expected] : b) {
@@ -129,7 +150,13 @@ void compare_kind(const GlobalTensors& a, const GlobalTensors& b, size_t step, L
             difference = d <= difference ? difference : d; // keeps NaN
             largest = std::max(largest, std::abs(expected[i]));
         }
-        const double error = difference == 0 ? 0 : difference / largest / std::max(amplification, 1.0);
+        const auto passed = tolerance.differences.find(name);
+        double amplification = std::max(tolerance.amplification, 1.0);
+        if (passed != tolerance.differences.end()) {
+            amplification = 1;
+            difference = difference <= passed->second ? 0 : difference - passed->second;
+        }
+        const double error = difference == 0 ? 0 : difference / largest / amplification;
         if (!(error <= worst.error)) worst = {error, fmt::format("{}, step {}", name, step + 1)};
     }
 }
@@ -192,9 +219,7 @@ LayoutDifference compare(const std::vector<LayoutStep>& a, const std::vector<Lay
             compare_number(at(a[s]).loss, at(b[s]).loss, "loss of the worst sequence", s, worst);
         }
         compare_kind(a[s].gradients, b[s].gradients, s, worst);
-        const double updates = root_mean_square(b[s].updates);
-        compare_kind(a[s].updates, b[s].updates, s, worst,
-                     updates > 0 ? b[s].update_slope * root_mean_square(b[s].gradients) / updates : 1);
+        compare_kind(a[s].updates, b[s].updates, s, worst, tolerance_of_updates(a[s], b[s]));
         compare_kind(a[s].buffers, b[s].buffers, s, worst);
     }
     return worst;

@@ -33,6 +33,7 @@ struct Layout {
 struct LayoutStep {
     double loss = 0, aux_loss = 0, router_z_loss = 0, grad_norm = 0;
     double update_slope = 0; // the most that an update changes with its gradient: lr x clipping / eps of Adam
+    std::map<std::string, double> matrix_slopes; // see Optimizer::update_slopes; of one rank, of all matrices
     std::vector<SequenceLoss> worst_sequences;
     GlobalTensors gradients; // after all reductions
     GlobalTensors updates;   // of parameters

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <set>
 
 namespace braid {
 namespace {
@@ -129,22 +128,22 @@ void read_part(Allocator& allocator, const CheckpointReader& checkpoint, const S
 }
 
 std::vector<TensorInfo> state_tensors(const ParameterStore& store, const Optimizer* optimizer) {
-    std::set<std::string> states;
-    if (optimizer)
-        optimizer->visit_state(
-            [&](const std::string& name, int, const FlatRange&, const Tensor&) { states.insert(name); });
     std::vector<TensorInfo> tensors;
+    int unit_index = 0;
     for (const auto& unit : store.units()) {
+        size_t section_index = 0;
         for (const Parameter* parameter : unit->parameters)
             for (const Parameter::Section& section : parameter->sections()) {
                 const ParameterSpec& spec = section.spec;
                 tensors.push_back({"model/" + spec.name, TensorKind::parameter, store.dtype(), spec.shape});
-                for (const std::string& state : states)
+                if (!optimizer) continue;
+                for (const std::string& state : optimizer->states(unit_index, section_index++))
                     tensors.push_back({"optimizer/" + state + "/" + spec.name, TensorKind::optimizer,
                                        store.dtype(), spec.shape});
             }
         for (const Buffer* buffer : unit->buffers)
             tensors.push_back({"buffer/" + buffer->name, TensorKind::buffer, buffer->dtype, buffer->shape});
+        ++unit_index;
     }
     return tensors;
 }

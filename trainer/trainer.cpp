@@ -56,7 +56,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size)
     agree(world_, [&] {
         store_.allocate(allocator_, config_.train.precision, true);
         store_.initialize(config_.seed);
-        optimizer_ = make_optimizer(config_.optimizer, store_, allocator_, sharded);
+        optimizer_ = make_optimizer(config_.optimizer, store_, mesh_, allocator_, sharded);
     });
     for (const ReductionGroup& group : reduction_groups(store_)) mesh_.prepare(group);
     runner_ = std::make_unique<StepRunner>(*model_, store_, mesh_, allocator_,
@@ -108,11 +108,12 @@ void Trainer::check_layout() const {
 }
 
 void Trainer::check_memory(int node_size) const {
-    // Values and gradients, and two moments of what is owned; activations come on top, so what is refused
-    // here surely does not fit.
+    // Values and gradients, and the optimizer's state of what is owned; activations come on top, so what is
+    // refused here surely does not fit.
     const double owners = config_.parallel.zero > 0 ? mesh_.grid().data.size : 1;
-    const double needed = (2 + 2 / owners) * static_cast<double>(store_.num_local_elements()) *
-                          static_cast<double>(size_of(config_.train.precision));
+    const double elements = 2 * static_cast<double>(store_.num_local_elements()) +
+                            static_cast<double>(num_state_elements(config_.optimizer, store_)) / owners;
+    const double needed = elements * static_cast<double>(size_of(config_.train.precision));
     const double machine =
         static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
     if (needed > machine / node_size)
@@ -322,8 +323,11 @@ uint64_t Trainer::replica_hash(const ReductionGroup& group) const {
     if (config_.parallel.zero > 0) return sum; // each rank has moments of its own
     optimizer_->visit_state([&](const std::string&, int unit, const FlatRange& held, const Tensor& state) {
         for (const Bucket& bucket : store_.units()[static_cast<size_t>(unit)]->buckets)
-            if (bucket.group == group)
-                add(state, bucket.first - held.first, bucket.first + bucket.numel - held.first);
+            if (bucket.group == group) {
+                const int64_t first = std::max(bucket.first, held.first),
+                              last = std::min(bucket.first + bucket.numel, held.last);
+                if (first < last) add(state, first - held.first, last - held.first);
+            }
     });
     return sum;
 }

@@ -103,13 +103,33 @@ class ConfigCommand(unittest.TestCase):
                                "optimizer.groups=[{role: router, lr_scale: 0.5, weight_decay: 0.25}]")
         self.assertEqual((code, err), (0, ""))
         lines = [re.split(r" {2,}", line) for line in out[out.index("\ntensor  "):].splitlines()[2:]]
-        self.assertTrue(all(len(line) == 6 for line in lines), lines)
+        self.assertTrue(all(len(line) == 7 for line in lines), lines)
         routers = [line for line in lines if line[2] == "router"]
         self.assertEqual(len(routers), 8)
         for line in routers:
-            self.assertEqual([line[1].replace(" ", ""), *line[4:]], ["[16,96]", "0.25", "0.5"])
+            self.assertEqual([line[1].replace(" ", ""), *line[4:]], ["[16,96]", "0.25", "0.5", "adamw"])
         self.assertTrue(all(line[4] == "0" for line in lines if line[2] in ("norm", "bias", "recurrent")))
         self.assertTrue(any(line[2] == "matrix" and line[3] == "0.02" and line[4] == "0.1" for line in lines))
+
+    def test_tensors_list_the_matrices_of_muon(self):
+        code, out, err = braid("config", "show", TWIN, "--tensors", "optimizer.type=muon",
+                               "optimizer.groups=[{name: layers.1.*, muon: false}]")
+        self.assertEqual((code, err), (0, ""))
+        lines = [re.split(r" {2,}", line) for line in out[out.index("\ntensor  "):].splitlines()[2:]]
+        updated_by = {line[0]: line[6] for line in lines}
+        self.assertEqual(updated_by["embedding.weight"], "adamw")
+        self.assertEqual(updated_by["layers.1.gdn.q.weight"], "adamw")
+        for name in ("layers.0.gdn.a.weight", "layers.0.moe.router.weight", "layers.0.moe.shared_gate.weight"):
+            self.assertEqual(updated_by[name], "adamw", name)
+        shapes = {line[0]: eval(line[1]) for line in lines}
+        for name, matrices in updated_by.items():
+            if matrices == "adamw":
+                continue
+            count, rows, columns = map(int, re.fullmatch(r"muon:(\d+)x\[(\d+), (\d+)\]", matrices).groups())
+            elements = 1
+            for size in shapes[name]:
+                elements *= size
+            self.assertEqual(count * rows * columns, elements, name)
 
     def test_check_and_diff(self):
         self.assertEqual(braid("config", "check", TWIN)[0], 0)

@@ -90,6 +90,9 @@ MUTANTS = [
         first = &action;
     }
     return plan;"""),
+    ("Newton-Schulz on one rank's part of a matrix", "optim/muon.cpp",
+     "std::copy_n(row, piece.columns, RowsOf<T>{matrices.of}(piece, i));",
+     "std::fill_n(RowsOf<T>{matrices.of}(piece, i), piece.columns, 0 * *row);"),
 ]
 TESTS = "*parity*:step.*:*layout_property*/0:*layout_property*/1"
 

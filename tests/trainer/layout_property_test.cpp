@@ -90,6 +90,11 @@ LayoutCase draw_case(Draw& draw, uint64_t seed) {
     run.optimizer.lr = 1e-2;
     run.optimizer.eps = 1e-4;
     run.optimizer.clip = draw.of({0.0, 0.3});
+    run.optimizer.type = draw.of({OptimizerType::adamw, OptimizerType::muon});
+    run.optimizer.muon.nesterov = draw.coin();
+    run.optimizer.muon.split_heads = draw.coin();
+    run.optimizer.muon.coefficients = draw.of({MuonCoefficients::quintic, MuonCoefficients::polar_express});
+    run.optimizer.muon.scale = draw.of({MuonScale::match_rms, MuonScale::original, MuonScale::spectral});
     return run;
 }
 
@@ -127,10 +132,11 @@ void check_draw(uint64_t seed) {
         << "BRAID_LAYOUT_SEED=" << seed << ": " << worst.where << "; "
         << fmt::format(
                "{} ranks, tensor {}, sequence {}, expert {}, expert_tensor {}, ZeRO {}, micro-batch {}, "
-               "recompute {}; {}, {} sequences of {}",
+               "recompute {}; {}, {} sequences of {}, {}{}",
                ranks, layout.sizes.tensor, layout.sizes.sequence, layout.sizes.expert,
                layout.sizes.expert_tensor, layout.sharded, layout.micro_batch, layout.recompute,
-               run.model.pattern, run.global_batch, run.sequence_length);
+               run.model.pattern, run.global_batch, run.sequence_length, to_string(run.optimizer.type),
+               run.optimizer.muon.split_heads ? " by head" : "");
 }
 
 class layout_property : public ::testing::TestWithParam<uint64_t> {};

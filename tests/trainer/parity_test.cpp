@@ -68,6 +68,27 @@ TEST(parity, expert_ranks) {
     expect_parity(run, reference, 5, {.sizes = {.expert_tensor = 5}, .micro_batch = 2});
 }
 
+TEST(parity, matrices_that_lie_on_several_ranks) {
+    LayoutCase run = parity_case(AuxScope::global, false);
+    run.optimizer.type = OptimizerType::muon;
+    // Key/value heads of attention are on two ranks each with four tensor ranks.
+    std::get<GatedDeltaNetConfig>(run.model.sublayers["gdn"].kind).num_key_heads = 4;
+    std::get<MlpConfig>(run.model.sublayers["dense"].kind).size = 12;
+    for (bool split_heads : {true, false}) {
+        run.optimizer.muon.split_heads = split_heads;
+        const auto reference = alone(run);
+        for (bool sharded : {false, true}) {
+            expect_parity(run, reference, 3, {.sharded = sharded});
+            expect_parity(run, reference, 4, {.sizes = {.tensor = 4}, .sharded = sharded, .micro_batch = 2});
+            expect_parity(run, reference, 8, {.sizes = {.tensor = 4, .expert = 2}, .sharded = sharded});
+            expect_parity(run, reference, 6, {.sizes = {.tensor = 2, .expert = 3}, .sharded = sharded});
+            expect_parity(run, reference, 5, {.sizes = {.expert_tensor = 5}, .sharded = sharded});
+            expect_parity(run, reference, 6,
+                          {.sizes = {.tensor = 2, .expert = 2, .sequence = false}, .sharded = sharded});
+        }
+    }
+}
+
 TEST(parity, a_batch_balanced_as_a_whole_does_not_depend_on_ranks) {
     const LayoutCase run = parity_case(AuxScope::batch, false);
     const auto reference = alone(run);
@@ -84,11 +105,14 @@ TEST(parity, twice_the_same_layout_gives_the_same_bits) {
 }
 
 TEST(parity, recomputation_and_sharding_give_the_same_bits) {
-    const LayoutCase run = parity_case(AuxScope::global, false);
-    const auto kept = on_ranks(run, 2, {.sharded = false, .micro_batch = 2});
-    EXPECT_EQ(compare(on_ranks(run, 2, {.sharded = false, .micro_batch = 2, .recompute = true}), kept).error,
-              0);
-    EXPECT_EQ(compare(on_ranks(run, 2, {.sharded = true, .micro_batch = 2}), kept).error, 0);
+    LayoutCase run = parity_case(AuxScope::global, false);
+    for (const OptimizerType type : {OptimizerType::adamw, OptimizerType::muon}) {
+        run.optimizer.type = type;
+        const auto kept = on_ranks(run, 2, {.sharded = false, .micro_batch = 2});
+        const auto recomputed = on_ranks(run, 2, {.sharded = false, .micro_batch = 2, .recompute = true});
+        EXPECT_EQ(compare(recomputed, kept).error, 0);
+        EXPECT_EQ(compare(on_ranks(run, 2, {.sharded = true, .micro_batch = 2}), kept).error, 0);
+    }
 }
 
 } // namespace

@@ -38,7 +38,7 @@ std::string name_of(const Layout& layout) {
 /// What a test changes in the configuration.
 struct Variant {
     bool tied = false;
-    std::string precision = "f64";
+    std::string precision = "f64", optimizer = "adamw";
     int num_heads = 4, num_kv_heads = 2, global_batch = 6;
 };
 
@@ -72,10 +72,10 @@ class RelayoutCase {
                         "train: {{steps: 8, sequence_length: 16, global_batch: {}, micro_batch: 1, "
                         "precision: {}}}\n"
                         // A larger eps, so that no update is noise divided by noise.
-                        "optimizer: {{lr: 0.01, eps: 0.0001, clip: 0.5}}\n"
+                        "optimizer: {{type: {}, lr: 0.01, eps: 0.0001, clip: 0.5}}\n"
                         "data: {{train: [{{path: {}}}]}}\n",
                         v.tied, model, v.num_heads, v.num_kv_heads, parallel, v.global_batch, v.precision,
-                        folder_ / "tokens.h5"),
+                        v.optimizer, folder_ / "tokens.h5"),
             "test");
     }
 
@@ -138,8 +138,8 @@ void expect_near(const std::vector<double>& a, const std::vector<double>& b, con
 /// Two steps under `a`, saved; loaded under `b` and saved again. Then two steps under each: the first shows
 /// the loaded weights, the second also the loaded moments, biases and counts.
 void expect_same_state(const Layout& a, const Layout& b, const Variant& variant) {
-    const std::string what = fmt::format("{} to {}, {}{}", name_of(a), name_of(b), variant.precision,
-                                         variant.tied ? ", tied" : "");
+    const std::string what = fmt::format("{} to {}, {}, {}{}", name_of(a), name_of(b), variant.precision,
+                                         variant.optimizer, variant.tied ? ", tied" : "");
     const RelayoutCase run(variant);
     std::vector<double> expected = run.train(a, {}, 2, "a", 2);
     expected.erase(expected.begin(), expected.begin() + 2);
@@ -178,16 +178,24 @@ TEST(relayout, state_in_f32_is_the_same_to_the_bit) {
     for (size_t i = 0; i < 4; ++i) expect_same_state(kPairs[i].first, kPairs[i].second, {.precision = "f32"});
 }
 
+TEST(relayout, state_of_matrices_is_the_same_to_the_bit) {
+    for (const auto& [a, b] : kPairs) expect_same_state(a, b, {.optimizer = "muon"});
+}
+
+void expect_exact_resume(const Layout& layout, const Variant& variant) {
+    const RelayoutCase run(variant);
+    const std::vector<double> begun = run.train(layout, {}, 2, "part", 0);
+    const std::vector<double> resumed = run.train(layout, run.checkpoint("part", 2), 2, "resumed", 0);
+    const std::vector<double> straight = run.train(layout, {}, 4, "straight", 0);
+    EXPECT_EQ(begun, std::vector(straight.begin(), straight.begin() + 2)) << name_of(layout);
+    EXPECT_EQ(resumed, std::vector(straight.begin() + 2, straight.end())) << name_of(layout);
+    expect_equal(run.difference("resumed", "straight", 4), name_of(layout));
+}
+
 TEST(relayout, resuming_under_the_same_layout_changes_no_bit) {
-    for (const Layout& layout :
-         {Layout{4, "tensor: 2, expert: 2"}, Layout{4, "tensor: 4, expert: 2, expert_tensor: 2, zero: 0"}}) {
-        const RelayoutCase run;
-        const std::vector<double> begun = run.train(layout, {}, 2, "part", 0);
-        const std::vector<double> resumed = run.train(layout, run.checkpoint("part", 2), 2, "resumed", 0);
-        const std::vector<double> straight = run.train(layout, {}, 4, "straight", 0);
-        EXPECT_EQ(begun, std::vector(straight.begin(), straight.begin() + 2)) << name_of(layout);
-        EXPECT_EQ(resumed, std::vector(straight.begin() + 2, straight.end())) << name_of(layout);
-        expect_equal(run.difference("resumed", "straight", 4), name_of(layout));
+    for (const char* optimizer : {"adamw", "muon"}) {
+        expect_exact_resume({4, "tensor: 2, expert: 2"}, {.optimizer = optimizer});
+        expect_exact_resume({4, "tensor: 4, expert: 2, expert_tensor: 2, zero: 0"}, {.optimizer = optimizer});
     }
 }
 

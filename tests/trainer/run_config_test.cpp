@@ -98,6 +98,9 @@ TEST(run_config, unknown_keys_suggest_the_name_here) {
         {"model.num_hidden_layers", "model.num_layers"},
         {"model.linear_num_value_heads", "model.sublayers.gdn.num_value_heads"},
         {"optimizer.clip_grad", "optimizer.clip"},
+        {"optimizer.muon_momentum", "optimizer.muon.momentum"},
+        {"optimizer.muon.ns_step", "optimizer.muon.ns_steps"},
+        {"optimizer.muon_scale_mode", "optimizer.muon.scale"},
         {"optimizer.adam-beta1", "optimizer.betas"},
         {"checkpoint.save_interval", "checkpoint.every"},
         {"train.train_iters", "train.steps"},
@@ -140,7 +143,7 @@ TEST(run_config, what_is_not_built_is_refused_as_such) {
     for (const std::string override :
          {"parallel.context=1", "parallel.pipeline=1", "parallel.virtual_stages=1", "parallel.schedule=1f1b",
           "parallel.context_method={attention: ring}", "model.mtp={depth: 0}", "checkpoint.async=false",
-          "train.precision=bf16", "train.device=cuda", "optimizer.type=muon", "model.sublayers.x={type: mla}",
+          "train.precision=bf16", "train.device=cuda", "model.sublayers.x={type: mla}",
           "model.sublayers.x={type: kimi_delta}", "model.sublayers.x={type: mamba2}",
           "model.sublayers.moe.clamp=7", "model.sublayers.moe.piece_tokens=64"})
         EXPECT_THAT(refused({override}), HasSubstr("not built yet")) << override;
@@ -166,7 +169,12 @@ TEST(run_config, keys_without_effect_are_refused) {
         {{"data.validation=null", "eval.at_start=true"},
          "eval.at_start: has no effect: data.validation names no set"},
         {{"optimizer.groups=[{role: norm}]"},
-         "optimizer.groups.0.weight_decay: has no effect: expected weight_decay or lr_scale"},
+         "optimizer.groups.0.weight_decay: has no effect: expected weight_decay, lr_scale or muon"},
+        {{"optimizer.muon.ns_steps=6"}, "optimizer.muon: has no effect: the optimizer is adamw"},
+        {{"optimizer.groups=[{role: matrix, muon: false}]"},
+         "optimizer.groups.0.muon: has no effect: the optimizer is adamw"},
+        {{"optimizer.type=muon", "optimizer.muon={momentum: 0, nesterov: true}"},
+         "optimizer.muon.nesterov: has no effect: there is no momentum"},
         {{"model.layers=[{at: 0}]"}, "model.layers.0.at: has no effect: expected replace or set"}};
     for (const auto& [overrides, message] : cases) EXPECT_THAT(refused(overrides), HasSubstr(message));
     EXPECT_EQ(parse({"optimizer.schedule.type=constant", "optimizer.schedule.min_lr=null"})
