@@ -115,6 +115,12 @@ double root_mean_square(const GlobalTensors& tensors) {
     return std::sqrt(squares / std::max(count, 1.0));
 }
 
+/// Keeps the larger error; NaN is larger than any.
+void note(double error, std::string_view name, size_t step, LayoutDifference& worst) {
+    if (error <= worst.error || std::isnan(worst.error)) return;
+    worst = {error, fmt::format("{}, step {}", name, step + 1)};
+}
+
 /// How much of an update's difference must be let pass.
 struct Tolerance {
     double amplification = 1;                  // errors are divided by it, at least by 1
@@ -147,7 +153,7 @@ void compare_kind(const GlobalTensors& a, const GlobalTensors& b, size_t step, L
         double difference = 0, largest = floor;
         for (size_t i = 0; i < found.size(); ++i) {
             const double d = std::abs(found[i] - expected[i]);
-            difference = d <= difference ? difference : d; // keeps NaN
+            if (!(d <= difference) && !std::isnan(difference)) difference = d; // NaN stays
             largest = std::max(largest, std::abs(expected[i]));
         }
         const auto passed = tolerance.differences.find(name);
@@ -157,13 +163,13 @@ void compare_kind(const GlobalTensors& a, const GlobalTensors& b, size_t step, L
             difference = difference <= passed->second ? 0 : difference - passed->second;
         }
         const double error = difference == 0 ? 0 : difference / largest / amplification;
-        if (!(error <= worst.error)) worst = {error, fmt::format("{}, step {}", name, step + 1)};
+        note(error, name, step, worst);
     }
 }
 
 void compare_number(double a, double b, const char* name, size_t step, LayoutDifference& worst) {
     const double error = a == b ? 0 : std::abs(a - b) / std::abs(b);
-    if (!(error <= worst.error)) worst = {error, fmt::format("{}, step {}", name, step + 1)};
+    note(error, name, step, worst);
 }
 
 } // namespace

@@ -298,6 +298,43 @@ TEST(muon, keeps_momentum_of_matrices_and_moments_of_the_rest) {
     EXPECT_THROW(make_optimizer(config, model.store, mesh, model.allocator), ConfigError);
 }
 
+// What `braid verify` lets pass: a matrix of next to no gradient is one whose rounding grows most.
+TEST(muon, an_update_changes_by_no_more_than_its_slope) {
+    const auto communicator = self_communicator();
+    const Mesh mesh(*communicator, {});
+    for (const double size : {1.0, 1e-6, 1e-9}) {
+        const auto values_with = [&](double change, std::map<std::string, double>* slopes) {
+            Model model(mesh);
+            OptimizerConfig config{.type = OptimizerType::muon, .weight_decay = 0};
+            const auto optimizer = make_optimizer(config, model.store, mesh, model.allocator);
+            std::map<std::string, std::vector<double>> values;
+            model.for_each_section([&](const Parameter::Section& section, double*, double* g) {
+                for (int64_t i = 0; i < section.numel(); ++i) // of rank 1, so that there are values at 0
+                    g[i] = size * (1 + change * made_gradient("change", i, 1));
+            });
+            optimizer->update(0, 1, 0.5, 0.25);
+            if (slopes) *slopes = optimizer->update_slopes();
+            model.for_each_section([&](const Parameter::Section& section, const double* p, double*) {
+                values[section.spec.name].assign(p, p + section.numel());
+            });
+            return values;
+        };
+        std::map<std::string, double> slopes;
+        const double change = 1e-7;
+        auto before = values_with(0, &slopes), after = values_with(change, nullptr);
+        EXPECT_EQ(slopes.size(), 5u) << "q, k, out, down, gate_up";
+        for (const auto& [name, slope] : slopes) {
+            double difference = 0, squares = 0;
+            for (size_t i = 0; i < before[name].size(); ++i) {
+                difference = std::max(difference, std::abs(after[name][i] - before[name][i]));
+                squares += std::pow(size * change * made_gradient("change", static_cast<int64_t>(i), 1), 2);
+            }
+            EXPECT_LE(difference, slope * std::sqrt(squares)) << name << ", gradients of " << size;
+            EXPECT_GE(difference, 0.01 * slope * std::sqrt(squares)) << name << ", gradients of " << size;
+        }
+    }
+}
+
 TEST(muon, scales) {
     for (const auto& [scale, out_in] : {std::pair{MuonScale::match_rms, 0.2 * std::sqrt(12.0)},
                                         {MuonScale::original, std::sqrt(12.0 / 5)},

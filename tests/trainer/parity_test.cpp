@@ -4,6 +4,8 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "parallel/thread_comm.h"
 #include "tests/trainer/parity_case.h"
 
@@ -87,6 +89,29 @@ TEST(parity, matrices_that_lie_on_several_ranks) {
                           {.sizes = {.tensor = 2, .expert = 2, .sequence = false}, .sharded = sharded});
         }
     }
+}
+
+TEST(parity, an_update_may_differ_by_what_its_gradient_explains) {
+    LayoutStep expected, found;
+    expected.gradients["gradient/m"] = {1, 1};
+    expected.updates["model/m"] = {0.5, 0.5};
+    expected.gradients["gradient/v"] = {1};
+    expected.updates["model/v"] = {0.5};
+    expected.matrix_slopes["m"] = 100;
+    found = expected;
+    const double d = 1e-13;
+    found.gradients["gradient/m"] = {1 + 3 * d, 1 + 4 * d}; // a norm of 5 d, which explains 500 d
+    found.updates["model/m"] = {0.5 + 499 * d, 0.5};
+    EXPECT_NEAR(compare({found}, {expected}).error, 4 * d, 0.01 * d) << "that of the gradient";
+    found.updates["model/m"] = {0.5 + 600 * d, 0.5};
+    EXPECT_NEAR(compare({found}, {expected}).error, 200 * d, 4 * d) << "what is not explained, over 0.5";
+    for (const std::vector<double>& values : {std::vector{0.5, std::nan("")}, {std::nan(""), 0.6}}) {
+        found.updates["model/m"] = values;
+        EXPECT_TRUE(std::isnan(compare({found}, {expected}).error)) << "whatever is compared after it";
+    }
+    found = expected;
+    found.updates["model/v"] = {0.5 + 100 * d};
+    EXPECT_NEAR(compare({found}, {expected}).error, 200 * d, 4 * d) << "no matrix";
 }
 
 TEST(parity, a_batch_balanced_as_a_whole_does_not_depend_on_ranks) {

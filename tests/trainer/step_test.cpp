@@ -18,7 +18,7 @@ std::vector<double> losses(const LayoutCase& run, Communicator& world) {
     const Model model(run.model, store);
     store.allocate(allocator, DType::f64, true);
     store.initialize(run.seed);
-    const auto optimizer = make_optimizer(run.optimizer, store, allocator, true);
+    const auto optimizer = make_optimizer(run.optimizer, store, mesh, allocator, true);
     for (const ReductionGroup& group : reduction_groups(store)) mesh.prepare(group);
     StepRunner runner(model, store, mesh, allocator, false, {.own_share = true});
     const EvenSplit split{run.global_batch, world.size()};
@@ -47,15 +47,18 @@ std::vector<double> losses(const LayoutCase& run, Communicator& world) {
 // of one and of three ranks differ by rounding only: a wrong value would change them by a share of the
 // learning rate.
 TEST(step, updated_values_are_awaited_before_they_are_read) {
-    const LayoutCase run = parity_case(AuxScope::sequence, true);
-    const std::vector<double> expected = losses(run, *self_communicator());
-    EXPECT_GT(std::abs(expected[3] - expected[0]), 1e-4);
-    run_thread_ranks(3, [&](Communicator& ranks) {
-        LazyCommunicator world(ranks);
-        const std::vector<double> found = losses(run, world);
-        for (size_t step = 0; step < expected.size(); ++step)
-            EXPECT_NEAR(found[step], expected[step], 1e-10) << "step " << step + 1;
-    });
+    LayoutCase run = parity_case(AuxScope::sequence, true);
+    for (const OptimizerType type : {OptimizerType::adamw, OptimizerType::muon}) {
+        run.optimizer.type = type;
+        const std::vector<double> expected = losses(run, *self_communicator());
+        EXPECT_GT(std::abs(expected[3] - expected[0]), 1e-4);
+        run_thread_ranks(3, [&](Communicator& ranks) {
+            LazyCommunicator world(ranks);
+            const std::vector<double> found = losses(run, world);
+            for (size_t step = 0; step < expected.size(); ++step)
+                EXPECT_NEAR(found[step], expected[step], 1e-10) << to_string(type) << ", step " << step + 1;
+        });
+    }
 }
 
 } // namespace
