@@ -1,6 +1,7 @@
 #include "trainer/layout_run.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "layers/layout_check.h"
@@ -29,6 +30,8 @@ class LayoutRank {
     LayoutStep step(int64_t index, const LayoutStep* reference);
 
   private:
+    /// Forward and backward; fills in the losses.
+    Recorder run_micro_batches(int64_t index, RoutingTrace* routing, LayoutStep& result);
     std::vector<StatePart> state(Extent extent) const;
     int64_t num_micro_batches() const;
 
@@ -63,26 +66,14 @@ LayoutStep LayoutRank::step(int64_t index, const LayoutStep* reference) {
     if (reference) scatter_tensors(reference->state, state(Extent::held));
     LayoutStep result;
     result.state = gather_tensors(world, allocator_, state(Extent::owned));
-    const EvenSplit split{run_.global_batch, mesh_.grid().data.size};
-    const int64_t start = index * run_.global_batch, mine = split.length(mesh_.grid().data.index);
-    const int64_t first = start + split.first(mesh_.grid().data.index);
-    const StepTotals totals{made_samples(run_, start, run_.global_batch).num_valid_labels,
-                            run_.global_batch * run_.sequence_length, run_.global_batch};
-    Recorder recorder(model_->moe_layers().size(), false);
-    runner_->run(
-        static_cast<int>(num_micro_batches()),
-        [&](int m) {
-            const int64_t at = m * layout_.micro_batch;
-            const int64_t count = std::clamp<int64_t>(mine - at, 0, layout_.micro_batch);
-            return to_tensors(allocator_,
-                              count > 0 ? made_samples(run_, first + at, count) : empty_micro_batch());
-        },
-        totals, recorder);
-    recorder.reduce(world);
-    result.loss = recorder.cross_entropy / static_cast<double>(totals.valid_labels);
-    result.aux_loss = recorder.aux_loss;
-    result.router_z_loss = recorder.router_z_loss;
-    result.worst_sequences = recorder.worst_sequences();
+    RoutingTrace routing{.given = reference ? &reference->experts : nullptr};
+    const Recorder recorder = run_micro_batches(index, run_.replay_routing ? &routing : nullptr, result);
+    std::array<int64_t, 2> counts{routing.num_choices, routing.num_flips};
+    all_reduce_sum(world, std::span(counts));
+    result.num_choices = counts[0];
+    result.num_flips = counts[1];
+    result.experts = std::move(routing.taken);
+
     double squares = gradient_sum_of_squares(store_);
     all_reduce_sum(world, std::span(&squares, 1));
     result.grad_norm = std::sqrt(squares);
@@ -104,39 +95,28 @@ LayoutStep LayoutRank::step(int64_t index, const LayoutStep* reference) {
     return result;
 }
 
-/// The root mean square of all elements.
-double root_mean_square(const GlobalTensors& tensors) {
-    double squares = 0, count = 0;
-    for (const auto& [name, values] : tensors) {
-        for (const double value : values) squares += value * value;
-        count += static_cast<double>(values.size());
-    }
-    return std::sqrt(squares / std::max(count, 1.0));
-}
-
-/// Errors are divided by `amplification`, at least 1.
-void compare_kind(const GlobalTensors& a, const GlobalTensors& b, size_t step, LayoutDifference& worst,
-                  double amplification = 1) {
-    const double floor = 1e-3 * root_mean_square(b);
-    check(a.size() == b.size(), "{} and {} tensors are compared", a.size(), b.size());
-    for (const auto& [name, expected] : b) {
-        const std::vector<double>& found = a.at(name);
-        check(found.size() == expected.size(), "{}: {} and {} elements are compared", name, found.size(),
-              expected.size());
-        double difference = 0, largest = floor;
-        for (size_t i = 0; i < found.size(); ++i) {
-            const double d = std::abs(found[i] - expected[i]);
-            difference = d <= difference ? difference : d; // keeps NaN
-            largest = std::max(largest, std::abs(expected[i]));
-        }
-        const double error = difference == 0 ? 0 : difference / largest / std::max(amplification, 1.0);
-        if (!(error <= worst.error)) worst = {error, fmt::format("{}, step {}", name, step + 1)};
-    }
-}
-
-void compare_number(double a, double b, const char* name, size_t step, LayoutDifference& worst) {
-    const double error = a == b ? 0 : std::abs(a - b) / std::abs(b);
-    if (!(error <= worst.error)) worst = {error, fmt::format("{}, step {}", name, step + 1)};
+Recorder LayoutRank::run_micro_batches(int64_t index, RoutingTrace* routing, LayoutStep& result) {
+    const EvenSplit split{run_.global_batch, mesh_.grid().data.size};
+    const int64_t start = index * run_.global_batch, mine = split.length(mesh_.grid().data.index);
+    const int64_t first = start + split.first(mesh_.grid().data.index);
+    const StepTotals totals{made_samples(run_, start, run_.global_batch).num_valid_labels,
+                            run_.global_batch * run_.sequence_length, run_.global_batch};
+    Recorder recorder(model_->moe_layers().size(), false);
+    runner_->run(
+        static_cast<int>(num_micro_batches()),
+        [&](int m) {
+            const int64_t at = m * layout_.micro_batch;
+            const int64_t count = std::clamp<int64_t>(mine - at, 0, layout_.micro_batch);
+            return to_tensors(allocator_,
+                              count > 0 ? made_samples(run_, first + at, count) : empty_micro_batch());
+        },
+        totals, recorder, nullptr, routing);
+    recorder.reduce(mesh_.world());
+    result.loss = recorder.cross_entropy / static_cast<double>(totals.valid_labels);
+    result.aux_loss = recorder.aux_loss;
+    result.router_z_loss = recorder.router_z_loss;
+    result.worst_sequences = recorder.worst_sequences();
+    return recorder;
 }
 
 } // namespace
@@ -172,32 +152,6 @@ std::vector<LayoutStep> run_layout(const LayoutCase& run, const Layout& layout, 
     for (int64_t step = 0; step < run.steps; ++step)
         steps.push_back(rank.step(step, reference ? &reference->at(static_cast<size_t>(step)) : nullptr));
     return steps;
-}
-
-LayoutDifference compare(const std::vector<LayoutStep>& a, const std::vector<LayoutStep>& b) {
-    LayoutDifference worst;
-    check(a.size() == b.size(), "{} and {} steps are compared", a.size(), b.size());
-    for (size_t s = 0; s < b.size(); ++s) {
-        compare_number(a[s].loss, b[s].loss, "loss", s, worst);
-        compare_number(a[s].aux_loss, b[s].aux_loss, "aux_loss", s, worst);
-        compare_number(a[s].router_z_loss, b[s].router_z_loss, "router z-loss", s, worst);
-        compare_number(a[s].grad_norm, b[s].grad_norm, "grad_norm", s, worst);
-        for (size_t i = 0; i < std::max(a[s].worst_sequences.size(), b[s].worst_sequences.size()); ++i) {
-            const SequenceLoss none{-1, 0};
-            const auto at = [&](const LayoutStep& step) {
-                return i < step.worst_sequences.size() ? step.worst_sequences[i] : none;
-            };
-            compare_number(static_cast<double>(at(a[s]).sample), static_cast<double>(at(b[s]).sample),
-                           "worst sequence", s, worst);
-            compare_number(at(a[s]).loss, at(b[s]).loss, "loss of the worst sequence", s, worst);
-        }
-        compare_kind(a[s].gradients, b[s].gradients, s, worst);
-        const double updates = root_mean_square(b[s].updates);
-        compare_kind(a[s].updates, b[s].updates, s, worst,
-                     updates > 0 ? b[s].update_slope * root_mean_square(b[s].gradients) / updates : 1);
-        compare_kind(a[s].buffers, b[s].buffers, s, worst);
-    }
-    return worst;
 }
 
 } // namespace braid
