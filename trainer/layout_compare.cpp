@@ -39,7 +39,7 @@ void compare_kind(const GlobalTensors& a, const GlobalTensors& b, size_t step, L
         }
         const double error =
             difference == 0 ? 0 : difference / largest / std::max(allowance.amplification, 1.0);
-        if (!(error <= worst.error)) worst = {error, fmt::format("{}, step {}", name, step + 1)};
+        if (!(error <= worst.error)) worst.set(error, name, step);
     }
 }
 
@@ -56,7 +56,7 @@ GlobalTensors rounding_of_parameters(const LayoutStep& step, double unit_roundof
 
 void compare_number(double a, double b, const char* name, size_t step, LayoutDifference& worst) {
     const double error = a == b ? 0 : std::abs(a - b) / std::abs(b);
-    if (!(error <= worst.error)) worst = {error, fmt::format("{}, step {}", name, step + 1)};
+    if (!(error <= worst.error)) worst.set(error, name, step);
 }
 
 /// Sequences with equal losses may stand in another order, and the last of one list be missing in the other.
@@ -90,6 +90,9 @@ LayoutDifference compare(const std::vector<LayoutStep>& a, const std::vector<Lay
         const double updates = root_mean_square(b[s].updates);
         const double slope = updates > 0 ? b[s].update_slope * root_mean_square(b[s].gradients) / updates : 1;
         compare_kind(a[s].updates, b[s].updates, s, worst, {slope, &rounding});
+        LayoutDifference reported;
+        compare_kind(a[s].reported_updates, b[s].reported_updates, s, reported, {1, &rounding});
+        if (!(reported.error <= worst.reported_error)) worst.reported_error = reported.error;
         compare_kind(a[s].buffers, b[s].buffers, s, worst);
     }
     return worst;

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <fmt/core.h>
+
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "trainer/layout_run.h"
@@ -18,6 +21,14 @@ constexpr double kParityBound = 1e-12;
 struct LayoutDifference {
     double error = 0;
     std::string where; // the tensor or number, with its step
+    // The largest error of reported_updates, which takes no part in `error`: where eps is smaller than the
+    // rounding of a gradient, the update of that gradient is noise.
+    double reported_error = 0;
+
+    void set(double new_error, std::string_view name, size_t step) {
+        error = new_error;
+        where = fmt::format("{}, step {}", name, step + 1);
+    }
 };
 LayoutDifference compare(const std::vector<LayoutStep>& a, const std::vector<LayoutStep>& b,
                          double unit_roundoff = 0);

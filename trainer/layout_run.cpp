@@ -32,6 +32,10 @@ class LayoutRank {
   private:
     /// Forward and backward; fills in the losses.
     Recorder run_micro_batches(int64_t index, RoutingTrace* routing, LayoutStep& result);
+    /// The change of all parameters from those in `state`.
+    GlobalTensors update(Optimizer& optimizer, int64_t index, double clip, const GlobalTensors& state);
+    /// The same with another eps; leaves parameters and optimizer_ as they are in `state`.
+    GlobalTensors update_and_undo(double eps, int64_t index, double clip, const GlobalTensors& state);
     std::vector<StatePart> state(Extent extent) const;
     int64_t num_micro_batches() const;
 
@@ -80,11 +84,9 @@ LayoutStep LayoutRank::step(int64_t index, const LayoutStep* reference) {
     result.gradients = gather_tensors(world, allocator_, parameter_parts(store_, Extent::owned, true));
     const double clip = clip_factor(result.grad_norm, run_.optimizer.clip);
     result.update_slope = run_.optimizer.lr * clip / run_.optimizer.eps;
-    runner_->update([&](int unit) { optimizer_->update(unit, index + 1, run_.optimizer.lr, clip); });
-    runner_->await_parameters();
-    result.updates = gather_tensors(world, allocator_, parameter_parts(store_, Extent::owned));
-    for (auto& [name, values] : result.updates)
-        for (size_t i = 0; i < values.size(); ++i) values[i] -= result.state.at(name)[i];
+    if (run_.reported_eps)
+        result.reported_updates = update_and_undo(*run_.reported_eps, index, clip, result.state);
+    result.updates = update(*optimizer_, index, clip, result.state);
     for (const MoeLayer* moe : model_->moe_layers()) {
         const auto& counts = recorder.expert_counts[static_cast<size_t>(moe->moe_index())];
         const Tensor tensor = Tensor::zeros(allocator_, {moe->config().num_experts}, DType::i64);
@@ -93,6 +95,27 @@ LayoutStep LayoutRank::step(int64_t index, const LayoutStep* reference) {
     }
     result.buffers = gather_tensors(world, allocator_, buffer_parts(store_, Extent::owned));
     return result;
+}
+
+GlobalTensors LayoutRank::update(Optimizer& optimizer, int64_t index, double clip,
+                                 const GlobalTensors& state) {
+    runner_->update([&](int unit) { optimizer.update(unit, index + 1, run_.optimizer.lr, clip); });
+    runner_->await_parameters();
+    GlobalTensors updates = gather_tensors(mesh_.world(), allocator_, parameter_parts(store_, Extent::owned));
+    for (auto& [name, values] : updates)
+        for (size_t i = 0; i < values.size(); ++i) values[i] -= state.at(name)[i];
+    return updates;
+}
+
+GlobalTensors LayoutRank::update_and_undo(double eps, int64_t index, double clip,
+                                          const GlobalTensors& state) {
+    OptimizerConfig config = run_.optimizer;
+    config.eps = eps;
+    const auto optimizer = make_optimizer(config, store_, allocator_, layout_.sharded);
+    scatter_tensors(state, optimizer_parts(store_, *optimizer, Extent::held));
+    GlobalTensors updates = update(*optimizer, index, clip, state);
+    scatter_tensors(state, parameter_parts(store_, Extent::held));
+    return updates;
 }
 
 Recorder LayoutRank::run_micro_batches(int64_t index, RoutingTrace* routing, LayoutStep& result) {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <functional>
+#include <optional>
 
 #include "data/batch.h"
 #include "layers/model_config.h"
@@ -22,6 +22,8 @@ struct LayoutCase {
     DType precision = DType::f64;
     // Tokens go to the experts that they went to in the reference, whatever their own scores say.
     bool replay_routing = false;
+    // The eps of a second update from the same state and gradients, which is looked at and taken back.
+    std::optional<double> reported_eps;
 };
 
 /// How ranks share out a case.
@@ -37,8 +39,9 @@ struct LayoutStep {
     double loss = 0, aux_loss = 0, router_z_loss = 0, grad_norm = 0;
     double update_slope = 0; // the most that an update changes with its gradient: lr x clipping / eps of Adam
     std::vector<SequenceLoss> worst_sequences;
-    GlobalTensors gradients; // after all reductions
-    GlobalTensors updates;   // of parameters
+    GlobalTensors gradients;        // after all reductions
+    GlobalTensors updates;          // of parameters
+    GlobalTensors reported_updates; // with reported_eps
     GlobalTensors buffers;
     GlobalTensors state;                    // before the step: parameters, optimizer, buffers
     ExpertChoices experts;                  // of a run on one rank with replay_routing

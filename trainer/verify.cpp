@@ -104,6 +104,7 @@ LayoutCase make_case(const VerifyRequest& request) {
     LayoutCase run;
     run.model = request.shrink ? shrunk(request.config.model) : request.config.model;
     run.optimizer = request.config.optimizer;
+    run.reported_eps = run.optimizer.eps;
     run.optimizer.eps = 1e-4;
     run.seed = request.config.seed;
     run.steps = request.steps;
@@ -118,12 +119,12 @@ LayoutCase make_case(const VerifyRequest& request) {
 void expect_memory(const LayoutCase& run, int num_ranks) {
     ParameterStore store;
     const Model model(run.model, store);
-    // Per rank values, gradients and two moments; each step of each rank and of the runs it is compared with
-    // keeps state, gradients and updates as double.
+    // Per rank values, gradients and the moments of two optimizers; each step of each rank and of the runs it
+    // is compared with keeps state, gradients and two kinds of updates as double.
     const double runs = num_ranks + (run.precision == DType::f64 ? 1 : 3);
     const double bytes = static_cast<double>(store.num_elements()) *
-                         (4.0 * num_ranks * static_cast<double>(size_of(run.precision)) +
-                          5.0 * runs * static_cast<double>(run.steps) * sizeof(double));
+                         (6.0 * num_ranks * static_cast<double>(size_of(run.precision)) +
+                          6.0 * runs * static_cast<double>(run.steps) * sizeof(double));
     const double machine =
         static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
     if (bytes > 0.8 * machine)
@@ -164,6 +165,7 @@ ReferenceRuns run_reference(const LayoutCase& run) {
     };
     ReferenceRuns runs;
     runs.summary.precision = run.precision;
+    runs.summary.reported_eps = *run.reported_eps;
     runs.start = alone(run.precision, run.global_batch, nullptr);
     if (run.precision == DType::f64) {
         runs.exact = runs.start;

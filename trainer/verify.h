@@ -37,6 +37,7 @@ struct VerifyRequest {
 struct VerifyReference {
     DType precision = DType::f64;
     double bound = kParityBound;
+    double reported_eps = 0; // of the run file; see LayoutDifference
     // In f32 only: the error of one rank against f64, and the number of terms in the longest sum of a step.
     LayoutDifference one_rank;
     int64_t longest_sum = 0;
@@ -59,8 +60,9 @@ struct VerifyReport {
 
 /// Compares every layout with one rank, on made data: loss, gradients after all reductions, their norm,
 /// updated parameters and router state, of each step from the same state. AdamW's eps is 1e-4, so that the
-/// update of a tiny gradient is not a division of noise by noise. Ranks are threads, or, where `world` has
-/// several, the first of its processes. Collective over `world`.
+/// update of a tiny gradient is not a division of noise by noise; with the run file's eps updates are
+/// compared too, and reported only. Ranks are threads, or, where `world` has several, the first of its
+/// processes. Collective over `world`.
 ///
 /// In f32 all runs start each step from the state, and send tokens to the experts, of a run on one rank in
 /// f32, and are compared with a run on one rank in f64 that does the same. The bound is the error of one rank

@@ -22,7 +22,8 @@ struct VerifyArguments {
     bool shrink = false;
 };
 
-/// Prints results as they come; the column of flips in f32 only.
+/// Prints results as they come: the error that is judged, the one of updates with the run file's eps, which
+/// is not, and in f32 the flips.
 class Table {
   public:
     void start(const VerifyReference& reference) {
@@ -33,20 +34,21 @@ class Table {
                 "longest sum: {:.2e}\n",
                 name_of(reference.precision), reference.one_rank.error, reference.one_rank.where,
                 reference.longest_sum, reference.bound));
-        line("layout", "ranks", "error", "", "flips",
+        line("layout", "ranks", "error", "", fmt::format("eps {:g}", reference.reported_eps), "flips",
              fmt::format("worst (at most {:.3g} is equal)", reference.bound));
     }
     void add(const VerifyResult& result) const {
         line(result.name, std::to_string(result.num_ranks), fmt::format("{:.2e}", result.worst.error),
-             result.passed() ? "equal" : "WRONG",
+             result.passed() ? "equal" : "WRONG", fmt::format("{:.2e}", result.worst.reported_error),
              fmt::format("{} of {}", result.num_flips, result.num_choices), result.worst.where);
     }
 
   private:
     void line(std::string_view layout, std::string_view ranks, std::string_view error,
-              std::string_view judgement, std::string_view flips, std::string_view worst) const {
-        print_output(fmt::format("{:<44} {:>5}  {:>9}  {:<6}  {}{}\n", layout, ranks, error, judgement,
-                                 has_flips_ ? fmt::format("{:>12}  ", flips) : "", worst));
+              std::string_view judgement, std::string_view reported, std::string_view flips,
+              std::string_view worst) const {
+        print_output(fmt::format("{:<44} {:>5}  {:>9}  {:<6}  {:>9}  {}{}\n", layout, ranks, error, judgement,
+                                 reported, has_flips_ ? fmt::format("{:>12}  ", flips) : "", worst));
     }
 
     bool has_flips_ = false;
@@ -95,9 +97,16 @@ void add_verify_command(CLI::App& app, Action& action) {
     command->add_option("--steps", arguments->steps, "Steps to compare")
         ->check(CLI::Range(1, 100))
         ->capture_default_str();
-    command->add_option("--precision", arguments->precision, "f64 or f32")->capture_default_str();
+    command
+        ->add_option("--precision", arguments->precision, "f64; or f32, with the experts that one rank chose")
+        ->capture_default_str();
     command->add_flag("--shrink", arguments->shrink,
                       "Make sizes small; keep pattern, norms, head ratios and router");
+    command->footer(
+        "error is the largest of all tensors and judged (exit code 1); eps ... is that of updates with the "
+        "run "
+        "file's own eps, reported only;\nin f32, flips are tokens that would have chosen other experts by "
+        "themselves.");
     command->callback([&action, arguments] { action = [arguments] { return verify(*arguments); }; });
 }
 

@@ -24,11 +24,14 @@ def verify(*arguments, ranks=0):
 
 class Verify(unittest.TestCase):
     def expect_equal(self, out, layouts):
-        rows = [re.split(r" {2,}", line.strip()) for line in out.splitlines()[1:]]
+        header, *lines = out.splitlines()
+        self.assertIn("  eps 1e-08  ", header)  # what the run file says by default
+        rows = [re.split(r" {2,}", line.strip()) for line in lines]
         self.assertEqual([row[0] for row in rows], layouts)
         for row in rows:
             self.assertEqual(row[3], "equal", row)
             self.assertLessEqual(float(row[2]), 1e-12)
+            self.assertLess(float(row[4]), 1e-3)  # the update's error with that eps, which no bound judges
 
     def test_layouts_on_threads(self):
         layouts = ["data=2", "tensor=2", "tensor=2,sequence=false,zero=0", "expert=2,data=2",
@@ -59,7 +62,7 @@ class Verify(unittest.TestCase):
                 fields = re.split(r" {2,}", row.strip())
                 self.assertEqual((fields[0], fields[3]), (layout, "equal"))
                 self.assertLessEqual(float(fields[2]), bound)
-                self.assertRegex(fields[4], r"^\d+ of 3200$")  # 4 MoE layers, 2 steps of 5 sequences of 80 tokens
+                self.assertRegex(fields[5], r"^\d+ of 3200$")  # 4 MoE layers, 2 steps of 5 sequences of 80 tokens
 
     def test_other_precisions_are_refused(self):
         code, out, err, _ = verify("--precision", "bf16", "--layouts", "data=2")

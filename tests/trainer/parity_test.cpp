@@ -91,6 +91,23 @@ TEST(parity, recomputation_and_sharding_give_the_same_bits) {
     EXPECT_EQ(compare(on_ranks(run, 2, {.sharded = true, .micro_batch = 2}), kept).error, 0);
 }
 
+TEST(parity, an_update_that_is_only_reported_leaves_no_trace) {
+    LayoutCase run = parity_case(AuxScope::sequence, false);
+    for (bool sharded : {false, true}) {
+        const Layout layout{.sizes = {.tensor = 2}, .sharded = sharded};
+        const auto plain = on_ranks(run, 4, layout);
+        LayoutCase reporting = run;
+        reporting.reported_eps = 1e-7;
+        auto steps = on_ranks(reporting, 4, layout);
+        LayoutCase other = run;
+        other.optimizer.eps = 1e-7; // the first step starts from the same state whatever eps is
+        EXPECT_EQ(steps[0].reported_updates, on_ranks(other, 4, layout)[0].updates);
+        EXPECT_NE(steps[0].reported_updates, steps[0].updates);
+        for (LayoutStep& step : steps) step.reported_updates.clear();
+        EXPECT_EQ(compare(steps, plain).error, 0);
+    }
+}
+
 TEST(parity, tokens_go_where_they_went_in_the_reference_in_every_layout) {
     LayoutCase run = parity_case(AuxScope::sequence, false);
     run.replay_routing = true;
