@@ -6,6 +6,7 @@
 
 #include "layers/mlp.h"
 #include "layers/regions.h"
+#include "layers/routing_trace.h"
 #include "ops/activation.h"
 #include "ops/elementwise.h"
 #include "ops/grouped_linear.h"
@@ -93,13 +94,17 @@ int64_t MoeLayer::num_idle_parameters() const {
 Values MoeLayer::route(Context& ctx, const Tensor& stream) const {
     const Tensor h = enter_split_tokens(ctx, stream);
     const Tensor logits = ops::linear(ctx, h, router_);
+    const Shape chosen{logits.dim(0), config_.experts_per_token};
+    const Tensor given = ctx.routing ? ctx.routing->given_experts(ctx, site_index_, chosen) : Tensor();
     const ops::Routing routing =
         ops::route(ctx, logits, bias_ ? bias_->value : Tensor(),
                    {.score = config_.router.score == RouterScore::softmax ? ops::RoutingScore::softmax
                                                                           : ops::RoutingScore::sigmoid,
                     .normalize = config_.router.normalize,
                     .scale = config_.router.scale,
-                    .k = config_.experts_per_token});
+                    .k = config_.experts_per_token},
+                   given);
+    if (ctx.routing) ctx.routing->add(ctx, site_index_, routing);
     const Tensor counts = ops::count_experts(ctx, routing.expert, config_.num_experts);
     if (ctx.recorder) ctx.recorder->add_expert_counts(site_index_, counts);
     if (ctx.recorder && ctx.recorder->wants_diagnostics()) record_routing(ctx, routing.probabilities);

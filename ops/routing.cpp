@@ -34,18 +34,24 @@ Tensor weighted_probabilities(Context& ctx, const char* name, const Tensor& prob
 
 } // namespace
 
-Routing route(Context& ctx, const Tensor& logits, const Tensor& bias, const RoutingOptions& options) {
+Routing route(Context& ctx, const Tensor& logits, const Tensor& bias, const RoutingOptions& options,
+              const Tensor& given) {
     check(logits.rank() == 2, "route: logits of shape {} are not [tokens, experts]",
           to_string(logits.shape()));
     const int64_t tokens = logits.dim(0), experts = logits.dim(1);
     check(options.k >= 1 && options.k <= experts, "route: {} of {} experts cannot be chosen", options.k,
           experts);
     if (bias.defined()) expect_shape(bias, {experts}, "route, bias");
+    if (given.defined()) {
+        expect_shape(given, {tokens, options.k}, "route, given experts");
+        for (const int32_t expert : given.span<int32_t>())
+            check(expert >= 0 && expert < experts, "route: expert {} of {} was given", expert, experts);
+    }
     ProfileScope scope(ctx.profiler, "route");
     Routing out{Tensor::empty(*ctx.allocator, {tokens, options.k}, DType::i32),
                 Tensor::empty(*ctx.allocator, {tokens, options.k}, logits.dtype()),
                 Tensor::empty(*ctx.allocator, {tokens, experts}, logits.dtype())};
-    cpu::route(logits, bias, options, out.expert, out.weight, out.probabilities);
+    out.num_flips = cpu::route(logits, bias, options, given, out.expert, out.weight, out.probabilities);
     if (ctx.tape)
         ctx.tape->record({"route",
                           {out.weight.ref(), out.probabilities.ref()},

@@ -9,15 +9,18 @@ namespace braid::ops {
 /// Which experts each token goes to. The choice is made once and saved: backward and recomputed segments
 /// never choose again.
 struct Routing {
-    Tensor expert;        // i32 [T, k], best first; equal scores go to the lower expert
-    Tensor weight;        // [T, k], differentiable
-    Tensor probabilities; // [T, E] the scores p, differentiable, for the balancing losses
+    Tensor expert;         // i32 [T, k], best first; equal scores go to the lower expert
+    Tensor weight;         // [T, k], differentiable
+    Tensor probabilities;  // [T, E] the scores p, differentiable, for the balancing losses
+    int64_t num_flips = 0; // tokens whose own choice is another set than the given one
 };
 
 /// Chooses the k experts with the largest p + bias (DeepSeek-V3, section 2.1.2) and weighs them by p alone:
 /// weight = scale p / (sum of the chosen p + 1e-20) if normalised, else scale p. logits [T, E]; bias f32 or
-/// f64 [E] takes part in the choice only and may be undefined.
-Routing route(Context& ctx, const Tensor& logits, const Tensor& bias, const RoutingOptions& options);
+/// f64 [E] takes part in the choice only and may be undefined. With `given` i32 [T, k] the tokens go to those
+/// experts instead, weighed by their own p; InternalError for an expert that does not exist.
+Routing route(Context& ctx, const Tensor& logits, const Tensor& bias, const RoutingOptions& options,
+              const Tensor& given = {});
 
 /// How many of the choices in `expert` [t, k] name each expert in each sequence, i64 [sequences, E]. The
 /// tokens are those from first_token on of a micro-batch.

@@ -1,6 +1,7 @@
 #include "trainer/layout_run.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "layers/layout_check.h"
@@ -29,6 +30,12 @@ class LayoutRank {
     LayoutStep step(int64_t index, const LayoutStep* reference);
 
   private:
+    /// Forward and backward; fills in the losses.
+    Recorder run_micro_batches(int64_t index, RoutingTrace* routing, LayoutStep& result);
+    /// The change of all parameters from those in `state`.
+    GlobalTensors update(Optimizer& optimizer, int64_t index, double clip, const GlobalTensors& state);
+    /// The same with another eps; leaves parameters and optimizer_ as they are in `state`.
+    GlobalTensors update_and_undo(double eps, int64_t index, double clip, const GlobalTensors& state);
     std::vector<StatePart> state(Extent extent) const;
     int64_t num_micro_batches() const;
 
@@ -63,6 +70,56 @@ LayoutStep LayoutRank::step(int64_t index, const LayoutStep* reference) {
     if (reference) scatter_tensors(reference->state, state(Extent::held));
     LayoutStep result;
     result.state = gather_tensors(world, allocator_, state(Extent::owned));
+    RoutingTrace routing{.given = reference ? &reference->experts : nullptr};
+    const Recorder recorder = run_micro_batches(index, run_.replay_routing ? &routing : nullptr, result);
+    std::array<int64_t, 2> counts{routing.num_choices, routing.num_flips};
+    all_reduce_sum(world, std::span(counts));
+    result.num_choices = counts[0];
+    result.num_flips = counts[1];
+    result.experts = std::move(routing.taken);
+
+    double squares = gradient_sum_of_squares(store_);
+    all_reduce_sum(world, std::span(&squares, 1));
+    result.grad_norm = std::sqrt(squares);
+    result.gradients = gather_tensors(world, allocator_, parameter_parts(store_, Extent::owned, true));
+    const double clip = clip_factor(result.grad_norm, run_.optimizer.clip);
+    result.update_slope = run_.optimizer.lr * clip / run_.optimizer.eps;
+    if (run_.reported_eps)
+        result.reported_updates = update_and_undo(*run_.reported_eps, index, clip, result.state);
+    result.updates = update(*optimizer_, index, clip, result.state);
+    result.matrix_slopes = optimizer_->update_slopes();
+    for (const MoeLayer* moe : model_->moe_layers()) {
+        const auto& counts = recorder.expert_counts[static_cast<size_t>(moe->moe_index())];
+        const Tensor tensor = Tensor::zeros(allocator_, {moe->config().num_experts}, DType::i64);
+        std::copy(counts.begin(), counts.end(), tensor.data<int64_t>());
+        moe->finish_step(tensor);
+    }
+    result.buffers = gather_tensors(world, allocator_, buffer_parts(store_, Extent::owned));
+    return result;
+}
+
+GlobalTensors LayoutRank::update(Optimizer& optimizer, int64_t index, double clip,
+                                 const GlobalTensors& state) {
+    runner_->update([&](int unit) { optimizer.update(unit, index + 1, run_.optimizer.lr, clip); });
+    runner_->await_parameters();
+    GlobalTensors updates = gather_tensors(mesh_.world(), allocator_, parameter_parts(store_, Extent::owned));
+    for (auto& [name, values] : updates)
+        for (size_t i = 0; i < values.size(); ++i) values[i] -= state.at(name)[i];
+    return updates;
+}
+
+GlobalTensors LayoutRank::update_and_undo(double eps, int64_t index, double clip,
+                                          const GlobalTensors& state) {
+    OptimizerConfig config = run_.optimizer;
+    config.eps = eps;
+    const auto optimizer = make_optimizer(config, store_, allocator_, layout_.sharded);
+    scatter_tensors(state, optimizer_parts(store_, *optimizer, Extent::held));
+    GlobalTensors updates = update(*optimizer, index, clip, state);
+    scatter_tensors(state, parameter_parts(store_, Extent::held));
+    return updates;
+}
+
+Recorder LayoutRank::run_micro_batches(int64_t index, RoutingTrace* routing, LayoutStep& result) {
     const EvenSplit split{run_.global_batch, mesh_.grid().data.size};
     const int64_t start = index * run_.global_batch, mine = split.length(mesh_.grid().data.index);
     const int64_t first = start + split.first(mesh_.grid().data.index);
@@ -77,99 +134,13 @@ LayoutStep LayoutRank::step(int64_t index, const LayoutStep* reference) {
             return to_tensors(allocator_,
                               count > 0 ? made_samples(run_, first + at, count) : empty_micro_batch());
         },
-        totals, recorder);
-    recorder.reduce(world);
+        totals, recorder, nullptr, routing);
+    recorder.reduce(mesh_.world());
     result.loss = recorder.cross_entropy / static_cast<double>(totals.valid_labels);
     result.aux_loss = recorder.aux_loss;
     result.router_z_loss = recorder.router_z_loss;
     result.worst_sequences = recorder.worst_sequences();
-    double squares = gradient_sum_of_squares(store_);
-    all_reduce_sum(world, std::span(&squares, 1));
-    result.grad_norm = std::sqrt(squares);
-    result.gradients = gather_tensors(world, allocator_, parameter_parts(store_, Extent::owned, true));
-    const double clip = clip_factor(result.grad_norm, run_.optimizer.clip);
-    result.update_slope = run_.optimizer.lr * clip / run_.optimizer.eps;
-    runner_->update([&](int unit) { optimizer_->update(unit, index + 1, run_.optimizer.lr, clip); });
-    runner_->await_parameters();
-    result.matrix_slopes = optimizer_->update_slopes();
-    result.updates = gather_tensors(world, allocator_, parameter_parts(store_, Extent::owned));
-    for (auto& [name, values] : result.updates)
-        for (size_t i = 0; i < values.size(); ++i) values[i] -= result.state.at(name)[i];
-    for (const MoeLayer* moe : model_->moe_layers()) {
-        const auto& counts = recorder.expert_counts[static_cast<size_t>(moe->moe_index())];
-        const Tensor tensor = Tensor::zeros(allocator_, {moe->config().num_experts}, DType::i64);
-        std::copy(counts.begin(), counts.end(), tensor.data<int64_t>());
-        moe->finish_step(tensor);
-    }
-    result.buffers = gather_tensors(world, allocator_, buffer_parts(store_, Extent::owned));
-    return result;
-}
-
-/// The root mean square of all elements.
-double root_mean_square(const GlobalTensors& tensors) {
-    double squares = 0, count = 0;
-    for (const auto& [name, values] : tensors) {
-        for (const double value : values) squares += value * value;
-        count += static_cast<double>(values.size());
-    }
-    return std::sqrt(squares / std::max(count, 1.0));
-}
-
-/// Keeps the larger error; NaN is larger than any.
-void note(double error, std::string_view name, size_t step, LayoutDifference& worst) {
-    if (error <= worst.error || std::isnan(worst.error)) return;
-    worst = {error, fmt::format("{}, step {}", name, step + 1)};
-}
-
-/// How much of an update's difference must be let pass.
-struct Tolerance {
-    double amplification = 1;                  // errors are divided by it, at least by 1
-    std::map<std::string, double> differences; // of these tensors so much, and nothing is divided
-};
-
-/// What the updates of whole matrices differ by because their gradients do.
-Tolerance tolerance_of_updates(const LayoutStep& a, const LayoutStep& b) {
-    Tolerance tolerance;
-    const double updates = root_mean_square(b.updates);
-    if (updates > 0) tolerance.amplification = b.update_slope * root_mean_square(b.gradients) / updates;
-    for (const auto& [name, slope] : b.matrix_slopes) {
-        const std::vector<double>&found = a.gradients.at("gradient/" + name),
-              &expected = b.gradients.at("gradient/" + name);
-        double squares = 0;
-        for (size_t i = 0; i < expected.size(); ++i) squares += std::pow(found.at(i) - expected[i], 2);
-        tolerance.differences["model/" + name] = slope * std::sqrt(squares);
-    }
-    return tolerance;
-}
-
-void compare_kind(const GlobalTensors& a, const GlobalTensors& b, size_t step, LayoutDifference& worst,
-                  const Tolerance& tolerance = {}) {
-    const double floor = 1e-3 * root_mean_square(b);
-    check(a.size() == b.size(), "{} and {} tensors are compared", a.size(), b.size());
-    for (const auto& [name, expected] : b) {
-        const std::vector<double>& found = a.at(name);
-        check(found.size() == expected.size(), "{}: {} and {} elements are compared", name, found.size(),
-              expected.size());
-        double difference = 0, largest = floor;
-        for (size_t i = 0; i < found.size(); ++i) {
-            const double d = std::abs(found[i] - expected[i]);
-            if (!(d <= difference) && !std::isnan(difference)) difference = d; // NaN stays
-            largest = std::max(largest, std::abs(expected[i]));
-        }
-        const auto passed = tolerance.differences.find(name);
-        double amplification = std::max(tolerance.amplification, 1.0);
-        if (passed != tolerance.differences.end()) {
-            amplification = 1;
-            difference = difference <= passed->second ? 0 : difference - passed->second;
-        }
-        const double error = difference == 0 ? 0 : difference / largest / amplification;
-        note(error, name, step, worst);
-    }
-}
-
-void compare_number(double a, double b, const char* name, size_t step, LayoutDifference& worst) {
-    const double error = a == b ? 0 : std::abs(a - b) / std::abs(b);
-    note(error, name, step, worst);
+    return recorder;
 }
 
 } // namespace
@@ -205,30 +176,6 @@ std::vector<LayoutStep> run_layout(const LayoutCase& run, const Layout& layout, 
     for (int64_t step = 0; step < run.steps; ++step)
         steps.push_back(rank.step(step, reference ? &reference->at(static_cast<size_t>(step)) : nullptr));
     return steps;
-}
-
-LayoutDifference compare(const std::vector<LayoutStep>& a, const std::vector<LayoutStep>& b) {
-    LayoutDifference worst;
-    check(a.size() == b.size(), "{} and {} steps are compared", a.size(), b.size());
-    for (size_t s = 0; s < b.size(); ++s) {
-        compare_number(a[s].loss, b[s].loss, "loss", s, worst);
-        compare_number(a[s].aux_loss, b[s].aux_loss, "aux_loss", s, worst);
-        compare_number(a[s].router_z_loss, b[s].router_z_loss, "router z-loss", s, worst);
-        compare_number(a[s].grad_norm, b[s].grad_norm, "grad_norm", s, worst);
-        for (size_t i = 0; i < std::max(a[s].worst_sequences.size(), b[s].worst_sequences.size()); ++i) {
-            const SequenceLoss none{-1, 0};
-            const auto at = [&](const LayoutStep& step) {
-                return i < step.worst_sequences.size() ? step.worst_sequences[i] : none;
-            };
-            compare_number(static_cast<double>(at(a[s]).sample), static_cast<double>(at(b[s]).sample),
-                           "worst sequence", s, worst);
-            compare_number(at(a[s]).loss, at(b[s]).loss, "loss of the worst sequence", s, worst);
-        }
-        compare_kind(a[s].gradients, b[s].gradients, s, worst);
-        compare_kind(a[s].updates, b[s].updates, s, worst, tolerance_of_updates(a[s], b[s]));
-        compare_kind(a[s].buffers, b[s].buffers, s, worst);
-    }
-    return worst;
 }
 
 } // namespace braid

@@ -1,10 +1,11 @@
 #pragma once
 
-#include <functional>
+#include <optional>
 
 #include "data/batch.h"
 #include "layers/model_config.h"
 #include "layers/recorder.h"
+#include "layers/routing_trace.h"
 #include "optim/optimizer_config.h"
 #include "parallel/mesh.h"
 #include "trainer/global_tensors.h"
@@ -19,6 +20,10 @@ struct LayoutCase {
     int64_t global_batch = 4, sequence_length = 16;
     int64_t steps = 2;
     DType precision = DType::f64;
+    // Tokens go to the experts that they went to in the reference, whatever their own scores say.
+    bool replay_routing = false;
+    // The eps of a second update from the same state and gradients, which is looked at and taken back.
+    std::optional<double> reported_eps;
 };
 
 /// How ranks share out a case.
@@ -35,10 +40,13 @@ struct LayoutStep {
     double update_slope = 0; // the most that an update changes with its gradient: lr x clipping / eps of Adam
     std::map<std::string, double> matrix_slopes; // see Optimizer::update_slopes; of one rank, of all matrices
     std::vector<SequenceLoss> worst_sequences;
-    GlobalTensors gradients; // after all reductions
-    GlobalTensors updates;   // of parameters
+    GlobalTensors gradients;        // after all reductions
+    GlobalTensors updates;          // of parameters
+    GlobalTensors reported_updates; // with reported_eps
     GlobalTensors buffers;
-    GlobalTensors state; // before the step: parameters, optimizer, buffers
+    GlobalTensors state;                    // before the step: parameters, optimizer, buffers
+    ExpertChoices experts;                  // of a run on one rank with replay_routing
+    int64_t num_choices = 0, num_flips = 0; // of all ranks; see RoutingTrace
 };
 
 /// Sample i of a case: random tokens in random documents, with labels that do not cross them.
@@ -49,14 +57,5 @@ MicroBatch made_samples(const LayoutCase& run, int64_t first, int64_t count);
 /// does not fit.
 std::vector<LayoutStep> run_layout(const LayoutCase& run, const Layout& layout, Communicator& world,
                                    const std::vector<LayoutStep>* reference = nullptr);
-
-/// The largest error of a tensor or number: max |a - b| / max(max |b|, 1e-3 R), R the root mean square of all
-/// tensors of its kind (gradients, updates, buffers). Where Adam makes more of a gradient's difference than
-/// that (tiny gradients, divided by eps), the error of updates is divided by how much more.
-struct LayoutDifference {
-    double error = 0;
-    std::string where; // the tensor or number, with its step
-};
-LayoutDifference compare(const std::vector<LayoutStep>& a, const std::vector<LayoutStep>& b);
 
 } // namespace braid

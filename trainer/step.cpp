@@ -18,13 +18,14 @@ StepRunner::StepRunner(const Model& model, ParameterStore& store, const Mesh& me
       gatherer_(mesh, store) {}
 
 void StepRunner::run(int num_micro_batches, const BatchSource& batch, const StepTotals& totals,
-                     Recorder& recorder, Profiler* profiler) {
+                     Recorder& recorder, Profiler* profiler, RoutingTrace* routing) {
     store_.zero_gradients();
     peak_saved_bytes_ = 0;
     Context ctx;
     ctx.allocator = &allocator_;
     ctx.profiler = profiler;
     ctx.recorder = &recorder;
+    ctx.routing = routing;
     ctx.mesh = &mesh_;
     ctx.totals = totals;
 

@@ -24,7 +24,7 @@ class StepRunner {
     /// num_micro_batches may differ between data ranks and be 0 unless experts are shared out; totals and the
     /// recorder's wishes must not. The recorder holds this rank's part until Recorder::reduce.
     void run(int num_micro_batches, const BatchSource& batch, const StepTotals& totals, Recorder& recorder,
-             Profiler* profiler = nullptr);
+             Profiler* profiler = nullptr, RoutingTrace* routing = nullptr);
 
     /// Calls update_unit for every unit. Where ranks update a share each, the values travel on into the next
     /// run(), which awaits each unit's before it reads them; who reads parameters otherwise, or ends, calls

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include "layers/layout_check.h"
 #include "layers/model.h"
@@ -103,9 +104,12 @@ LayoutCase make_case(const VerifyRequest& request) {
     LayoutCase run;
     run.model = request.shrink ? shrunk(request.config.model) : request.config.model;
     run.optimizer = request.config.optimizer;
+    run.reported_eps = run.optimizer.eps;
     run.optimizer.eps = 1e-4;
     run.seed = request.config.seed;
     run.steps = request.steps;
+    run.precision = request.precision;
+    run.replay_routing = request.precision != DType::f64;
     // A batch that does not divide evenly, and sequences long enough for several chunks of the delta rule.
     run.global_batch = 5;
     run.sequence_length = std::min<int64_t>(request.config.train.sequence_length, 80);
@@ -115,16 +119,67 @@ LayoutCase make_case(const VerifyRequest& request) {
 void expect_memory(const LayoutCase& run, int num_ranks) {
     ParameterStore store;
     const Model model(run.model, store);
-    // Per rank values, gradients and moments; and every step keeps state, gradients and updates of both.
-    const double bytes = static_cast<double>(store.num_elements()) * 8 *
-                         (4.0 * num_ranks + 5.0 * static_cast<double>(num_ranks + run.steps * 2));
+    // Per rank values, gradients and the moments of two optimizers; each step of each rank and of the runs it
+    // is compared with keeps state, gradients and two kinds of updates as double.
+    const double runs = num_ranks + (run.precision == DType::f64 ? 1 : 3);
+    const double bytes = static_cast<double>(store.num_elements()) *
+                         (6.0 * num_ranks * static_cast<double>(size_of(run.precision)) +
+                          6.0 * runs * static_cast<double>(run.steps) * sizeof(double));
     const double machine =
         static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
     if (bytes > 0.8 * machine)
         throw ConfigError(
-            "the model's {} parameters need about {:.1f} GiB to be compared on {} ranks in f64, and "
-            "this machine has {:.1f}; use --shrink",
+            "the model's {} parameters need about {:.1f} GiB to be compared on {} ranks, and this machine "
+            "has {:.1f}; use --shrink",
             store.num_elements(), bytes * 0x1p-30, num_ranks, machine * 0x1p-30);
+}
+
+/// The number of terms in the longest sum of a step: over the tokens of the batch, or over a dimension of a
+/// parameter (features, words, experts).
+int64_t longest_sum(const LayoutCase& run) {
+    ParameterStore store;
+    const Model model(run.model, store);
+    int64_t longest = run.global_batch * run.sequence_length;
+    for (const auto& unit : store.units())
+        for (const Parameter* parameter : unit->parameters)
+            for (const Parameter::Section& section : parameter->sections())
+                for (const int64_t size : section.spec.shape.dims()) longest = std::max(longest, size);
+    return longest;
+}
+
+/// The runs on one rank that layouts start from and are compared with.
+struct ReferenceRuns {
+    std::vector<LayoutStep> start; // gives each step's state and, in f32, the tokens' experts
+    std::vector<LayoutStep> exact; // in f64
+    VerifyReference summary;
+
+    /// Of layouts, where they are coarser than the exact run.
+    double unit_roundoff() const { return summary.precision == DType::f32 ? 0x1p-24 : 0; }
+};
+
+ReferenceRuns run_reference(const LayoutCase& run) {
+    const auto alone = [&](DType precision, int64_t micro_batch, const std::vector<LayoutStep>* start) {
+        LayoutCase changed = run;
+        changed.precision = precision;
+        return run_layout(changed, {.micro_batch = micro_batch}, *self_communicator(), start);
+    };
+    ReferenceRuns runs;
+    runs.summary.precision = run.precision;
+    runs.summary.reported_eps = *run.reported_eps;
+    runs.start = alone(run.precision, run.global_batch, nullptr);
+    if (run.precision == DType::f64) {
+        runs.exact = runs.start;
+        return runs;
+    }
+    runs.exact = alone(DType::f64, run.global_batch, &runs.start);
+    const LayoutDifference whole = compare(runs.start, runs.exact, runs.unit_roundoff());
+    const LayoutDifference single =
+        compare(alone(run.precision, 1, &runs.start), runs.exact, runs.unit_roundoff());
+    runs.summary.one_rank = single.error > whole.error ? single : whole;
+    runs.summary.longest_sum = longest_sum(run);
+    runs.summary.bound =
+        runs.summary.one_rank.error * std::sqrt(static_cast<double>(runs.summary.longest_sum));
+    return runs;
 }
 
 std::vector<LayoutStep> run_on(const LayoutCase& run, const NamedLayout& named, Communicator& world,
@@ -174,7 +229,7 @@ ModelConfig shrunk(ModelConfig model) {
 }
 
 std::vector<VerifyResult> verify_layouts(const VerifyRequest& request, Communicator& world,
-                                         const std::function<void(const VerifyResult&)>& report) {
+                                         const VerifyReport& report) {
     const LayoutCase run = make_case(request);
     agree(world, [&] {
         for (const NamedLayout& named : request.layouts) {
@@ -186,14 +241,19 @@ std::vector<VerifyResult> verify_layouts(const VerifyRequest& request, Communica
             expect_memory(run, named.num_ranks);
         }
     });
-    const std::vector<LayoutStep> reference =
-        run_layout(run, {.micro_batch = run.global_batch}, *self_communicator());
+    const ReferenceRuns reference = run_reference(run);
+    if (world.rank() == 0) report.reference(reference.summary);
     std::vector<VerifyResult> results;
     for (const NamedLayout& named : request.layouts) {
-        const std::vector<LayoutStep> steps = run_on(run, named, world, reference);
-        VerifyResult result{.name = named.name, .num_ranks = named.num_ranks};
-        if (!steps.empty()) result.worst = compare(steps, reference);
-        if (world.rank() == 0) report(result);
+        const std::vector<LayoutStep> steps = run_on(run, named, world, reference.start);
+        VerifyResult result{
+            .name = named.name, .num_ranks = named.num_ranks, .bound = reference.summary.bound};
+        if (!steps.empty()) result.worst = compare(steps, reference.exact, reference.unit_roundoff());
+        for (const LayoutStep& step : steps) {
+            result.num_choices += step.num_choices;
+            result.num_flips += step.num_flips;
+        }
+        if (world.rank() == 0) report.result(result);
         results.push_back(std::move(result));
     }
     return results;

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "trainer/layout_run.h"
+#include "trainer/layout_compare.h"
 #include "trainer/run_config.h"
 
 namespace braid {
@@ -25,29 +25,54 @@ std::vector<NamedLayout> parse_layouts(std::string_view text);
 /// The model with pattern, norms, head ratios and router as they are, and small sizes everywhere.
 ModelConfig shrunk(ModelConfig model);
 
-/// What two layouts may differ by in f64 (see LayoutDifference).
-constexpr double kVerifyBound = 1e-12;
-
 struct VerifyRequest {
     RunConfig config;
     std::vector<NamedLayout> layouts;
     int64_t steps = 2;
+    DType precision = DType::f64; // or f32
     bool shrink = false;
+};
+
+/// What layouts are compared with: one rank in f64.
+struct VerifyReference {
+    DType precision = DType::f64;
+    double bound = kParityBound;
+    double reported_eps = 0; // of the run file; see LayoutDifference
+    // In f32 only: the error of one rank against f64, and the number of terms in the longest sum of a step.
+    LayoutDifference one_rank;
+    int64_t longest_sum = 0;
 };
 
 struct VerifyResult {
     std::string name;
     int num_ranks = 1;
     LayoutDifference worst;
-    bool passed() const { return worst.error <= kVerifyBound; }
+    double bound = kParityBound;
+    int64_t num_choices = 0, num_flips = 0; // in f32; see RoutingTrace
+    bool passed() const { return worst.error <= bound; }
+};
+
+/// Called on the first rank only: once, then with each result.
+struct VerifyReport {
+    std::function<void(const VerifyReference&)> reference;
+    std::function<void(const VerifyResult&)> result;
 };
 
 /// Compares every layout with one rank, on made data: loss, gradients after all reductions, their norm,
 /// updated parameters and router state, of each step from the same state. AdamW's eps is 1e-4, so that the
-/// update of a tiny gradient is not a division of noise by noise. Ranks are threads, or, where `world` has
-/// several, the first of its processes. Collective over `world`; `report` is called on its first rank.
+/// update of a tiny gradient is not a division of noise by noise; with the run file's eps updates are
+/// compared too, and reported only. Ranks are threads, or, where `world` has several, the first of its
+/// processes. Collective over `world`.
+///
+/// In f32 all runs start each step from the state, and send tokens to the experts, of a run on one rank in
+/// f32, and are compared with a run on one rank in f64 that does the same. The bound is the error of one rank
+/// in f32 (the larger of its runs with the whole batch at once and with one sequence at once) times the
+/// square root of n, the number of terms in the longest sum: rounding errors of a sum of n terms grow with
+/// sqrt(n) as a rule and with n at most, whatever the order (Higham, Accuracy and Stability of Numerical
+/// Algorithms, 4.2; Higham and Mary 2019, doi:10.1137/18M1226312).
+///
 /// ConfigError where a layout does not fit the model, the world or this machine's memory.
 std::vector<VerifyResult> verify_layouts(const VerifyRequest& request, Communicator& world,
-                                         const std::function<void(const VerifyResult&)>& report);
+                                         const VerifyReport& report);
 
 } // namespace braid

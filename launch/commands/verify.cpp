@@ -3,7 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
-#include <utility>
+#include <string_view>
 
 #include "launch/commands.h"
 #include "launch/output.h"
@@ -22,14 +22,42 @@ struct VerifyArguments {
     bool shrink = false;
 };
 
-void print_header() {
-    print_output(fmt::format("{:<44} {:>5}  {:>9}  {:<6}  {}\n", "layout", "ranks", "error", "",
-                             "worst (at most 1e-12 is equal)"));
-}
+/// Prints results as they come: the error that is judged, the one of updates with the run file's eps, which
+/// is not, and in f32 the flips.
+class Table {
+  public:
+    void start(const VerifyReference& reference) {
+        has_flips_ = reference.precision != DType::f64;
+        if (has_flips_)
+            print_output(fmt::format(
+                "one rank in {} differs from f64 by {:.2e} ({}); times the root of {}, the terms of the "
+                "longest sum: {:.2e}\n",
+                name_of(reference.precision), reference.one_rank.error, reference.one_rank.where,
+                reference.longest_sum, reference.bound));
+        line("layout", "ranks", "error", "", fmt::format("eps {:g}", reference.reported_eps), "flips",
+             fmt::format("worst (at most {:.3g} is equal)", reference.bound));
+    }
+    void add(const VerifyResult& result) const {
+        line(result.name, std::to_string(result.num_ranks), fmt::format("{:.2e}", result.worst.error),
+             result.passed() ? "equal" : "WRONG", fmt::format("{:.2e}", result.worst.reported_error),
+             fmt::format("{} of {}", result.num_flips, result.num_choices), result.worst.where);
+    }
 
-void print_result(const VerifyResult& result) {
-    print_output(fmt::format("{:<44} {:>5}  {:>9.2e}  {:<6}  {}\n", result.name, result.num_ranks,
-                             result.worst.error, result.passed() ? "equal" : "WRONG", result.worst.where));
+  private:
+    void line(std::string_view layout, std::string_view ranks, std::string_view error,
+              std::string_view judgement, std::string_view reported, std::string_view flips,
+              std::string_view worst) const {
+        print_output(fmt::format("{:<44} {:>5}  {:>9}  {:<6}  {:>9}  {}{}\n", layout, ranks, error, judgement,
+                                 reported, has_flips_ ? fmt::format("{:>12}  ", flips) : "", worst));
+    }
+
+    bool has_flips_ = false;
+};
+
+DType verify_precision(const std::string& name) {
+    for (const DType dtype : {DType::f64, DType::f32})
+        if (name == name_of(dtype)) return dtype;
+    throw ConfigError("--precision: expected f64 or f32, found '{}'", name);
 }
 
 ExitCode verify(const VerifyArguments& arguments) {
@@ -37,17 +65,15 @@ ExitCode verify(const VerifyArguments& arguments) {
         set_num_threads(1, session.node_size());
         VerifyRequest request{.steps = arguments.steps, .shrink = arguments.shrink};
         agree(session.world(), [&] {
-            if (arguments.precision != "f64")
-                throw ConfigError("--precision: expected f64, found '{}'; other precisions are not built yet",
-                                  arguments.precision);
+            request.precision = verify_precision(arguments.precision);
             request.config = read_run_config(arguments.config, arguments.overrides);
             request.layouts = parse_layouts(arguments.layouts);
         });
-        bool first = true; // a request that is refused prints no table
-        const auto results = verify_layouts(request, session.world(), [&](const VerifyResult& result) {
-            if (std::exchange(first, false)) print_header();
-            print_result(result);
-        });
+        Table table; // of nothing where the request is refused
+        const auto results =
+            verify_layouts(request, session.world(),
+                           {[&](const VerifyReference& reference) { table.start(reference); },
+                            [&](const VerifyResult& result) { table.add(result); }});
         double wrong =
             std::all_of(results.begin(), results.end(), [](const auto& r) { return r.passed(); }) ? 0 : 1;
         all_reduce_max(session.world(), std::span(&wrong, 1));
@@ -71,9 +97,16 @@ void add_verify_command(CLI::App& app, Action& action) {
     command->add_option("--steps", arguments->steps, "Steps to compare")
         ->check(CLI::Range(1, 100))
         ->capture_default_str();
-    command->add_option("--precision", arguments->precision, "f64")->capture_default_str();
+    command
+        ->add_option("--precision", arguments->precision, "f64; or f32, with the experts that one rank chose")
+        ->capture_default_str();
     command->add_flag("--shrink", arguments->shrink,
                       "Make sizes small; keep pattern, norms, head ratios and router");
+    command->footer(
+        "error is the largest of all tensors and judged (exit code 1); eps ... is that of updates with the "
+        "run "
+        "file's own eps, reported only;\nin f32, flips are tokens that would have chosen other experts by "
+        "themselves.");
     command->callback([&action, arguments] { action = [arguments] { return verify(*arguments); }; });
 }
 

@@ -41,6 +41,13 @@ void choose(std::vector<double>& score, int64_t k, int32_t* expert) {
     }
 }
 
+/// Puts the given experts in the place of those chosen; whether they are other experts, in any order.
+bool replace_choice(const int32_t* given, int64_t k, int32_t* chosen) {
+    const bool same = std::is_permutation(given, given + k, chosen);
+    std::copy_n(given, k, chosen);
+    return !same;
+}
+
 /// The divisor that makes the scores of a token sum to one.
 template <typename T>
 double total_score(const T* p, int64_t experts) {
@@ -68,12 +75,13 @@ double sum_over_tokens(int64_t tokens, const Term& term) {
 
 } // namespace
 
-void route(const Tensor& logits, const Tensor& bias, const RoutingOptions& options, const Tensor& expert,
-           const Tensor& weight, const Tensor& probabilities) {
+int64_t route(const Tensor& logits, const Tensor& bias, const RoutingOptions& options, const Tensor& given,
+              const Tensor& expert, const Tensor& weight, const Tensor& probabilities) {
     const int64_t experts = logits.dim(1), k = options.k;
     const auto biases = to_doubles(bias, experts);
+    int64_t num_flips = 0;
     dispatch_float(logits.dtype(), [&]<typename T>() {
-#pragma omp parallel if (logits.dim(0) > 64)
+#pragma omp parallel reduction(+ : num_flips) if (logits.dim(0) > 64)
         {
             std::vector<double> score(static_cast<size_t>(experts));
 #pragma omp for schedule(static)
@@ -84,6 +92,7 @@ void route(const Tensor& logits, const Tensor& bias, const RoutingOptions& optio
                 scores(logits.data<T>() + t * logits.row_stride(), options.score, p, experts);
                 for (size_t e = 0; e < score.size(); ++e) score[e] = static_cast<double>(p[e]) + biases[e];
                 choose(score, k, chosen);
+                if (given.defined()) num_flips += replace_choice(given.data<int32_t>() + t * k, k, chosen);
                 T total = static_cast<T>(kTiny);
                 for (int64_t j = 0; j < k; ++j) total += w[j] = p[chosen[j]];
                 const T factor = static_cast<T>(options.scale) / (options.normalize ? total : T(1));
@@ -91,6 +100,7 @@ void route(const Tensor& logits, const Tensor& bias, const RoutingOptions& optio
             }
         }
     });
+    return num_flips;
 }
 
 void route_backward(const Tensor& dweight, const Tensor& dprobabilities, const Tensor& expert,

@@ -7,9 +7,10 @@
 
 namespace braid::ops::cpu {
 
-/// Shapes as in ops/routing.h; bias may be undefined.
-void route(const Tensor& logits, const Tensor& bias, const RoutingOptions& options, const Tensor& expert,
-           const Tensor& weight, const Tensor& probabilities);
+/// Shapes as in ops/routing.h; bias and given may be undefined. Returns the number of tokens whose own choice
+/// is another set than the given one.
+int64_t route(const Tensor& logits, const Tensor& bias, const RoutingOptions& options, const Tensor& given,
+              const Tensor& expert, const Tensor& weight, const Tensor& probabilities);
 /// dlogits from dweight and dprobabilities, either of which may be undefined.
 void route_backward(const Tensor& dweight, const Tensor& dprobabilities, const Tensor& expert,
                     const Tensor& probabilities, const RoutingOptions& options, const Tensor& dlogits);

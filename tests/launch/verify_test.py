@@ -24,11 +24,14 @@ def verify(*arguments, ranks=0):
 
 class Verify(unittest.TestCase):
     def expect_equal(self, out, layouts):
-        rows = [re.split(r" {2,}", line.strip()) for line in out.splitlines()[1:]]
+        header, *lines = out.splitlines()
+        self.assertIn("  eps 1e-08  ", header)  # what the run file says by default
+        rows = [re.split(r" {2,}", line.strip()) for line in lines]
         self.assertEqual([row[0] for row in rows], layouts)
         for row in rows:
             self.assertEqual(row[3], "equal", row)
             self.assertLessEqual(float(row[2]), 1e-12)
+            self.assertLess(float(row[4]), 1e-3)  # the update's error with that eps, which no bound judges
 
     def test_layouts_on_threads(self):
         layouts = ["data=2", "tensor=2", "tensor=2,sequence=false,zero=0", "expert=2,data=2",
@@ -42,6 +45,29 @@ class Verify(unittest.TestCase):
         code, out, err, _ = verify("--shrink", "--layouts", "; ".join(layouts), ranks=4)
         self.assertEqual((code, err), (0, ""), out)
         self.expect_equal(out, layouts)
+
+    def test_f32_replays_routing(self):
+        layouts = ["data=2", "tensor=2,expert=2", "expert=4,tensor=2"]
+        for ranks in (0, 4):
+            asked = "; ".join(layouts[:2] if ranks else layouts)
+            code, out, err, _ = verify("--shrink", "--precision", "f32", "--layouts", asked, ranks=ranks)
+            self.assertEqual((code, err), (0, ""), out)
+            first, header, *rows = out.splitlines()
+            alone = float(re.search(r"one rank in f32 differs from f64 by (\S+) ", first)[1])
+            bound = float(re.search(r"at most (\S+) is equal", header)[1])
+            self.assertAlmostEqual(bound / alone, 20, delta=0.2)  # 400 terms; both are printed in three digits
+            self.assertGreater(alone, 1e-8)
+            self.assertLess(bound, 1e-3)
+            for row, layout in zip(rows, layouts):
+                fields = re.split(r" {2,}", row.strip())
+                self.assertEqual((fields[0], fields[3]), (layout, "equal"))
+                self.assertLessEqual(float(fields[2]), bound)
+                self.assertRegex(fields[5], r"^\d+ of 3200$")  # 4 MoE layers, 2 steps of 5 sequences of 80 tokens
+
+    def test_other_precisions_are_refused(self):
+        code, out, err, _ = verify("--precision", "bf16", "--layouts", "data=2")
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn("expected f64 or f32, found 'bf16'", err)
 
     def test_what_cannot_be_is_refused(self):
         for layouts, words in [("tensor=3", ["num_key_heads", "parallel.tensor: 3", "1, 2"]),

@@ -109,6 +109,65 @@ TEST(routing, refuses_more_experts_than_there_are) {
                  InternalError);
 }
 
+/// The experts that route() chooses last instead of first.
+Tensor worst_experts(Context& ctx, const Tensor& logits, const RoutingOptions& options) {
+    RoutingOptions all = options;
+    all.k = logits.dim(1);
+    const Tensor order = ops::route(ctx, logits, {}, all).expert;
+    Tensor worst = Tensor::empty(*ctx.allocator, {logits.dim(0), options.k}, DType::i32);
+    for (int64_t t = 0; t < logits.dim(0); ++t)
+        std::copy_n(order.data<int32_t>() + (t + 1) * all.k - options.k, options.k,
+                    worst.data<int32_t>() + t * options.k);
+    return worst;
+}
+
+TEST(routing, given_experts_are_weighed_by_their_own_scores) {
+    TestContext t;
+    for (const RoutingOptions& options : kOptions) {
+        const Tensor logits = random_tensor(t.allocator, {7, 6}, DType::f64, "logits");
+        const Tensor given = worst_experts(t.ctx, logits, options);
+        const auto routing = ops::route(t.ctx, logits, {}, options, given);
+        expect_identical(routing.expert, given, "experts");
+        EXPECT_EQ(routing.num_flips, 7); // k is at most half of the experts
+        for (int64_t i = 0; i < 7; ++i) {
+            const double* p = routing.probabilities.data<double>() + i * 6;
+            double total = 0;
+            for (int64_t j = 0; j < options.k; ++j) total += p[given.data<int32_t>()[i * options.k + j]];
+            for (int64_t j = 0; j < options.k; ++j)
+                EXPECT_NEAR(routing.weight.data<double>()[i * options.k + j],
+                            options.scale * p[given.data<int32_t>()[i * options.k + j]] /
+                                (options.normalize ? total : 1),
+                            1e-14); // a few roundings of numbers below three
+        }
+        check_op_gradients(
+            {"route", {}, {logits}, [=](Context& ctx, const Values& x, const OpCase::Weights&) {
+                 const auto chosen = ops::route(ctx, x[0], {}, options, given);
+                 return Values{chosen.expert, chosen.weight, chosen.probabilities};
+             }});
+    }
+}
+
+TEST(routing, given_experts_in_another_order_are_no_flip) {
+    TestContext t;
+    const RoutingOptions options{RoutingScore::softmax, true, 1, 2};
+    const Tensor logits = from_vector(t.allocator, {3, 4}, DType::f32, {1, 4, 3, 0, 0, 1, 2, 3, 9, 0, 0, 8});
+    const Tensor given = from_vector(t.allocator, {3, 2}, DType::i32, {2, 1, 3, 2, 0, 1});
+    EXPECT_EQ(ops::route(t.ctx, logits, {}, options, given).num_flips, 1); // of the last token
+    EXPECT_EQ(ops::route(t.ctx, logits, {}, options).num_flips, 0);
+}
+
+TEST(routing, refuses_given_experts_that_do_not_exist) {
+    TestContext t;
+    const RoutingOptions options{RoutingScore::softmax, true, 1, 2};
+    const Tensor logits = random_tensor(t.allocator, {1, 3}, DType::f32, "logits");
+    for (const double expert : {-1, 3})
+        EXPECT_THROW(
+            ops::route(t.ctx, logits, {}, options, from_vector(t.allocator, {1, 2}, DType::i32, {0, expert})),
+            InternalError);
+    EXPECT_THROW(ops::route(t.ctx, logits, {}, options, from_vector(t.allocator, {1, 1}, DType::i32, {0})),
+                 InternalError);
+}
+
 TEST(routing, f32_and_threads) {
     TestContext t;
     for (const RoutingOptions& options : kOptions) {

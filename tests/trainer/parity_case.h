@@ -1,11 +1,8 @@
 #pragma once
 
-#include "trainer/layout_run.h"
+#include "trainer/layout_compare.h"
 
 namespace braid::testing {
-
-/// What layouts may differ by (promise 1).
-constexpr double kParityBound = 1e-12;
 
 /// A small hybrid model that uses every kind of parameter and loss.
 ModelConfig parity_model(AuxScope scope, bool tied);

@@ -140,5 +140,50 @@ TEST(parity, recomputation_and_sharding_give_the_same_bits) {
     }
 }
 
+TEST(parity, an_update_that_is_only_reported_leaves_no_trace) {
+    LayoutCase run = parity_case(AuxScope::sequence, false);
+    for (bool sharded : {false, true}) {
+        const Layout layout{.sizes = {.tensor = 2}, .sharded = sharded};
+        const auto plain = on_ranks(run, 4, layout);
+        LayoutCase reporting = run;
+        reporting.reported_eps = 1e-7;
+        auto steps = on_ranks(reporting, 4, layout);
+        LayoutCase other = run;
+        other.optimizer.eps = 1e-7; // the first step starts from the same state whatever eps is
+        EXPECT_EQ(steps[0].reported_updates, on_ranks(other, 4, layout)[0].updates);
+        EXPECT_NE(steps[0].reported_updates, steps[0].updates);
+        for (LayoutStep& step : steps) step.reported_updates.clear();
+        EXPECT_EQ(compare(steps, plain).error, 0);
+    }
+}
+
+TEST(parity, tokens_go_where_they_went_in_the_reference_in_every_layout) {
+    LayoutCase run = parity_case(AuxScope::sequence, false);
+    run.replay_routing = true;
+    run.steps = 1;
+    auto start = alone(run);
+    const int64_t choices = 2 * run.global_batch * run.sequence_length; // in two MoE layers
+    EXPECT_EQ(start[0].num_choices, choices);
+    EXPECT_EQ(start[0].num_flips, 0);
+    // Routers that now like best what they liked least, and must send tokens where they went before.
+    for (auto& [name, values] : start[0].state)
+        if (name.starts_with("model/") && name.find("router") != std::string::npos)
+            for (double& value : values) value = -value;
+    const auto reference = on_ranks(run, 1, {.micro_batch = run.global_batch}, &start);
+    EXPECT_GT(reference[0].num_flips, choices / 2);
+    for (const auto& [ranks, layout] :
+         {std::pair{1, Layout{.micro_batch = 4, .recompute = true}},
+          {2, Layout{.sizes = {.tensor = 2}, .micro_batch = 4}},
+          {4, Layout{.sizes = {.tensor = 2, .expert = 2, .sequence = false}}},
+          {6, Layout{.sizes = {.tensor = 2, .expert = 3}, .micro_batch = 2, .recompute = true}}}) {
+        const auto steps = on_ranks(run, ranks, layout, &start);
+        EXPECT_LE(compare(steps, reference).error, kParityBound);
+        EXPECT_EQ(steps[0].num_choices, choices);
+        EXPECT_EQ(steps[0].num_flips, reference[0].num_flips);
+    }
+    run.replay_routing = false;
+    EXPECT_GT(compare(on_ranks(run, 1, {.micro_batch = run.global_batch}, &start), reference).error, 1e-3);
+}
+
 } // namespace
 } // namespace braid::testing
