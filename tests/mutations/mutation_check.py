@@ -93,6 +93,9 @@ MUTANTS = [
     ("Newton-Schulz on one rank's part of a matrix", "optim/muon.cpp",
      "std::copy_n(row, piece.columns, RowsOf<T>{matrices.of}(piece, i));",
      "std::fill_n(RowsOf<T>{matrices.of}(piece, i), piece.columns, 0 * *row);"),
+    ("only the first piece of the experts in backward", "tensor/pieces.cpp",
+     "        piece_backward(run.ctx,",
+     "        if (first == 0) piece_backward(run.ctx,"),
 ]
 TESTS = "*parity*:step.*:*layout_property*/0:*layout_property*/1"
 
