@@ -112,7 +112,7 @@ GlobalTensors LayoutRank::update_and_undo(double eps, int64_t index, double clip
                                           const GlobalTensors& state) {
     OptimizerConfig config = run_.optimizer;
     config.eps = eps;
-    const auto optimizer = make_optimizer(config, store_, allocator_, layout_.sharded);
+    const auto optimizer = make_optimizer(config, store_, mesh_, allocator_, layout_.sharded);
     scatter_tensors(state, optimizer_parts(store_, *optimizer, Extent::held));
     GlobalTensors updates = update(*optimizer, index, clip, state);
     scatter_tensors(state, parameter_parts(store_, Extent::held));
