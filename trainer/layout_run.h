@@ -52,7 +52,9 @@ std::vector<LayoutStep> run_layout(const LayoutCase& run, const Layout& layout, 
 
 /// The largest error of a tensor or number: max |a - b| / max(max |b|, 1e-3 R), R the root mean square of all
 /// tensors of its kind (gradients, updates, buffers). Where Adam makes more of a gradient's difference than
-/// that (tiny gradients, divided by eps), the error of updates is divided by how much more.
+/// that (tiny gradients, divided by eps), the error of updates is divided by how much more. Of the update of
+/// a tensor under Muon what its gradient's difference explains (matrix_slopes times its Frobenius norm) is
+/// not counted, and nothing is divided.
 struct LayoutDifference {
     double error = 0;
     std::string where; // the tensor or number, with its step
