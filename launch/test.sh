@@ -63,8 +63,8 @@ if [[ $mode == all || $mode == sanitizers ]]; then
     # The structure does not depend on the build.
     build cpu-asan && run_tests cpu-asan -L 'unit|mpi' -LE slow -E '^structure\.'
     # Without OpenMP only these folders start threads: ranks, the loader's prefetching, the run's side threads.
-    build cpu-tsan --target test_base test_parallel test_data test_trainer &&
-        run_tests cpu-tsan -L unit -LE slow -R '^(base|parallel|data|trainer)\.'
+    build cpu-tsan --target test_base test_parallel test_optim test_data test_trainer &&
+        run_tests cpu-tsan -L unit -LE slow -R '^(base|parallel|optim|data|trainer)\.'
 fi
 
 python3 tests/support/count_results.py "$failed_steps" "$results"/*.xml

@@ -16,6 +16,8 @@ constexpr double kParityBound = 1e-12;
 /// The largest error of a tensor or number: max |a - b| / max(max |b|, 1e-3 R), R the root mean square of all
 /// tensors of its kind (gradients, updates, buffers). Where Adam makes more of a gradient's difference than
 /// that (tiny gradients, divided by eps), the error of updates is divided by how much more.
+/// Of the update of a tensor under Muon what its gradient's difference explains (matrix_slopes times its
+/// Frobenius norm) is not counted, and nothing is divided.
 /// An update shows in stored parameters p only: of its difference, unit_roundoff |p| is not counted, where
 /// `a` was computed in a coarser precision than `b`.
 struct LayoutDifference {
