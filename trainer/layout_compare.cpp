@@ -109,13 +109,16 @@ LayoutDifference compare(const std::vector<LayoutStep>& a, const std::vector<Lay
         compare_number(a[s].grad_norm, b[s].grad_norm, "grad_norm", s, worst);
         compare_sequences(a[s].worst_sequences, b[s].worst_sequences, s, worst);
         compare_kind(a[s].gradients, b[s].gradients, s, worst);
-        const GlobalTensors rounding = rounding_of_parameters(b[s], unit_roundoff);
+        // In one precision both round to the same parameters, or to neighbours, which is judged.
+        GlobalTensors parameters;
+        if (unit_roundoff > 0) parameters = rounding_of_parameters(b[s], unit_roundoff);
+        const GlobalTensors* rounding = unit_roundoff > 0 ? &parameters : nullptr;
         const double updates = root_mean_square(b[s].updates);
         const double slope = updates > 0 ? b[s].update_slope * root_mean_square(b[s].gradients) / updates : 1;
         compare_kind(a[s].updates, b[s].updates, s, worst,
-                     {slope, &rounding, passed_on_by_matrices(a[s], b[s])});
+                     {slope, rounding, passed_on_by_matrices(a[s], b[s])});
         LayoutDifference reported;
-        compare_kind(a[s].reported_updates, b[s].reported_updates, s, reported, {1, &rounding, {}});
+        compare_kind(a[s].reported_updates, b[s].reported_updates, s, reported, {1, rounding, {}});
         if (!(reported.error <= worst.reported_error)) worst.reported_error = reported.error;
         compare_kind(a[s].buffers, b[s].buffers, s, worst);
     }
