@@ -169,7 +169,8 @@ MicroBatch made_samples(const LayoutCase& run, int64_t first, int64_t count) {
 
 std::vector<LayoutStep> run_layout(const LayoutCase& run, const Layout& layout, Communicator& world,
                                    const std::vector<LayoutStep>* reference) {
-    agree(world, [&] { expect_layout_fits(run.model, make_grid(layout.sizes, world.size(), world.rank())); });
+    agree(world,
+          [&] { LayoutRules(run.model).expect_fits(make_grid(layout.sizes, world.size(), world.rank())); });
     LayoutRank rank(run, layout, world);
     std::vector<LayoutStep> steps;
     for (int64_t step = 0; step < run.steps; ++step)
