@@ -18,15 +18,20 @@ ExitCode run_as_rank(const std::function<ExitCode(MpiSession&)>& body) {
     MpiSession session;
     const int rank = session.world().rank();
     if (session.world().size() == 1) return body(session);
-    const auto end_job = [&](const char* what, ExitCode code) {
-        fmt::print(stderr, "braid: rank {}: {}\n", rank, what);
+    const auto print_error = [](const std::string& what) {
+        fmt::print(stderr, "braid: {}\n", what);
         std::fflush(stderr);
+    };
+    const auto end_job = [&](const char* what, ExitCode code) {
+        print_error(fmt::format("rank {}: {}", rank, what));
         session.abort(code);
     };
     try {
         return body(session);
     } catch (const AgreedError& error) {
-        if (rank == 0) throw;
+        // Before the session ends: mpirun kills the other ranks as soon as one has left with a code that is
+        // not 0.
+        if (rank == 0) print_error(error.what());
         return error.exit_code();
     } catch (const Error& error) {
         end_job(error.what(), error.exit_code());

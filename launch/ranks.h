@@ -7,8 +7,9 @@
 namespace braid {
 
 /// Runs `body` on this process as one rank of its job and returns what it returns. An error that all ranks
-/// agree on is thrown on by rank 0, which prints it, and becomes the same exit code on the others; any other
-/// error of one rank is printed here and ends the whole job with its code, so that no rank waits for ever.
+/// agree on is printed by rank 0 and becomes the same exit code on all; any other error of one rank is
+/// printed too and ends the whole job with its code, so that no rank waits for ever. What a process alone
+/// throws is thrown on.
 ExitCode run_as_rank(const std::function<ExitCode(MpiSession&)>& body);
 
 /// Sets the number of OpenMP threads of this process and returns it: `wanted`, or with 0 OMP_NUM_THREADS, or

@@ -61,33 +61,40 @@ class Faults {
 
 } // namespace
 
-void expect_layout_fits(const ModelConfig& model, const RankGrid& grid) {
-    std::string message;
-    std::set<std::string> checked;
-    bool has_moe = false;
+LayoutRules::LayoutRules(const ModelConfig& model) : vocab_size_(model.vocab_size) {
     for (const LayerConfig& layer : expand_layers(model))
         for (const ResolvedSublayer& sublayer : layer.sublayers) {
-            has_moe |= std::holds_alternative<MoeConfig>(sublayer.config.kind);
-            Faults faults(sublayer.name);
-            std::visit([&](const auto& config) { faults(config, grid); }, sublayer.config.kind);
-            const auto* attention = std::get_if<AttentionConfig>(&sublayer.config.kind);
-            if (attention && attention->qk_norm == QkNorm::full && sublayer.norm.type == NormType::layer &&
-                grid.tensor.size > 1)
-                faults.add(
-                    fmt::format("model.sublayers.{}.qk_norm: full with a LayerNorm cannot be shared out "
-                                "over parallel.tensor: {}; use norm.type: rms or tensor: 1",
-                                sublayer.name, grid.tensor.size));
-            for (const std::string& text : faults.texts())
-                if (checked.insert(text).second) message += (message.empty() ? "" : "\n") + text;
+            has_experts_ |= std::holds_alternative<MoeConfig>(sublayer.config.kind);
+            if (std::find(sublayers_.begin(), sublayers_.end(), sublayer) == sublayers_.end())
+                sublayers_.push_back(sublayer);
         }
-    if (!has_moe && grid.expert.size * grid.expert_tensor.size > 1)
-        message += fmt::format(
-            "{}parallel.expert: {} and expert_tensor: {} share out experts, and no layer has "
-            "a moe sublayer",
-            message.empty() ? "" : "\n", grid.expert.size, grid.expert_tensor.size);
-    if (model.vocab_size < grid.tensor.size)
-        message += fmt::format("{}model.vocab_size: {} words cannot be shared out over parallel.tensor: {}",
-                               message.empty() ? "" : "\n", model.vocab_size, grid.tensor.size);
+}
+
+void LayoutRules::expect_fits(const RankGrid& grid) const {
+    std::string message;
+    const auto add = [&](const std::string& text) { message += (message.empty() ? "" : "\n") + text; };
+    std::set<std::string> checked;
+    for (const ResolvedSublayer& sublayer : sublayers_) {
+        Faults faults(sublayer.name);
+        std::visit([&](const auto& config) { faults(config, grid); }, sublayer.config.kind);
+        const auto* attention = std::get_if<AttentionConfig>(&sublayer.config.kind);
+        if (attention && attention->qk_norm == QkNorm::full && sublayer.norm.type == NormType::layer &&
+            grid.tensor.size > 1)
+            faults.add(
+                fmt::format("model.sublayers.{}.qk_norm: full with a LayerNorm cannot be shared out "
+                            "over parallel.tensor: {}; use norm.type: rms or tensor: 1",
+                            sublayer.name, grid.tensor.size));
+        for (const std::string& text : faults.texts())
+            if (checked.insert(text).second) add(text);
+    }
+    if (!has_experts_ && grid.expert.size * grid.expert_tensor.size > 1)
+        add(
+            fmt::format("parallel.expert: {} and expert_tensor: {} share out experts, and no layer has "
+                        "a moe sublayer",
+                        grid.expert.size, grid.expert_tensor.size));
+    if (vocab_size_ < grid.tensor.size)
+        add(fmt::format("model.vocab_size: {} words cannot be shared out over parallel.tensor: {}",
+                        vocab_size_, grid.tensor.size));
     if (!message.empty()) throw ConfigError("{}", message);
 }
 

@@ -1,12 +1,24 @@
 #pragma once
 
-#include "layers/model_config.h"
+#include <vector>
+
+#include "layers/pattern.h"
 #include "tensor/rank_grid.h"
 
 namespace braid {
 
-/// ConfigError naming every size of the model that the layout cannot share out, what would do, and the
-/// numbers.
-void expect_layout_fits(const ModelConfig& model, const RankGrid& grid);
+/// What the sizes of a model allow a layout.
+class LayoutRules {
+  public:
+    explicit LayoutRules(const ModelConfig& model);
+    /// ConfigError naming every size of the model that the layout cannot share out, what would do, and the
+    /// numbers.
+    void expect_fits(const RankGrid& grid) const;
+
+  private:
+    int64_t vocab_size_;
+    bool has_experts_ = false;
+    std::vector<ResolvedSublayer> sublayers_; // each once
+};
 
 } // namespace braid

@@ -14,7 +14,7 @@ std::string divisors(int n) {
     return text;
 }
 
-void expect_divides(const char* keys, int size, int num_ranks) {
+void expect_divides(const char* keys, int64_t size, int num_ranks) {
     if (size < 1 || num_ranks % size != 0)
         throw ConfigError(
             "{}: {} does not divide the {} ranks of this job; expected one of {}, or a number "
@@ -26,7 +26,8 @@ void expect_divides(const char* keys, int size, int num_ranks) {
 
 RankGrid make_grid(const MeshSizes& sizes, int num_ranks, int rank) {
     expect_divides("parallel.tensor", sizes.tensor, num_ranks);
-    expect_divides("parallel.expert x parallel.expert_tensor", sizes.expert * sizes.expert_tensor, num_ranks);
+    expect_divides("parallel.expert x parallel.expert_tensor", int64_t{sizes.expert} * sizes.expert_tensor,
+                   num_ranks);
     const int experts = sizes.expert * sizes.expert_tensor;
     RankGrid grid;
     grid.tensor = {sizes.tensor, rank % sizes.tensor};

@@ -176,7 +176,8 @@ LayoutCase in_pieces(LayoutCase run, int64_t piece_tokens) {
 
 std::vector<LayoutStep> run_layout(const LayoutCase& run, const Layout& layout, Communicator& world,
                                    const std::vector<LayoutStep>* reference) {
-    agree(world, [&] { expect_layout_fits(run.model, make_grid(layout.sizes, world.size(), world.rank())); });
+    agree(world,
+          [&] { LayoutRules(run.model).expect_fits(make_grid(layout.sizes, world.size(), world.rank())); });
     LayoutRank rank(run, layout, world);
     std::vector<LayoutStep> steps;
     for (int64_t step = 0; step < run.steps; ++step)

@@ -9,11 +9,11 @@
 #include <cstring>
 #include <exception>
 
-#include "layers/layout_check.h"
 #include "optim/gradient_norm.h"
 #include "optim/lr_schedule.h"
 #include "parallel/agreement.h"
 #include "parallel/plan_check.h"
+#include "trainer/run_layout.h"
 #include "trainer/training_state.h"
 
 namespace braid {
@@ -25,30 +25,19 @@ double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-bool uses_batch_scope(const Model& model) {
-    return std::any_of(model.moe_layers().begin(), model.moe_layers().end(), [](const MoeLayer* moe) {
-        const RouterConfig& router = moe->config().router;
-        return router.aux_loss > 0 && router.aux_scope == AuxScope::batch;
-    });
-}
-
-MeshSizes mesh_sizes(const RunConfig& config, Communicator& world) {
-    const ParallelConfig& parallel = config.parallel;
-    const MeshSizes sizes{static_cast<int>(parallel.tensor), static_cast<int>(parallel.expert),
-                          static_cast<int>(parallel.expert_tensor), parallel.sequence};
-    // A layout that does not fit is everybody's error, before anyone waits for another.
-    agree(world, [&] { expect_layout_fits(config.model, make_grid(sizes, world.size(), world.rank())); });
-    return sizes;
+/// A layout that does not fit is everybody's error, before anyone waits for another.
+MeshSizes fitting_sizes(const RunConfig& config, Communicator& world) {
+    agree(world, [&] { expect_run_fits(config, world.size()); });
+    return mesh_sizes(config.parallel);
 }
 
 } // namespace
 
 Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size)
-    : config_(config), world_(world), mesh_(world, mesh_sizes(config, world)), store_(mesh_.grid()) {
+    : config_(config), world_(world), mesh_(world, fitting_sizes(config, world)), store_(mesh_.grid()) {
     const bool sharded = config_.parallel.zero > 0;
     agree(world_, [&] {
         model_ = std::make_unique<Model>(config_.model, store_);
-        check_layout();
         check_memory(node_size);
         open_data();
     });
@@ -86,25 +75,6 @@ void Trainer::expect_same_plan() {
     const std::vector<Action> plan = runner_->plan(1);
     expect_same_everywhere(world_, fmt::format("{} actions with hash {:016x}", plan.size(), plan_hash(plan)),
                            "the plan of a step", ExitCode::communication);
-}
-
-void Trainer::check_layout() const {
-    const int64_t ranks = mesh_.grid().data.size, batch = config_.train.global_batch;
-    if (config_.parallel.data != 0 && config_.parallel.data != ranks)
-        throw ConfigError(
-            "parallel.data: expected what is left of the ranks, {} / tensor {} = {}, or auto, found {}",
-            world_.size(), config_.parallel.tensor, ranks, config_.parallel.data);
-    if (ranks > batch)
-        throw ConfigError(
-            "train.global_batch: {} sequences cannot feed {} data ranks; use at most {} data ranks or a "
-            "global_batch of at least {}",
-            batch, ranks, batch, ranks);
-    if (uses_batch_scope(*model_) && (batch % ranks != 0 || batch / ranks > config_.train.micro_batch))
-        throw ConfigError(
-            "router.aux_scope: batch balances over one step's batch in one piece, so global_batch / data "
-            "ranks must be whole and at most micro_batch; found {} / {} and micro_batch {}; use aux_scope: "
-            "sequence or global",
-            batch, ranks, config_.train.micro_batch);
 }
 
 void Trainer::check_memory(int node_size) const {

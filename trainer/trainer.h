@@ -70,7 +70,6 @@ class Trainer {
     const TrainLoader& loader() const { return *loader_; }
 
   private:
-    void check_layout() const;
     void check_memory(int node_size) const;
     void open_data();
     void expect_same_plan();

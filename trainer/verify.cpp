@@ -7,8 +7,8 @@
 #include <charconv>
 #include <cmath>
 
-#include "layers/layout_check.h"
 #include "layers/model.h"
+#include "layers/nearest_layouts.h"
 #include "parallel/agreement.h"
 #include "parallel/thread_comm.h"
 
@@ -198,6 +198,38 @@ std::vector<LayoutStep> run_on(const LayoutCase& run, const NamedLayout& named, 
     return takes_part ? run_layout(run, named.layout, *ranks, &reference) : result;
 }
 
+/// As --layouts takes it.
+std::string to_text(const MeshSizes& sizes, int num_ranks) {
+    std::string text;
+    const auto add = [&](const char* axis, int size) {
+        if (size > 1) text += fmt::format("{}{}={}", text.empty() ? "" : ",", axis, size);
+    };
+    add("tensor", sizes.tensor);
+    add("expert", sizes.expert);
+    add("expert_tensor", sizes.expert_tensor);
+    add("data", num_ranks / (sizes.tensor * sizes.expert * sizes.expert_tensor));
+    return text.empty() ? "data=1" : text;
+}
+
+/// num_processes is 1 where ranks are threads.
+void expect_fits(const LayoutCase& run, const NamedLayout& named, int num_processes) {
+    const LayoutRules rules(run.model);
+    const MeshSizes& asked = named.layout.sizes;
+    try {
+        if (num_processes > 1 && named.num_ranks > num_processes)
+            throw ConfigError("it needs {} ranks, and this job has {}", named.num_ranks, num_processes);
+        rules.expect_fits(make_grid(asked, named.num_ranks, 0));
+    } catch (const ConfigError& error) {
+        const int most = num_processes > 1 ? std::min(named.num_ranks, num_processes) : named.num_ranks;
+        const auto is_product = [](const RankGrid& grid) { // as --layouts can say it
+            return grid.expert_data.size % grid.tensor.size == 0;
+        };
+        throw ConfigError("--layouts: '{}': {}{}", named.name, error.what(),
+                          nearest_layouts(rules, is_product, asked, most).to_text(to_text));
+    }
+    expect_memory(run, named.num_ranks);
+}
+
 } // namespace
 
 std::vector<NamedLayout> parse_layouts(std::string_view text) {
@@ -233,14 +265,7 @@ std::vector<VerifyResult> verify_layouts(const VerifyRequest& request, Communica
                                          const VerifyReport& report) {
     const LayoutCase run = make_case(request);
     agree(world, [&] {
-        for (const NamedLayout& named : request.layouts) {
-            for (int rank = 0; rank < named.num_ranks; ++rank)
-                expect_layout_fits(run.model, make_grid(named.layout.sizes, named.num_ranks, rank));
-            if (world.size() > 1 && named.num_ranks > world.size())
-                throw ConfigError("--layouts: '{}' needs {} ranks, and this job has {}", named.name,
-                                  named.num_ranks, world.size());
-            expect_memory(run, named.num_ranks);
-        }
+        for (const NamedLayout& named : request.layouts) expect_fits(run, named, world.size());
     });
     const ReferenceRuns reference = run_reference(in_pieces(run, 0));
     if (world.rank() == 0) report.reference(reference.summary);

@@ -5,9 +5,10 @@
 import fcntl
 import os
 import shutil
+import time
 import unittest
 
-from training_case import BRAID_MPIRUN, TrainingCase
+from training_case import BRAID_MPIRUN, TrainingCase, exit_codes
 
 
 class Refusal(TrainingCase):
@@ -29,6 +30,23 @@ class Refusal(TrainingCase):
         self.refused(2, "global_batch", arguments=["train.global_batch=1"], ranks=2)
         self.refused(2, "parallel.data", arguments=["parallel.data=3"], ranks=2)
         self.assertFalse((self.folder / "runs" / "bad" / "checkpoints").exists())
+
+    def test_layouts(self):
+        """Every rank ends with 2, one of them says why, and all that within the five seconds promised."""
+        for arguments, words in [
+                (["parallel.tensor=4"], ["4 does not divide the 6 ranks", "1, 2, 3, 6",
+                                         "layouts that would work on 3 ranks: parallel.data=3"]),
+                (["parallel.expert=3", "train.global_batch=6"], ["num_experts: 4", "parallel.expert: 3", "1, 2, 4",
+                                                                 "on 6 ranks: parallel.data=6 parallel.expert=2;"]),
+                (["parallel.data=4"], ["parallel.data", "6 / tensor 1 = 6", "found 4", "layouts that would work on 3"]),
+                ([], ["3 sequences cannot feed 6 data ranks", "layouts that would work on 3 ranks: parallel.data=3"])]:
+            start = time.monotonic()
+            errors = self.refused(2, *words, arguments=arguments, name="layout", ranks=6)
+            self.assertLess(time.monotonic() - start, 5)
+            self.assertEqual(errors.count("braid:"), 1, errors)
+            codes = exit_codes(6, "train", "base.yaml", "name=layout", *arguments, folder=self.folder)
+            self.assertEqual(codes, [2] * 6)
+        self.assertFalse((self.folder / "runs" / "layout" / "config.yaml").exists())
 
     def test_ranks_with_different_configs(self):
         script = self.folder / "train.sh"

@@ -9,6 +9,8 @@ import tempfile
 import time
 import unittest
 
+from training_case import exit_codes
+
 BRAID = os.environ["BRAID"]
 CONFIG = str(pathlib.Path(os.environ["BRAID_SOURCE_DIR"]) / "configs/twins/qwen3-next.yaml")
 
@@ -70,7 +72,8 @@ class Verify(unittest.TestCase):
         self.assertIn("expected f64 or f32, found 'bf16'", err)
 
     def test_what_cannot_be_is_refused(self):
-        for layouts, words in [("tensor=3", ["num_key_heads", "parallel.tensor: 3", "1, 2"]),
+        for layouts, words in [("tensor=3", ["num_key_heads", "parallel.tensor: 3", "1, 2",
+                                             "layouts that would work on 3 ranks: data=3"]),
                                ("expert=5", ["num_experts", "parallel.expert: 5"]),
                                ("pipelin=2", ["'pipelin'", "expert_tensor"]),
                                ("pipeline=2", ["not built yet"]),
@@ -83,10 +86,22 @@ class Verify(unittest.TestCase):
                 self.assertIn(word, err)
             self.assertLess(seconds, 5)
 
-    def test_more_ranks_than_processes_are_refused(self):
-        code, out, err, _ = verify("--shrink", "--layouts", "tensor=2,expert=2", ranks=2)
+    def expect_refused_by_six(self, layouts, *words):
+        """Every rank ends with 2, one of them says why, and all that within the five seconds promised."""
+        code, out, err, seconds = verify("--shrink", "--layouts", layouts, ranks=6)
         self.assertEqual((code, out), (2, ""))
-        self.assertIn("needs 4 ranks, and this job has 2", err)
+        self.assertEqual(err.count("braid:"), 1, err)
+        for word in words:
+            self.assertIn(word, err)
+        self.assertLess(seconds, 5)
+        self.assertEqual(exit_codes(6, "verify", CONFIG, "--shrink", "--layouts", layouts), [2] * 6)
+
+    def test_layouts_that_do_not_fit_are_refused_by_all_ranks_with_those_that_would(self):
+        self.expect_refused_by_six("tensor=3,data=2", "'tensor=3,data=2'", "num_key_heads: 2", "parallel.tensor: 3",
+                                   "layouts that would work on 6 ranks: tensor=2,data=3; data=6")
+        self.expect_refused_by_six("data=2; tensor=2,expert=4", "needs 8 ranks, and this job has 6",
+                                   "layouts that would work on 6 ranks: expert=2,data=3;")
+        self.expect_refused_by_six("tensro=2", "expected an axis (data, tensor, expert, expert_tensor)", "'tensro'")
 
 
 if __name__ == "__main__":

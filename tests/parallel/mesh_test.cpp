@@ -68,6 +68,7 @@ TEST(mesh, sizes_that_do_not_divide_are_refused_with_those_that_do) {
             "number of ranks that is a multiple of 4");
     }
     EXPECT_THROW(make_grid({.expert = 2, .expert_tensor = 2}, 6, 0), ConfigError);
+    EXPECT_THROW(make_grid({.expert = 65536, .expert_tensor = 65536}, 6, 0), ConfigError); // 0 in 32 bits
 }
 
 } // namespace

@@ -33,6 +33,17 @@ eval: {every: 50, tokens: 512}
 """
 
 
+def exit_codes(ranks, *arguments, folder=None):
+    """What each rank of `braid ARGUMENTS` ends with under the launcher, which itself tells one code only."""
+    # mpirun kills the other ranks as soon as one ends with a code other than 0, so these end with 0.
+    script = '"$BRAID" "$@"; echo $? > "$CODES.$OMPI_COMM_WORLD_RANK"'
+    with tempfile.TemporaryDirectory() as codes:
+        prefix = os.path.join(codes, "code")
+        subprocess.run([BRAID_MPIRUN, "-n", str(ranks), "bash", "-c", script, "rank", *arguments], cwd=folder or codes,
+                       env=dict(os.environ, CODES=prefix), timeout=60, capture_output=True, check=True)
+        return [int(pathlib.Path(f"{prefix}.{rank}").read_text(encoding="utf-8")) for rank in range(ranks)]
+
+
 class TrainingCase(unittest.TestCase):
     def setUp(self):
         folder = tempfile.mkdtemp(prefix="braid-test-")

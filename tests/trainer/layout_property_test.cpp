@@ -110,7 +110,7 @@ std::pair<Layout, int> draw_layout(Draw& draw, const ModelConfig& model) {
                       .micro_batch = draw.of<int64_t>({1, 2, 3}),
                       .recompute = draw.coin()};
         try {
-            expect_layout_fits(model, make_grid(layout.sizes, ranks, 0));
+            LayoutRules(model).expect_fits(make_grid(layout.sizes, ranks, 0));
             return {layout, ranks};
         } catch (const ConfigError&) {
         }

@@ -1,0 +1,99 @@
+#include "trainer/run_layout.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "layers/nearest_layouts.h"
+
+namespace braid {
+namespace {
+
+bool uses_batch_scope(const ModelConfig& model) {
+    for (const LayerConfig& layer : expand_layers(model))
+        for (const ResolvedSublayer& sublayer : layer.sublayers) {
+            const auto* moe = std::get_if<MoeConfig>(&sublayer.config.kind);
+            if (moe && moe->router.aux_loss > 0 && moe->router.aux_scope == AuxScope::batch) return true;
+        }
+    return false;
+}
+
+/// What a run asks of a layout.
+class RunRules {
+  public:
+    explicit RunRules(const RunConfig& config)
+        : train_(config.train), model_(config.model), uses_batch_scope_(uses_batch_scope(config.model)) {}
+
+    const LayoutRules& model() const { return model_; }
+
+    void expect_batch_fits(const RankGrid& grid) const {
+        const int64_t ranks = grid.data.size, batch = train_.global_batch;
+        if (ranks > batch)
+            throw ConfigError(
+                "train.global_batch: {} sequences cannot feed {} data ranks; use at most {} data ranks or a "
+                "global_batch of at least {}",
+                batch, ranks, batch, ranks);
+        if (uses_batch_scope_ && (batch % ranks != 0 || batch / ranks > train_.micro_batch))
+            throw ConfigError(
+                "router.aux_scope: batch balances over one step's batch in one piece, so global_batch / data "
+                "ranks must be whole and at most micro_batch; found {} / {} and micro_batch {}; use "
+                "aux_scope: sequence or global",
+                batch, ranks, train_.micro_batch);
+    }
+    bool batch_fits(const RankGrid& grid) const {
+        try {
+            expect_batch_fits(grid);
+            return true;
+        } catch (const ConfigError&) {
+            return false;
+        }
+    }
+
+  private:
+    const TrainConfig& train_;
+    const LayoutRules model_;
+    const bool uses_batch_scope_;
+};
+
+void expect_data_ranks(const ParallelConfig& parallel, const RankGrid& grid) {
+    if (parallel.data != 0 && parallel.data != grid.data.size)
+        throw ConfigError(
+            "parallel.data: expected what is left of the ranks, {} / tensor {} = {}, or auto, found {}",
+            grid.num_ranks(), parallel.tensor, grid.data.size, parallel.data);
+}
+
+/// As keys for the command line.
+std::string to_text(const MeshSizes& sizes, int num_ranks) {
+    std::string text = fmt::format("parallel.data={}", num_ranks / sizes.tensor);
+    const auto add = [&](const char* key, int size) {
+        if (size > 1) text += fmt::format(" parallel.{}={}", key, size);
+    };
+    add("tensor", sizes.tensor);
+    add("expert", sizes.expert);
+    add("expert_tensor", sizes.expert_tensor);
+    return text;
+}
+
+} // namespace
+
+MeshSizes mesh_sizes(const ParallelConfig& parallel) {
+    return {static_cast<int>(parallel.tensor), static_cast<int>(parallel.expert),
+            static_cast<int>(parallel.expert_tensor), parallel.sequence};
+}
+
+void expect_run_fits(const RunConfig& config, int num_ranks) {
+    const RunRules rules(config);
+    const MeshSizes asked = mesh_sizes(config.parallel);
+    try {
+        const RankGrid grid = make_grid(asked, num_ranks, 0);
+        rules.model().expect_fits(grid);
+        expect_data_ranks(config.parallel, grid);
+        rules.expect_batch_fits(grid);
+    } catch (const ConfigError& error) {
+        const NearestLayouts nearest = nearest_layouts(
+            rules.model(), [&](const RankGrid& grid) { return rules.batch_fits(grid); }, asked, num_ranks);
+        throw ConfigError("{}{}", error.what(), nearest.to_text(to_text));
+    }
+}
+
+} // namespace braid

@@ -1,0 +1,16 @@
+#pragma once
+
+#include "parallel/mesh.h"
+#include "trainer/run_config.h"
+
+namespace braid {
+
+/// The axes that a run file asks for.
+MeshSizes mesh_sizes(const ParallelConfig& parallel);
+
+/// ConfigError where num_ranks ranks cannot run the config in the layout it asks for: sizes that do not
+/// divide, more data ranks than sequences. It has the numbers, what would do, and the nearest layouts that
+/// would work on this number of ranks, or on the most below it on which one does.
+void expect_run_fits(const RunConfig& config, int num_ranks);
+
+} // namespace braid
