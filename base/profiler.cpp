@@ -34,6 +34,20 @@ std::string total_table(const char* title, const std::map<std::string, Total>& t
     return text;
 }
 
+/// The time of each event that lies in none of the events inside it. Events are listed in the order of their
+/// ends, so those inside one come before it.
+std::vector<int64_t> own_durations_ns(const std::vector<Profiler::Event>& events) {
+    std::vector<int64_t> own;
+    std::vector<const Profiler::Event*> outermost; // so far, in order
+    for (const Profiler::Event& event : events) {
+        own.push_back(event.duration_ns);
+        for (; !outermost.empty() && outermost.back()->start_ns >= event.start_ns; outermost.pop_back())
+            own.back() -= outermost.back()->duration_ns;
+        outermost.push_back(&event);
+    }
+    return own;
+}
+
 } // namespace
 
 void Profiler::set_layer(const std::string& name) {
@@ -44,13 +58,15 @@ void Profiler::set_layer(const std::string& name) {
 
 std::string Profiler::table() const {
     std::map<std::string, Total> by_operation, by_layer;
-    for (const Event& event : events_) {
+    const std::vector<int64_t> own_ns = own_durations_ns(events_);
+    for (size_t i = 0; i < events_.size(); ++i) {
+        const Event& event = events_[i];
         const std::string operation =
             fmt::format("{} {}", event.name, kPhaseNames[static_cast<size_t>(event.phase)]);
         for (Total* total :
              {&by_operation[operation], &by_layer[layer_names_[static_cast<size_t>(event.layer)]]}) {
             ++total->calls;
-            total->seconds += static_cast<double>(event.duration_ns) * 1e-9;
+            total->seconds += static_cast<double>(own_ns[i]) * 1e-9;
             total->flops += event.flops;
         }
     }

@@ -36,6 +36,7 @@ class Profiler {
     void clear() { events_.clear(); }
 
     /// A text table: per operation and phase calls, seconds, share of all, GFLOP/s; then the same per layer.
+    /// Time inside nested events counts for those alone.
     std::string table() const;
     /// The events in Chrome's trace format (chrome://tracing, Perfetto), with `rank` as process.
     std::string chrome_trace(int rank) const;

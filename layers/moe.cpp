@@ -14,6 +14,7 @@
 #include "ops/routing.h"
 #include "parallel/collectives.h"
 #include "parallel/mesh.h"
+#include "tensor/pieces.h"
 
 namespace braid {
 namespace {
@@ -160,16 +161,22 @@ Tensor MoeLayer::run_shared_expert(Context& ctx, const Tensor& h) const {
 
 Values MoeLayer::run_experts(Context& ctx, const Values& in) const {
     const size_t first = shared_input_ ? 1 : 0;
-    auto dispatched = ExpertDispatcher::Dispatched::unpack(in, first);
-    const ops::ExpertPlan plan = ops::make_expert_plan(ctx, dispatched.expert, expert_input_->shape()[0]);
-    const Tensor rows = ops::permute(ctx, dispatched.rows, plan);
+    const auto dispatched = ExpertDispatcher::Dispatched::unpack(in, first);
+    Values out(in.begin(), in.begin() + static_cast<std::ptrdiff_t>(first));
+    out.push_back(
+        run_in_pieces(ctx, {dispatched.rows, dispatched.weight, dispatched.expert}, config_.piece_tokens,
+                      [this](Context& ctx, const Values& tokens) { return run_expert_mlps(ctx, tokens); }));
+    out.insert(out.end(), dispatched.returns.begin(), dispatched.returns.end());
+    return out;
+}
+
+Tensor MoeLayer::run_expert_mlps(Context& ctx, const Values& tokens) const {
+    const ops::ExpertPlan plan = ops::make_expert_plan(ctx, tokens[2], expert_input_->shape()[0]);
+    const Tensor rows = ops::permute(ctx, tokens[0], plan);
     const Tensor hidden =
         activate(ctx, ops::grouped_linear(ctx, rows, expert_input_, plan.offsets), config_.activation);
     const Tensor outputs = ops::grouped_linear(ctx, hidden, expert_output_, plan.offsets);
-    Values out(in.begin(), in.begin() + static_cast<std::ptrdiff_t>(first));
-    out.push_back(ops::combine(ctx, outputs, dispatched.weight, plan));
-    out.insert(out.end(), dispatched.returns.begin(), dispatched.returns.end());
-    return out;
+    return ops::combine(ctx, outputs, tokens[1], plan);
 }
 
 Values MoeLayer::combine(Context& ctx, const Values& in) const {

@@ -8,9 +8,10 @@ namespace braid {
 
 /// A mixture of experts without token dropping: each token goes to k of E experts (Shazeer et al., 2017),
 /// sorted by expert, so that one grouped GEMM serves all; plus an optional shared expert with an optional
-/// sigmoid gate (Qwen3-Next). Balanced by a loss (Switch Transformer, eq. 4, with the scopes of
-/// RouterConfig), by a selection bias moved with the sign of the load (DeepSeek-V3, "auxiliary-loss-free",
-/// arXiv:2408.15664), or both.
+/// sigmoid gate (Qwen3-Next). A rank that gets more tokens than config.piece_tokens takes them in pieces of
+/// as many whole tokens, in the order they came, each with all of its experts here. Balanced by a loss
+/// (Switch Transformer, eq. 4, with the scopes of RouterConfig), by a selection bias moved with the sign of
+/// the load (DeepSeek-V3, "auxiliary-loss-free", arXiv:2408.15664), or both.
 class MoeLayer : public Sublayer {
   public:
     /// moe_index numbers the MoE layers of the model; it finds this layer's counts in the Recorder.
@@ -37,6 +38,8 @@ class MoeLayer : public Sublayer {
     Values combine(Context& ctx, const Values& in) const;
 
     Tensor run_shared_expert(Context& ctx, const Tensor& h) const;
+    // y [N, D], the weighted sums over this rank's experts for {rows [N, D], weight [N, k], expert [N, k]}.
+    Tensor run_expert_mlps(Context& ctx, const Values& tokens) const;
     Tensor balance_loss(Context& ctx, const Tensor& probabilities, const Tensor& expert, const Tensor& counts,
                         double& weight) const;
     void record_routing(Context& ctx, const Tensor& probabilities) const;

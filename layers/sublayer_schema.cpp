@@ -253,8 +253,14 @@ const Schema<MoeConfig>& moe_schema() {
                  {.help = "a learned sigmoid gate on the shared expert",
                   .aliases = {"moe_shared_expert_gate"}})
             .key("activation", &M::activation, {.help = "of all experts; swiglu and geglu are gated"})
+            .key("piece_tokens", &M::piece_tokens,
+                 {.help = "most tokens that a rank's experts work on at once: of more, backward computes the "
+                          "experts anew piece by piece, which costs time instead of memory; 0 is no bound",
+                  .min = 0,
+                  .max = kMaxSize,
+                  .changes_numbers = false})
             .section("router", &M::router, router_schema(), "how tokens choose experts")
-            .not_built({"clamp", "piece_tokens", "capacity_factor", "bias"})
+            .not_built({"clamp", "capacity_factor", "bias"})
             .pointless("shared_gate", "shared_size is 0, so there is no shared expert",
                        [](const M& m) { return m.shared_size == 0; })
             .rule("experts_per_token is at most num_experts", check_moe);

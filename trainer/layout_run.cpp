@@ -164,6 +164,12 @@ MicroBatch made_samples(const LayoutCase& run, int64_t first, int64_t count) {
     return batch;
 }
 
+LayoutCase in_pieces(LayoutCase run, int64_t piece_tokens) {
+    for (auto& [name, sublayer] : run.model.sublayers)
+        if (auto* moe = std::get_if<MoeConfig>(&sublayer.kind)) moe->piece_tokens = piece_tokens;
+    return run;
+}
+
 std::vector<LayoutStep> run_layout(const LayoutCase& run, const Layout& layout, Communicator& world,
                                    const std::vector<LayoutStep>* reference) {
     agree(world, [&] { expect_layout_fits(run.model, make_grid(layout.sizes, world.size(), world.rank())); });

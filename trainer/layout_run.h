@@ -43,6 +43,9 @@ struct LayoutStep {
 /// Sample i of a case: random tokens in random documents, with labels that do not cross them.
 MicroBatch made_samples(const LayoutCase& run, int64_t first, int64_t count);
 
+/// The case with piece_tokens of all mixtures of experts set to this.
+LayoutCase in_pieces(LayoutCase run, int64_t piece_tokens);
+
 /// Runs the case; collective over `world`. With a reference, every step starts from the state that the
 /// reference had before that step, so that rounding does not add up over steps. ConfigError where the layout
 /// does not fit.

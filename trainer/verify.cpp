@@ -96,6 +96,7 @@ struct Shrink {
         c.experts_per_token = std::min({c.experts_per_token, c.num_experts, int64_t{4}});
         c.expert_size = std::min<int64_t>(c.expert_size, 8);
         c.shared_size = std::min<int64_t>(c.shared_size, 8);
+        c.piece_tokens = std::min<int64_t>(c.piece_tokens, 13); // so that there are several
     }
 };
 
@@ -187,7 +188,7 @@ std::vector<VerifyResult> verify_layouts(const VerifyRequest& request, Communica
         }
     });
     const std::vector<LayoutStep> reference =
-        run_layout(run, {.micro_batch = run.global_batch}, *self_communicator());
+        run_layout(in_pieces(run, 0), {.micro_batch = run.global_batch}, *self_communicator());
     std::vector<VerifyResult> results;
     for (const NamedLayout& named : request.layouts) {
         const std::vector<LayoutStep> steps = run_on(run, named, world, reference);

@@ -116,10 +116,12 @@ void check_draw(uint64_t seed) {
     Draw draw(seed);
     const LayoutCase run = draw_case(draw, seed);
     const auto [layout, ranks] = draw_layout(draw, run.model);
+    const auto piece_tokens = draw.of<int64_t>({0, 0, 1, 3, 8, 30});
+    const LayoutCase pieces = in_pieces(run, piece_tokens);
     const auto reference = run_layout(run, {.micro_batch = run.global_batch}, *self_communicator());
     std::vector<LayoutStep> steps;
     run_thread_ranks(ranks, [&, &layout = layout](Communicator& comm) {
-        auto result = run_layout(run, layout, comm, &reference);
+        auto result = run_layout(pieces, layout, comm, &reference);
         if (comm.rank() == 0) steps = std::move(result);
     });
     const LayoutDifference worst = compare(steps, reference);
@@ -127,9 +129,9 @@ void check_draw(uint64_t seed) {
         << "BRAID_LAYOUT_SEED=" << seed << ": " << worst.where << "; "
         << fmt::format(
                "{} ranks, tensor {}, sequence {}, expert {}, expert_tensor {}, ZeRO {}, micro-batch {}, "
-               "recompute {}; {}, {} sequences of {}",
+               "recompute {}, pieces of {}; {}, {} sequences of {}",
                ranks, layout.sizes.tensor, layout.sizes.sequence, layout.sizes.expert,
-               layout.sizes.expert_tensor, layout.sharded, layout.micro_batch, layout.recompute,
+               layout.sizes.expert_tensor, layout.sharded, layout.micro_batch, layout.recompute, piece_tokens,
                run.model.pattern, run.global_batch, run.sequence_length);
 }
 

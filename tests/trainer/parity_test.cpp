@@ -68,6 +68,29 @@ TEST(parity, expert_ranks) {
     expect_parity(run, reference, 5, {.sizes = {.expert_tensor = 5}, .micro_batch = 2});
 }
 
+TEST(parity, experts_in_pieces) {
+    const LayoutCase run = parity_case(AuxScope::sequence, false);
+    const auto reference = alone(run);
+    // From one token at a time to more than there are; 24 tokens of a sequence do not divide evenly.
+    for (const int64_t piece_tokens : {1, 5, 24, 1000}) {
+        const LayoutCase pieces = in_pieces(run, piece_tokens);
+        expect_parity(pieces, reference, 1, {.micro_batch = 4});
+        expect_parity(pieces, reference, 2, {.sizes = {.expert = 2}, .micro_batch = 2});
+        expect_parity(pieces, reference, 4, {.sizes = {.expert = 2}, .micro_batch = 1}); // idle data ranks
+        expect_parity(pieces, reference, 5, {.sizes = {.expert_tensor = 5}, .micro_batch = 2});
+        expect_parity(pieces, reference, 6, {.sizes = {.tensor = 2, .expert = 6}, .micro_batch = 3});
+    }
+}
+
+TEST(parity, pieces_and_recomputation_of_layers_go_together) {
+    const LayoutCase run = in_pieces(parity_case(AuxScope::sequence, false), 7);
+    const Layout layout{.sizes = {.expert = 2}, .micro_batch = 2};
+    Layout recomputed = layout;
+    recomputed.recompute = true;
+    EXPECT_EQ(compare(on_ranks(run, 2, recomputed), on_ranks(run, 2, layout)).error, 0);
+    EXPECT_EQ(compare(on_ranks(run, 2, layout), on_ranks(run, 2, layout)).error, 0) << "twice the same";
+}
+
 TEST(parity, a_batch_balanced_as_a_whole_does_not_depend_on_ranks) {
     const LayoutCase run = parity_case(AuxScope::batch, false);
     const auto reference = alone(run);

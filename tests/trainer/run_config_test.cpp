@@ -142,7 +142,7 @@ TEST(run_config, what_is_not_built_is_refused_as_such) {
           "parallel.context_method={attention: ring}", "model.mtp={depth: 0}", "checkpoint.async=false",
           "train.precision=bf16", "train.device=cuda", "optimizer.type=muon", "model.sublayers.x={type: mla}",
           "model.sublayers.x={type: kimi_delta}", "model.sublayers.x={type: mamba2}",
-          "model.sublayers.moe.clamp=7", "model.sublayers.moe.piece_tokens=64"})
+          "model.sublayers.moe.clamp=7", "model.sublayers.moe.capacity_factor=2"})
         EXPECT_THAT(refused({override}), HasSubstr("not built yet")) << override;
 }
 
