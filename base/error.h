@@ -15,7 +15,7 @@ enum class ExitCode : int {
     usage = 2,             // command line, config, or a plan that does not fit
     data = 3,              // a data file is missing, cut, or holds a bad token
     checkpoint = 4,        // a checkpoint was refused
-    non_finite = 5,        // a loss or gradient is not finite, or training diverged
+    non_finite = 5,        // a loss or gradient is not finite, training diverged, or experts are overloaded
     communication = 6,     // a collective failed or hung
     cannot_write = 7,      // disk full, no permission, or the run folder is in use
     replicas_disagree = 8, // ranks that must hold the same numbers do not

@@ -1,9 +1,13 @@
 #include "layers/expert_dispatcher.h"
 
-#include <algorithm>
+#include <fmt/format.h>
 
+#include <algorithm>
+#include <numeric>
+
+#include "parallel/agreement.h"
+#include "parallel/collectives.h"
 #include "parallel/mesh.h"
-#include "parallel/row_collectives.h"
 
 namespace braid {
 namespace {
@@ -19,11 +23,12 @@ RowCounts to_counts(const Tensor& tensor) {
     return {values.begin(), values.end()};
 }
 
-/// How many rows each rank of the group has.
-RowCounts gather_counts(Communicator& comm, int64_t mine) {
-    RowCounts counts(static_cast<size_t>(comm.size()));
-    const std::vector<int64_t> bytes(counts.size(), sizeof(int64_t));
-    comm.all_gather(&mine, counts.data(), bytes)->wait();
+/// Every rank's counts, as many on each, in rank order.
+RowCounts gather_counts(Communicator& comm, const RowCounts& mine) {
+    RowCounts counts(mine.size() * static_cast<size_t>(comm.size()));
+    const std::vector<int64_t> bytes(static_cast<size_t>(comm.size()),
+                                     static_cast<int64_t>(mine.size() * sizeof(int64_t)));
+    comm.all_gather(mine.data(), counts.data(), bytes)->wait();
     return counts;
 }
 
@@ -43,14 +48,10 @@ ExpertDispatcher::Dispatched ExpertDispatcher::Dispatched::unpack(const Values& 
     return {begin[0], begin[1], begin[2], Values(begin + 3, values.end())};
 }
 
-bool ExpertDispatcher::is_distributed(const Context& ctx) {
-    return ctx.mesh && ctx.mesh->grid().expert.size * ctx.mesh->grid().expert_tensor.size > 1;
-}
-
 ExpertDispatcher::Dispatched ExpertDispatcher::dispatch(Context& ctx, const Tensor& h, const Tensor& weight,
                                                         const Tensor& expert,
                                                         const std::function<void()>& meanwhile) const {
-    if (!is_distributed(ctx)) {
+    if (!distributed_) {
         meanwhile();
         return {h, weight, expert, {}};
     }
@@ -62,7 +63,7 @@ ExpertDispatcher::Dispatched ExpertDispatcher::dispatch(Context& ctx, const Tens
     RowCounts sent;
     for (int r = 0; r < ranks.size(); ++r)
         sent.push_back(copies.offsets.data<int64_t>()[r + 1] - copies.offsets.data<int64_t>()[r]);
-    const RowCounts received = exchange_counts(ranks, sent);
+    const auto [received, gathered] = plan_rows(ctx, expert, sent);
     Dispatched out;
     out.expert = exchange_integers(*ctx.allocator, ranks, expert_rows(ctx, expert, copies), sent, received);
     RowExchange weights(ctx, ranks, ops::permute(ctx, weight, copies), sent, received);
@@ -70,7 +71,6 @@ ExpertDispatcher::Dispatched ExpertDispatcher::dispatch(Context& ctx, const Tens
     meanwhile();
     out.weight = weights.finish(ctx);
     out.rows = rows.finish(ctx);
-    const RowCounts gathered = gather_counts(parts, out.rows.dim(0));
     if (parts.size() > 1) {
         out.expert = all_gather_integers(*ctx.allocator, parts, out.expert, gathered);
         out.weight = all_gather_rows(ctx, parts, out.weight, gathered);
@@ -83,6 +83,81 @@ ExpertDispatcher::Dispatched ExpertDispatcher::dispatch(Context& ctx, const Tens
                    to_tensor(*ctx.allocator, received),
                    to_tensor(*ctx.allocator, gathered)};
     return out;
+}
+
+ExpertDispatcher::RowPlan ExpertDispatcher::plan_rows(Context& ctx, const Tensor& expert,
+                                                      const RowCounts& sent) const {
+    if (receive_tokens_ > 0) return plan_bounded_rows(ctx, expert, sent);
+    RowPlan plan{.received = exchange_counts(ctx.mesh->axis(Axis::expert), sent), .gathered = {}};
+    const int64_t rows = std::accumulate(plan.received.begin(), plan.received.end(), int64_t{0});
+    plan.gathered = gather_counts(ctx.mesh->axis(Axis::expert_tensor), {rows});
+    return plan;
+}
+
+// All ranks of the job must stop together, so all learn all counts. That one gather stands for the two
+// collectives of plan_rows.
+ExpertDispatcher::RowPlan ExpertDispatcher::plan_bounded_rows(Context& ctx, const Tensor& expert,
+                                                              const RowCounts& sent) const {
+    const RankGrid& grid = ctx.mesh->grid();
+    const int ranks = grid.expert.size, parts = grid.expert_tensor.size;
+    const RowCounts all = gather_counts(ctx.mesh->world(), sent);
+    const auto count = [&](int copy, int from, int part, int to) {
+        return all[static_cast<size_t>(grid.rank_at(copy, from, part) * ranks + to)];
+    };
+    RowCounts worst;
+    int worst_copy = 0;
+    for (int copy = 0; copy < grid.expert_data.size; ++copy) {
+        RowCounts tokens(static_cast<size_t>(ranks), 0);
+        for (int to = 0; to < ranks; ++to)
+            for (int from = 0; from < ranks; ++from)
+                for (int part = 0; part < parts; ++part)
+                    tokens[static_cast<size_t>(to)] += count(copy, from, part, to);
+        if (!worst.empty() &&
+            *std::max_element(tokens.begin(), tokens.end()) <= *std::max_element(worst.begin(), worst.end()))
+            continue;
+        worst = std::move(tokens);
+        worst_copy = copy;
+    }
+    if (*std::max_element(worst.begin(), worst.end()) > receive_tokens_)
+        refuse_load(ctx, expert, worst_copy, worst);
+
+    RowPlan plan{.received = {}, .gathered = RowCounts(static_cast<size_t>(parts), 0)};
+    for (int from = 0; from < ranks; ++from) {
+        plan.received.push_back(
+            count(grid.expert_data.index, from, grid.expert_tensor.index, grid.expert.index));
+        for (int part = 0; part < parts; ++part)
+            plan.gathered[static_cast<size_t>(part)] +=
+                count(grid.expert_data.index, from, part, grid.expert.index);
+    }
+    return plan;
+}
+
+void ExpertDispatcher::refuse_load(Context& ctx, const Tensor& expert, int copy,
+                                   const RowCounts& tokens) const {
+    const RankGrid& grid = ctx.mesh->grid();
+    std::vector<int64_t> choices(static_cast<size_t>(num_experts_), 0);
+    if (grid.expert_data.index == copy)
+        for (const int32_t e : expert.span<int32_t>()) ++choices[static_cast<size_t>(e)];
+    all_reduce_sum(ctx.mesh->world(), std::span(choices));
+
+    std::string table = fmt::format("{:>9} {:>9}  {}", "rank", "tokens", "expert: choices");
+    const int64_t per_rank = num_experts_ / grid.expert.size;
+    for (int place = 0; place < grid.expert.size; ++place) {
+        const int first = grid.rank_at(copy, place, 0), last = first + grid.expert_tensor.size - 1;
+        table += fmt::format("\n{:>9} {:>9}  ",
+                             first == last ? std::to_string(first) : fmt::format("{} to {}", first, last),
+                             tokens[static_cast<size_t>(place)]);
+        for (int64_t e = place * per_rank; e < (place + 1) * per_rank; ++e)
+            table +=
+                fmt::format("{}{}: {}", e % per_rank == 0 ? "" : ", ", e, choices[static_cast<size_t>(e)]);
+    }
+    const auto most = std::max_element(tokens.begin(), tokens.end());
+    throw AgreedError(
+        ExitCode::non_finite,
+        fmt::format("layers.{}.{}: expected at most {} tokens (model.sublayers.{}.receive_tokens) for the "
+                    "experts of a rank in one micro-batch, found {} for rank {}\n{}",
+                    layer_, sublayer_, receive_tokens_, sublayer_, *most,
+                    grid.rank_at(copy, static_cast<int>(most - tokens.begin()), 0), table));
 }
 
 Tensor ExpertDispatcher::destinations(Context& ctx, const Tensor& expert, int num_ranks) const {

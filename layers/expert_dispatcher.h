@@ -1,14 +1,15 @@
 #pragma once
 
+#include <string>
 #include <vector>
 
+#include "layers/model_config.h"
 #include "ops/permute.h"
+#include "parallel/row_collectives.h"
+#include "tensor/rank_grid.h"
 #include "tensor/segment.h"
 
 namespace braid {
-
-class Mesh;
-class RowExchange;
 
 /// Takes tokens to the ranks that hold their experts and brings the results back. Ranks of the expert axis
 /// hold num_experts / size experts each; ranks of the expert_tensor axis hold parts of the same experts and
@@ -17,8 +18,17 @@ class RowExchange;
 /// in rank order. Ranks without a token and experts without one take part all the same.
 class ExpertDispatcher {
   public:
-    ExpertDispatcher(int64_t num_experts, int64_t experts_per_token)
-        : num_experts_(num_experts), experts_per_token_(experts_per_token) {}
+    /// layer and sublayer name the place in the model in errors.
+    ExpertDispatcher(const MoeConfig& config, const RankGrid& grid, int layer, std::string sublayer)
+        : num_experts_(config.num_experts),
+          experts_per_token_(config.experts_per_token),
+          receive_tokens_(config.receive_tokens),
+          distributed_(grid.expert.size * grid.expert_tensor.size > 1),
+          layer_(layer),
+          sublayer_(std::move(sublayer)) {}
+
+    /// Whether experts are shared out over ranks. If not, tokens stay where they are.
+    bool is_distributed() const { return distributed_; }
 
     /// Tokens as they lie on a rank that holds experts, and the way back.
     struct Dispatched {
@@ -33,19 +43,31 @@ class ExpertDispatcher {
     };
 
     /// h [T, D], weight [T, k], expert i32 [T, k], each token on one rank of the mesh. `meanwhile` runs while
-    /// rows travel.
+    /// rows travel. If more than config.receive_tokens tokens were to come to a rank (its own among them, and
+    /// those of the ranks that share its experts), every rank of the job throws the same AgreedError
+    /// (non_finite) with a table of the load before any row has travelled.
     Dispatched dispatch(Context& ctx, const Tensor& h, const Tensor& weight, const Tensor& expert,
                         const std::function<void()>& meanwhile) const;
     /// y [N, D], on each rank the weighted sum over its experts (over its part of them): to [T, D].
     Tensor combine(Context& ctx, const Tensor& y, const Values& returns) const;
 
-    static bool is_distributed(const Context& ctx);
-
   private:
+    /// What is known of the rows before they travel.
+    struct RowPlan {
+        RowCounts received; // from each rank of the expert axis
+        RowCounts gathered; // of each rank of the expert_tensor axis
+    };
+    RowPlan plan_rows(Context& ctx, const Tensor& expert, const RowCounts& sent) const;
+    RowPlan plan_bounded_rows(Context& ctx, const Tensor& expert, const RowCounts& sent) const;
+    [[noreturn]] void refuse_load(Context& ctx, const Tensor& expert, int copy,
+                                  const RowCounts& tokens) const;
     Tensor destinations(Context& ctx, const Tensor& expert, int num_ranks) const;
     Tensor expert_rows(Context& ctx, const Tensor& expert, const ops::ExpertPlan& copies) const;
 
-    int64_t num_experts_, experts_per_token_;
+    int64_t num_experts_, experts_per_token_, receive_tokens_;
+    bool distributed_;
+    int layer_;
+    std::string sublayer_;
 };
 
 } // namespace braid

@@ -151,7 +151,8 @@ struct MoeConfig {
     int64_t shared_size = 0;  // 0: no shared expert
     bool shared_gate = false; // a sigmoid gate on the shared expert
     Activation activation = Activation::swiglu;
-    int64_t piece_tokens = 0; // 0: no pieces
+    int64_t piece_tokens = 0;   // 0: no pieces
+    int64_t receive_tokens = 0; // 0: as many as come
     RouterConfig router;
     bool operator==(const MoeConfig&) const = default;
 };

@@ -34,8 +34,7 @@ ParameterSpec split_experts(ParameterSpec spec, int dim, int64_t ranges) {
 
 MoeLayer::MoeLayer(const LayerBuilder& build, const MoeConfig& config, int position, int moe_index)
     : config_(config),
-      dispatcher_(config.num_experts, config.experts_per_token),
-      distributed_(build.store.grid().expert.size * build.store.grid().expert_tensor.size > 1),
+      dispatcher_(config, build.store.grid(), build.layer, build.sublayer.name),
       site_{build.layer, position, build.sublayer.name},
       site_index_(moe_index),
       hidden_size_(build.model.hidden_size) {
@@ -68,10 +67,12 @@ MoeLayer::MoeLayer(const LayerBuilder& build, const MoeConfig& config, int posit
 }
 
 std::vector<Stage> MoeLayer::stages() const {
+    // Tokens travel once: recomputation would send them again.
+    const bool local = !dispatcher_.is_distributed();
     return {{"route", false, [this](Context& ctx, const Values& in) { return route(ctx, in[0]); }},
-            {"dispatch", !distributed_, [this](Context& ctx, const Values& in) { return dispatch(ctx, in); }},
+            {"dispatch", local, [this](Context& ctx, const Values& in) { return dispatch(ctx, in); }},
             {"experts", true, [this](Context& ctx, const Values& in) { return run_experts(ctx, in); }},
-            {"combine", !distributed_, [this](Context& ctx, const Values& in) { return combine(ctx, in); }}};
+            {"combine", local, [this](Context& ctx, const Values& in) { return combine(ctx, in); }}};
 }
 
 double MoeLayer::forward_flops(const Documents& documents) const {

@@ -46,7 +46,6 @@ class MoeLayer : public Sublayer {
 
     MoeConfig config_;
     ExpertDispatcher dispatcher_;
-    bool distributed_; // experts are shared out over ranks
     DiagnosticSite site_;
     int site_index_;
     int64_t hidden_size_;

@@ -259,6 +259,12 @@ const Schema<MoeConfig>& moe_schema() {
                   .min = 0,
                   .max = kMaxSize,
                   .changes_numbers = false})
+            .key("receive_tokens", &M::receive_tokens,
+                 {.help = "most tokens that may come to a rank's experts from all ranks in one micro-batch; "
+                          "more end the job with exit code 5 and a table of the load; 0 is no bound",
+                  .min = 0,
+                  .max = kMaxSize,
+                  .changes_numbers = false})
             .section("router", &M::router, router_schema(), "how tokens choose experts")
             .not_built({"clamp", "capacity_factor", "bias"})
             .pointless("shared_gate", "shared_size is 0, so there is no shared expert",

@@ -90,14 +90,26 @@ Tensor rows_of(Communicator& comm, const Tensor& x, const RowCounts& rows) {
     return x.rows(first_row(rows, comm.rank()), rows[static_cast<size_t>(comm.rank())]);
 }
 
-/// Records an operation of one input whose backward gives dx = gradient(context, dy).
-void record(Context& ctx, const char* name, const Tensor& x, const Tensor& y,
-            std::function<Tensor(Context&, const Tensor&)> gradient) {
+/// dx from dy.
+using RowGradient = std::function<Tensor(Context&, const Tensor&)>;
+
+/// Records an operation of one input.
+void record(Context& ctx, const char* name, const Tensor& x, const Tensor& y, RowGradient gradient) {
     if (!ctx.tape) return;
     ctx.tape->record(
         {name, {y.ref()}, {}, [x = x.ref(), gradient = std::move(gradient)](const Backward& run) {
              run.add(x, gradient(run.ctx, run.dy[0]));
          }});
+}
+
+/// Every rank's rows; what use is made of them decides the gradient.
+Tensor gather_recorded(Context& ctx, Communicator& comm, const Tensor& x, const RowCounts& rows,
+                       RowGradient gradient) {
+    if (comm.size() == 1) return x;
+    const ProfileScope scope(ctx.profiler, "all_gather");
+    Tensor y = gather(*ctx.allocator, comm, x, rows);
+    record(ctx, "all_gather", x, y, std::move(gradient));
+    return y;
 }
 
 } // namespace
@@ -110,13 +122,9 @@ RowCounts even_rows(int64_t rows, int size) {
 }
 
 Tensor all_gather_rows(Context& ctx, Communicator& comm, const Tensor& x, const RowCounts& rows) {
-    if (comm.size() == 1) return x;
-    const ProfileScope scope(ctx.profiler, "all_gather");
-    Tensor y = gather(*ctx.allocator, comm, x, rows);
-    record(ctx, "all_gather", x, y, [&comm, rows](Context& run, const Tensor& dy) {
+    return gather_recorded(ctx, comm, x, rows, [&comm, rows](Context& run, const Tensor& dy) {
         return reduce_scatter(*run.allocator, comm, dy, rows);
     });
-    return y;
 }
 
 Tensor reduce_scatter_rows(Context& ctx, Communicator& comm, const Tensor& x, const RowCounts& rows) {
@@ -162,12 +170,8 @@ Tensor take_rows(Context& ctx, Communicator& comm, const Tensor& x, const RowCou
 }
 
 Tensor join_rows(Context& ctx, Communicator& comm, const Tensor& x, const RowCounts& rows) {
-    if (comm.size() == 1) return x;
-    const ProfileScope scope(ctx.profiler, "all_gather");
-    Tensor y = gather(*ctx.allocator, comm, x, rows);
-    record(ctx, "join_rows", x, y,
-           [&comm, rows](Context&, const Tensor& dy) { return rows_of(comm, dy, rows); });
-    return y;
+    return gather_recorded(ctx, comm, x, rows,
+                           [&comm, rows](Context&, const Tensor& dy) { return rows_of(comm, dy, rows); });
 }
 
 struct RowExchange::State {

@@ -44,6 +44,10 @@ struct RankGrid {
     }
 
     int num_ranks() const { return data.size * tensor.size; }
+    /// The rank at a place of the experts' grid.
+    int rank_at(int expert_data_index, int expert_index, int expert_tensor_index) const {
+        return (expert_data_index * expert.size + expert_index) * expert_tensor.size + expert_tensor_index;
+    }
     /// A rank's place in a reduction group, ordered as in the world.
     Place place_in(const ReductionGroup& group) const {
         if (group.expert) return expert_data;

@@ -155,15 +155,17 @@ StepReport Trainer::step(bool with_diagnostics, Profiler* profiler) {
 
     const StepTotals totals{report.valid_labels, batch * config_.train.sequence_length, batch};
     Recorder recorder(model_->moe_layers().size(), with_diagnostics);
-    runner_->run(
-        static_cast<int>(batches.size()),
-        [&](int m) {
-            Batch tensors = to_tensors(allocator_, batches[static_cast<size_t>(m)]);
-            if (mesh_.grid().tensor.index == 0) // the ranks of one data rank share its operations
-                report.flops += 3 * model_->forward_flops(*tensors.documents);
-            return tensors;
-        },
-        totals, recorder, profiler);
+    saying_when(fmt::format("step {}, nothing was updated", report.step), [&] {
+        runner_->run(
+            static_cast<int>(batches.size()),
+            [&](int m) {
+                Batch tensors = to_tensors(allocator_, batches[static_cast<size_t>(m)]);
+                if (mesh_.grid().tensor.index == 0) // the ranks of one data rank share its operations
+                    report.flops += 3 * model_->forward_flops(*tensors.documents);
+                return tensors;
+            },
+            totals, recorder, profiler);
+    });
     recorder.reduce(world_);
     all_reduce_sum(world_, std::span(&report.flops, 1));
 
@@ -181,6 +183,15 @@ StepReport Trainer::step(bool with_diagnostics, Profiler* profiler) {
     report.communication_seconds = runner_->take_exposed_communication_seconds();
     report.step_seconds = seconds_since(start);
     return report;
+}
+
+void Trainer::saying_when(const std::string& when, const std::function<void()>& body) {
+    try {
+        body();
+    } catch (const AgreedError& error) {
+        runner_->await_parameters(); // under way on all ranks alike, from the last update
+        throw AgreedError(error.exit_code(), when + ": " + error.what());
+    }
 }
 
 void Trainer::update(StepReport& report) {
@@ -262,8 +273,10 @@ void Trainer::finish_routers(const Recorder& recorder) {
 std::map<std::string, Evaluation> Trainer::evaluate() {
     std::map<std::string, Evaluation> results;
     runner_->await_parameters();
-    for (const auto& [name, data] : validation_)
-        results[name] = braid::evaluate(*model_, allocator_, mesh_, *data, config_.train.micro_batch);
+    saying_when(fmt::format("evaluation after step {}", step_), [&] {
+        for (const auto& [name, data] : validation_)
+            results[name] = braid::evaluate(*model_, allocator_, mesh_, *data, config_.train.micro_batch);
+    });
     return results;
 }
 

@@ -78,6 +78,8 @@ class Trainer {
     int64_t num_micro_batches() const;
     std::vector<MicroBatch> load_micro_batches();
     void prefetch_next();
+    /// Runs `body`; puts `when` before what all ranks agree to stop for.
+    void saying_when(const std::string& when, const std::function<void()>& body);
     void update(StepReport& report);
     void expect_finite(const StepReport& report);
     void finish_routers(const Recorder& recorder);

@@ -3,7 +3,9 @@
 """Bad input ends with its documented exit code and one clear message, on one rank and on two."""
 
 import fcntl
+import json
 import os
+import re
 import shutil
 import time
 import unittest
@@ -94,6 +96,29 @@ class Refusal(TrainingCase):
         self.refused(5, "step", arguments=["optimizer.lr=1000", "optimizer.clip=0", "optimizer.eps=1.0e-30"],
                      name="diverged", ranks=2)
         self.assertFalse((self.folder / "runs" / "diverged" / "checkpoints" / "step-00000100").exists())
+
+    def test_more_tokens_than_an_experts_rank_takes(self):
+        experts = ["parallel.expert=2", "train.steps=6"]
+        bound = "model.sublayers.moe.receive_tokens"
+        self.train("whole", *experts, ranks=2)
+        self.train("load", *experts, "train.stop_at=2", ranks=2)
+        files = sorted((self.folder / "runs" / "load" / "checkpoints").rglob("*"))
+        errors = self.refused(5, "step 3, nothing was updated: layers.0.moe: ", "at most 9 tokens", bound,
+                              "expert: choices", arguments=[*experts, f"{bound}=9"], name="load", ranks=2)
+        # The table once: a line for each rank with the choices of its two experts.
+        tokens = sum(int(found) for found in re.findall(r"\d+: (\d+)", errors))
+        self.assertEqual([len(re.findall(rf"^ +{rank} +\d+  {2 * rank}: \d+, {2 * rank + 1}: \d+$", errors, re.M))
+                          for rank in (0, 1)], [1, 1], errors)
+        self.assertEqual(tokens, 2 * 3 * 32, "two choices for each of the tokens of a micro-batch")
+        self.assertEqual(sorted((self.folder / "runs" / "load" / "checkpoints").rglob("*")), files)
+        record = json.loads((self.folder / "runs" / "load" / "run.json").read_text(encoding="utf-8"))
+        self.assertEqual(record["starts"][-1]["exit_code"], 5)
+        self.refused(5, "evaluation after step 0: layers.0.moe: ", name="start", ranks=2,
+                     arguments=[*experts, f"{bound}=9", "eval.at_start=true"])
+        # With room for the tokens of all micro-batches it goes on as if nothing had happened.
+        self.train("load", *experts, f"{bound}=128", ranks=2)
+        self.assertEqual([line["loss"] for line in self.metrics("load")],
+                         [line["loss"] for line in self.metrics("whole")])
 
 
 if __name__ == "__main__":

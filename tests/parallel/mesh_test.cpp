@@ -13,20 +13,21 @@ namespace braid {
 namespace {
 
 TEST(mesh, both_views_hold_every_rank_once_with_neighbours_on_the_last_axis) {
-    const MeshSizes sizes{.tensor = 4, .expert = 2, .expert_tensor = 2};
+    const MeshSizes sizes{.tensor = 4, .expert = 3, .expert_tensor = 2};
     std::map<std::vector<int>, int> dense, experts;
-    for (int rank = 0; rank < 8; ++rank) {
-        const RankGrid grid = make_grid(sizes, 8, rank);
-        EXPECT_EQ(grid.num_ranks(), 8);
+    for (int rank = 0; rank < 12; ++rank) {
+        const RankGrid grid = make_grid(sizes, 12, rank);
+        EXPECT_EQ(grid.num_ranks(), 12);
         EXPECT_EQ(grid.data.size * grid.tensor.size,
                   grid.expert_data.size * grid.expert.size * grid.expert_tensor.size);
         ++dense[{grid.data.index, grid.tensor.index}];
         ++experts[{grid.expert_data.index, grid.expert.index, grid.expert_tensor.index}];
         EXPECT_EQ(grid.tensor.index, rank % 4);
         EXPECT_EQ(grid.expert_tensor.index, rank % 2);
+        EXPECT_EQ(grid.rank_at(grid.expert_data.index, grid.expert.index, grid.expert_tensor.index), rank);
     }
-    EXPECT_EQ(dense.size(), 8U);
-    EXPECT_EQ(experts.size(), 8U);
+    EXPECT_EQ(dense.size(), 12U);
+    EXPECT_EQ(experts.size(), 12U);
 }
 
 TEST(mesh, groups_hold_the_ranks_that_share_a_parameter) {

@@ -122,7 +122,9 @@ void check_draw(uint64_t seed) {
     const LayoutCase run = draw_case(draw, seed);
     const auto [layout, ranks] = draw_layout(draw, run.model);
     const auto piece_tokens = draw.of<int64_t>({0, 0, 1, 3, 8, 30});
-    const LayoutCase pieces = in_pieces(run, piece_tokens);
+    LayoutCase pieces = in_pieces(run, piece_tokens);
+    auto& receive_tokens = std::get<MoeConfig>(pieces.model.sublayers.at("moe").kind).receive_tokens;
+    receive_tokens = draw.of<int64_t>({0, 1000}); // never reached; all ranks learn all counts
     const auto reference = run_layout(run, {.micro_batch = run.global_batch}, *self_communicator());
     std::vector<LayoutStep> steps;
     run_thread_ranks(ranks, [&, &layout = layout](Communicator& comm) {
@@ -134,11 +136,11 @@ void check_draw(uint64_t seed) {
         << "BRAID_LAYOUT_SEED=" << seed << ": " << worst.where << "; "
         << fmt::format(
                "{} ranks, tensor {}, sequence {}, expert {}, expert_tensor {}, ZeRO {}, micro-batch {}, "
-               "recompute {}, pieces of {}; {}, {} sequences of {}, {}{}",
+               "recompute {}, pieces of {}, receive_tokens {}; {}, {} sequences of {}, {}{}",
                ranks, layout.sizes.tensor, layout.sizes.sequence, layout.sizes.expert,
                layout.sizes.expert_tensor, layout.sharded, layout.micro_batch, layout.recompute, piece_tokens,
-               run.model.pattern, run.global_batch, run.sequence_length, to_string(run.optimizer.type),
-               run.optimizer.muon.split_heads ? " by head" : "");
+               receive_tokens, run.model.pattern, run.global_batch, run.sequence_length,
+               to_string(run.optimizer.type), run.optimizer.muon.split_heads ? " by head" : "");
 }
 
 class layout_property : public ::testing::TestWithParam<uint64_t> {};
