@@ -22,7 +22,7 @@ void multiply(int n, const std::vector<double>& a, const std::vector<double>& b,
 } // namespace
 
 double measure_gemm_rate(DType dtype) {
-    return dispatch_float(dtype, []<typename T>() {
+    return dispatch_float(accumulation_dtype(dtype), []<typename T>() {
         using Clock = std::chrono::steady_clock;
         constexpr int kSize = 1024, kRepetitions = 5;
         const std::vector<T> a(kSize * kSize, T(0.5)), b(kSize * kSize, T(0.25));

@@ -6,6 +6,7 @@
 
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/vector_math.h"
+#include "ops/cpu/weights.h"
 
 namespace braid::ops::cpu {
 namespace {
@@ -58,20 +59,28 @@ void for_each_chunk(const Tensor& h, const Tensor& chunk, const Body& body) {
         body(first, std::min(chunk.dim(0), h.dim(0) - first));
 }
 
+/// What is left of x [n] when it is stored in bf16.
+template <typename T>
+void round_row(T* x, int64_t n) {
+    for (int64_t j = 0; j < n; ++j) x[j] = static_cast<T>(static_cast<float>(bf16(static_cast<float>(x[j]))));
+}
+
 } // namespace
 
-void logits(const Tensor& h, const Tensor& w, const LogitOptions& options, const Tensor& y) {
+void logits(const Tensor& h, const Parameter& w, const LogitOptions& options, const Tensor& y) {
+    const Tensor in = widened(h), weights = widened_weights(w);
     dispatch_float(y.dtype(), [&]<typename T>() {
-        logits_of_rows(h.data<T>(), h.row_stride(), h.dim(0), w, options, y.data<T>());
+        logits_of_rows(in.data<T>(), in.row_stride(), in.dim(0), weights, options, y.data<T>());
     });
 }
 
-void label_logits(const Tensor& h, const Tensor& w, const Tensor& labels, const LogitOptions& options,
+void label_logits(const Tensor& h, const Parameter& w, const Tensor& labels, const LogitOptions& options,
                   const Tensor& chunk, const Tensor& label_logits, const Tensor& lse) {
-    dispatch_float(h.dtype(), [&]<typename T>() {
-        const int64_t vocabulary = w.dim(0);
-        for_each_chunk(h, chunk, [&](int64_t first, int64_t rows) {
-            logits_of_rows(h.data<T>() + first * h.row_stride(), h.row_stride(), rows, w, options,
+    const Tensor in = widened(h), weights = widened_weights(w);
+    dispatch_float(chunk.dtype(), [&]<typename T>() {
+        const int64_t vocabulary = weights.dim(0);
+        for_each_chunk(in, chunk, [&](int64_t first, int64_t rows) {
+            logits_of_rows(in.data<T>() + first * in.row_stride(), in.row_stride(), rows, weights, options,
                            chunk.data<T>());
 #pragma omp parallel for schedule(static) if (rows * vocabulary > 1 << 13)
             for (int64_t i = 0; i < rows; ++i) {
@@ -91,16 +100,18 @@ void label_logits(const Tensor& h, const Tensor& w, const Tensor& labels, const 
     });
 }
 
-void cross_entropy_gradient(const Tensor& h, const Tensor& w, const Tensor& labels, const Tensor& lse,
+void cross_entropy_gradient(const Tensor& h, const Parameter& w, const Tensor& labels, const Tensor& lse,
                             const LogitOptions& options, double factor, double z_factor, const Tensor& chunk,
                             const Tensor& dh, const Tensor& dw) {
-    dispatch_float(h.dtype(), [&]<typename T>() {
-        const int64_t vocabulary = w.dim(0), width = w.dim(1);
+    const Tensor in = widened(h), weights = widened_weights(w);
+    const Rounded result(dh);
+    dispatch_float(chunk.dtype(), [&]<typename T>() {
+        const int64_t vocabulary = weights.dim(0), width = weights.dim(1);
         const T scale = static_cast<T>(options.logit_scale);
-        for_each_chunk(h, chunk, [&](int64_t first, int64_t rows) {
-            const T* x = h.data<T>() + first * h.row_stride();
+        for_each_chunk(in, chunk, [&](int64_t first, int64_t rows) {
+            const T* x = in.data<T>() + first * in.row_stride();
             T* dlogits = chunk.data<T>();
-            logits_of_rows(x, h.row_stride(), rows, w, options, dlogits);
+            logits_of_rows(x, in.row_stride(), rows, weights, options, dlogits);
 #pragma omp parallel for schedule(static) if (rows * vocabulary > 1 << 13)
             for (int64_t i = 0; i < rows; ++i) {
                 T* row = dlogits + i * vocabulary;
@@ -112,10 +123,11 @@ void cross_entropy_gradient(const Tensor& h, const Tensor& w, const Tensor& labe
                     logit_gradient_row(static_cast<T>(z), static_cast<T>(factor + 2 * z_factor * z),
                                        static_cast<T>(factor), label, static_cast<T>(options.softcap), row,
                                        vocabulary);
+                if (h.dtype() == DType::bf16) round_row(row, vocabulary);
             }
-            gemm<T>(false, false, rows, width, vocabulary, scale, dlogits, vocabulary, w.data<T>(),
-                    w.row_stride(), 0, dh.data<T>() + first * width, width);
-            gemm<T>(true, false, vocabulary, width, rows, scale, dlogits, vocabulary, x, h.row_stride(), 1,
+            gemm<T>(false, false, rows, width, vocabulary, scale, dlogits, vocabulary, weights.data<T>(),
+                    weights.row_stride(), 0, result.data<T>() + first * width, width);
+            gemm<T>(true, false, vocabulary, width, rows, scale, dlogits, vocabulary, x, in.row_stride(), 1,
                     dw.data<T>(), width);
         });
     });
