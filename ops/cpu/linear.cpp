@@ -1,11 +1,22 @@
 #include "ops/kernels/linear.h"
 
+#include <array>
+
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/weights.h"
 
 namespace braid::ops::cpu {
+namespace {
+
+/// All rows of x as one group.
+std::array<int64_t, 2> one_group(const Tensor& x) {
+    return {0, x.dim(0)};
+}
+
+} // namespace
 
 void linear(const Tensor& x, const Parameter& w, const Tensor& y) {
+    if (uses_onednn(x)) return multiply(x, packed_transposed_weights(w), one_group(x), y);
     const Tensor in = widened(x), weights = widened_weights(w);
     const Rounded out(y);
     dispatch_float(in.dtype(), [&]<typename T>() {
@@ -15,6 +26,7 @@ void linear(const Tensor& x, const Parameter& w, const Tensor& y) {
 }
 
 void linear_data_gradient(const Tensor& dy, const Parameter& w, const Tensor& dx) {
+    if (uses_onednn(dy)) return multiply(dy, packed_weights(w), one_group(dy), dx);
     const Tensor grad = widened(dy), weights = widened_weights(w);
     const Rounded out(dx);
     dispatch_float(grad.dtype(), [&]<typename T>() {
@@ -24,6 +36,7 @@ void linear_data_gradient(const Tensor& dy, const Parameter& w, const Tensor& dx
 }
 
 void linear_weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& dw) {
+    if (uses_onednn(x)) return add_outer_products(dy, x, one_group(x), dw);
     const Tensor grad = widened(dy), in = widened(x);
     dispatch_float(dw.dtype(), [&]<typename T>() {
         gemm<T>(true, false, grad.dim(1), in.dim(1), in.dim(0), 1, grad.data<T>(), grad.row_stride(),

@@ -7,6 +7,8 @@
 #include <omp.h>
 #endif
 
+#include "ops/cpu/bf16_gemm.h"
+
 namespace braid::testing {
 namespace {
 
@@ -89,16 +91,24 @@ void expect_f32_close_to_f64(const OpCase& op, double bound) {
 
 void expect_bf16_close_to_f32(const OpCase& op, const Bf16Bound& bound) {
     TestContext t;
-    const Values exact = run_op(op, t, DType::f32, true), found = run_op(op, t, DType::bf16, true);
-    ASSERT_EQ(exact.size(), found.size()) << op.name;
-    for (size_t i = 0; i < exact.size(); ++i) {
-        // The sums of both runs are f32, but not always in the same order.
-        constexpr double kUnit = 0x1p-8, kSums = 1e-5;
-        const double units = found[i].dtype() == DType::bf16 ? bound.rounded : bound.wide;
-        expect_close(found[i], exact[i], units * kUnit + kSums,
-                     op.name + " in bf16, result " + std::to_string(i));
+    const Values exact = run_op(op, t, DType::f32, true);
+    const auto chosen = ops::cpu::bf16_gemm();
+    for (const auto gemm : {ops::cpu::Bf16Gemm::widened, ops::cpu::Bf16Gemm::onednn}) {
+        if (gemm == ops::cpu::Bf16Gemm::onednn && !ops::cpu::can_use_onednn()) continue;
+        ops::cpu::set_bf16_gemm(gemm);
+        const Values found = run_op(op, t, DType::bf16, true);
+        EXPECT_EQ(exact.size(), found.size()) << op.name;
+        for (size_t i = 0; i < std::min(exact.size(), found.size()); ++i) {
+            // The sums of both runs are f32, but not always in the same order.
+            constexpr double kUnit = 0x1p-8, kSums = 1e-5;
+            const double units = found[i].dtype() == DType::bf16 ? bound.rounded : bound.wide;
+            expect_close(found[i], exact[i], units * kUnit + kSums,
+                         op.name + " in bf16, result " + std::to_string(i));
+        }
+        expect_same_bits_for_any_threads(op, DType::bf16);
+        if (op.parameters.empty()) break; // no product with weights
     }
-    expect_same_bits_for_any_threads(op, DType::bf16);
+    ops::cpu::set_bf16_gemm(chosen);
 }
 
 void expect_same_bits_for_any_threads(const OpCase& op, DType precision) {
