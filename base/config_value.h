@@ -123,12 +123,13 @@ struct ConfigValue<E> {
 template <>
 struct ConfigValue<DType> {
     static DType read(const YamlNode& node, const KeySpec& spec) {
-        return read_choice(node, {"f32", "f64"}, spec) == 0 ? DType::f32 : DType::f64;
+        constexpr DType kPrecisions[] = {DType::f32, DType::bf16, DType::f64};
+        return kPrecisions[read_choice(node, {"f32", "bf16", "f64"}, spec)];
     }
     static YamlNode write(DType value, const KeySpec&) {
         return YamlNode::plain(std::string(name_of(value)));
     }
-    static std::string accepts(const KeySpec&) { return "f32|f64"; }
+    static std::string accepts(const KeySpec&) { return "f32|bf16|f64"; }
 };
 
 template <typename V>

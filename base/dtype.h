@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 #include "base/error.h"
 
@@ -68,6 +69,16 @@ constexpr bool is_floating(DType dtype) {
     return dtype == DType::f32 || dtype == DType::f64 || dtype == DType::bf16;
 }
 
+/// What a computation on values of this dtype adds up in, and holds statistics, weights and gradients in: f32
+/// for bf16, else the dtype itself.
+constexpr DType accumulation_dtype(DType dtype) {
+    return dtype == DType::bf16 ? DType::f32 : dtype;
+}
+
+/// The same for C++ types.
+template <typename T>
+using Accumulation = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
+
 template <typename T>
 constexpr DType dtype_of() {
     if constexpr (std::is_same_v<T, float>) return DType::f32;
@@ -90,6 +101,13 @@ decltype(auto) dispatch_float(DType dtype, Body&& body) {
         default:
             throw InternalError("this operation computes in f32 or f64, not in {}", name_of(dtype));
     }
+}
+
+/// The same with the C++ type of a stored dtype (f32, f64 or bf16).
+template <typename Body>
+decltype(auto) dispatch_storage(DType dtype, Body&& body) {
+    if (dtype == DType::bf16) return body.template operator()<bf16>();
+    return dispatch_float(dtype, std::forward<Body>(body));
 }
 
 } // namespace braid

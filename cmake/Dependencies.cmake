@@ -51,6 +51,16 @@ if(BRAID_OPENMP)
 endif()
 add_library(braid::blas ALIAS braid_blas)
 
+# Its CMake package asks for OpenCL, which only its GPU engine needs.
+add_library(braid_onednn INTERFACE)
+if(BRAID_ONEDNN)
+    find_library(BRAID_ONEDNN_LIBRARY dnnl REQUIRED)
+    find_path(BRAID_ONEDNN_INCLUDE dnnl.hpp REQUIRED)
+    target_include_directories(braid_onednn SYSTEM INTERFACE ${BRAID_ONEDNN_INCLUDE})
+    target_link_libraries(braid_onednn INTERFACE ${BRAID_ONEDNN_LIBRARY})
+endif()
+add_library(braid::onednn ALIAS braid_onednn)
+
 add_library(braid_mpi INTERFACE)
 if(BRAID_MPI)
     find_package(MPI 3.1 REQUIRED COMPONENTS C)

@@ -1,6 +1,9 @@
+include(CMakeDependentOption)
 # Every switch of the build. ON means required: a missing dependency stops the configuration.
 option(BRAID_MPI "Build the MPI communicator" ON)
 option(BRAID_OPENMP "Use OpenMP threads inside operations" ON)
+cmake_dependent_option(BRAID_ONEDNN "Multiply bf16 matrices with oneDNN where the processor has the instructions" ON
+                       BRAID_OPENMP OFF) # its threads are those of OpenMP
 option(BRAID_CUDA "Build the CUDA and NCCL backend" OFF)
 option(BRAID_BUILD_TESTS "Build the tests" ON)
 option(BRAID_BUILD_BENCH "Build the benchmarks" ON)
@@ -47,5 +50,5 @@ if(BRAID_SANITIZE)
             $<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:${PROJECT_SOURCE_DIR}/tests/support/keep_modules_loaded.c>)
     endif()
 endif()
-target_compile_definitions(braid_flags INTERFACE BRAID_MPI=$<BOOL:${BRAID_MPI}> BRAID_OPENMP=$<BOOL:${BRAID_OPENMP}>
+target_compile_definitions(braid_flags INTERFACE BRAID_MPI=$<BOOL:${BRAID_MPI}> BRAID_OPENMP=$<BOOL:${BRAID_OPENMP}> BRAID_ONEDNN=$<BOOL:${BRAID_ONEDNN}>
                                                  BRAID_CUDA=$<BOOL:${BRAID_CUDA}>)

@@ -8,7 +8,7 @@ packages=(
     g++ make cmake ninja-build ccache pkg-config git clang-format-14
     # libraries
     libfmt-dev nlohmann-json3-dev libyaml-cpp-dev libcli11-dev libssl-dev libhdf5-dev zlib1g-dev libzstd-dev libhwy-dev
-    libopenblas-openmp-dev libopenblas-serial-dev libopenmpi-dev openmpi-bin
+    libopenblas-openmp-dev libopenblas-serial-dev libdnnl-dev libopenmpi-dev openmpi-bin
     # tests and benchmarks
     libgtest-dev libgmock-dev libbenchmark-dev python3 python3-h5py python3-numpy python3-yaml procps util-linux zstd
     # quickstart: its text, and its picture

@@ -8,6 +8,7 @@
 #include "ops/causal_conv.h"
 #include "ops/delta_gate.h"
 #include "ops/delta_rule.h"
+#include "ops/elementwise.h"
 #include "ops/l2_norm.h"
 #include "ops/linear.h"
 #include "ops/norm.h"
@@ -94,7 +95,8 @@ Tensor GatedDeltaNetLayer::forward(Context& ctx, const Tensor& stream) const {
     const Tensor q = ops::l2_norm(ctx, qkv[0].view({tokens, c.num_key_heads, c.key_head_dim}), kL2Eps);
     const Tensor k = ops::l2_norm(ctx, qkv[1].view({tokens, c.num_key_heads, c.key_head_dim}), kL2Eps);
     const Tensor v = qkv[2].view({tokens, heads, c.value_head_dim});
-    const Tensor beta = ops::sigmoid(ctx, projected[2]);
+    const Tensor beta =
+        ops::sigmoid(ctx, ops::cast(ctx, projected[2], accumulation_dtype(projected[2].dtype())));
     const Tensor g = ops::delta_decay(ctx, projected[3], a_log_, dt_bias_);
 
     const double scale = 1 / std::sqrt(static_cast<double>(c.key_head_dim));

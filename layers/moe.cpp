@@ -95,7 +95,7 @@ int64_t MoeLayer::num_idle_parameters() const {
 
 Values MoeLayer::route(Context& ctx, const Tensor& stream) const {
     const Tensor h = enter_split_tokens(ctx, stream);
-    const Tensor logits = ops::linear(ctx, h, router_);
+    const Tensor logits = ops::linear(ctx, ops::cast(ctx, h, router_->value().dtype()), router_);
     const Shape chosen{logits.dim(0), config_.experts_per_token};
     const Tensor given = ctx.routing ? ctx.routing->given_experts(ctx, site_index_, chosen) : Tensor();
     const ops::Routing routing =

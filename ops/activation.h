@@ -4,6 +4,8 @@
 
 namespace braid::ops {
 
+// The results have the dtype of x; with bf16 they are computed in f32 and rounded once.
+
 /// y = x sigmoid(x), elementwise (also known as Swish; Elfwing et al. 2017).
 Tensor silu(Context& ctx, const Tensor& x);
 /// y = 1 / (1 + e^-x).

@@ -58,8 +58,9 @@ Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
     scope.count_flops(pairs * (2 * d + 2 * dv));
 
     Tensor o = Tensor::empty(*ctx.allocator, {tokens, num_heads, value_size}, q.dtype());
-    Tensor row_max = Tensor::empty(*ctx.allocator, {tokens, num_heads}, q.dtype());
-    Tensor row_sum = Tensor::empty(*ctx.allocator, {tokens, num_heads}, q.dtype());
+    const DType wide = accumulation_dtype(q.dtype());
+    Tensor row_max = Tensor::empty(*ctx.allocator, {tokens, num_heads}, wide);
+    Tensor row_sum = Tensor::empty(*ctx.allocator, {tokens, num_heads}, wide);
     cpu::attention_forward(*ctx.allocator, problem, q, k, v, o, row_max, row_sum);
     if (ctx.tape)
         ctx.tape->record(
@@ -93,10 +94,11 @@ Tensor attention_decode(Context& ctx, const Tensor& q, const Tensor& keys, const
     scope.count_flops(visible_pairs(problem) *
                       static_cast<double>(2 * q.dim(1) * (q.dim(2) + values.dim(2))));
     const Shape rows = {q.dim(0), q.dim(1)};
+    const DType wide = accumulation_dtype(q.dtype());
     Tensor o = Tensor::empty(*ctx.allocator, {q.dim(0), q.dim(1), values.dim(2)}, q.dtype());
     cpu::attention_forward(*ctx.allocator, problem, q, keys, values, o,
-                           Tensor::empty(*ctx.allocator, rows, q.dtype()),
-                           Tensor::empty(*ctx.allocator, rows, q.dtype()));
+                           Tensor::empty(*ctx.allocator, rows, wide),
+                           Tensor::empty(*ctx.allocator, rows, wide));
     return o;
 }
 

@@ -16,7 +16,8 @@ struct AttentionOptions {
 ///     floor(h/g)]
 /// q [T, Hq, d], k [T, Hkv, d], v [T, Hkv, dv]; gives [T, Hq, dv]. Computed in tiles with the online softmax
 /// of FlashAttention (Dao, 2023, arXiv:2307.08691): memory is linear in T. The bits depend neither on the
-/// number of threads nor on other documents.
+/// number of threads nor on other documents. With q, k, v and o in bf16, the logits, the softmax, its
+/// statistics and all sums are f32.
 Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
                  const DocumentsPtr& documents, const AttentionOptions& options);
 

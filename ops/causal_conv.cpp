@@ -1,9 +1,9 @@
 #include "ops/causal_conv.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "ops/kernels/causal_conv.h"
+#include "ops/kernels/elementwise.h"
 
 namespace braid::ops {
 namespace {
@@ -64,20 +64,16 @@ Tensor causal_conv_step(Context& ctx, const Tensor& x, const Parameter* w, Tenso
     expect_sizes(x, w);
     ProfileScope scope(ctx.profiler, "causal_conv_step");
     const int64_t tokens = x.dim(0), channels = x.dim(1), past = w->shape()[1] - 1;
-    if (!state.defined()) state = Tensor::zeros(*ctx.allocator, {past, channels}, x.dtype());
+    const DType wide = accumulation_dtype(x.dtype());
+    if (!state.defined()) state = Tensor::zeros(*ctx.allocator, {past, channels}, wide);
     expect_shape(state, {past, channels}, "causal_conv_step, state");
-    const Tensor rows = Tensor::empty(*ctx.allocator, {past + tokens, channels}, x.dtype());
-    const auto copy = [&](const Tensor& from, int64_t first, const Tensor& to, int64_t at, int64_t count) {
-        const size_t row_bytes = static_cast<size_t>(channels) * size_of(x.dtype());
-        for (int64_t i = 0; i < count; ++i)
-            std::memcpy(to.rows(at + i, 1).raw_data(), from.rows(first + i, 1).raw_data(), row_bytes);
-    };
-    copy(state, 0, rows, 0, past);
-    copy(x, 0, rows, past, tokens);
+    const Tensor rows = Tensor::empty(*ctx.allocator, {past + tokens, channels}, wide);
+    cpu::cast(state, rows.rows(0, past));
+    cpu::cast(x, rows.rows(past, tokens));
     const ConvReach reach{std::vector<int32_t>(static_cast<size_t>(tokens), static_cast<int32_t>(past)), {}};
     Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
     cpu::causal_conv(rows.rows(past, tokens), w->value(), reach, silu, y, *ctx.allocator);
-    copy(rows, tokens, state, 0, past);
+    cpu::cast(rows.rows(tokens, past), state);
     return y;
 }
 

@@ -8,14 +8,14 @@ namespace braid::ops {
 
 /// Depthwise causal convolution of x [T, C] with w [C, K], K >= 1, within each document:
 ///     u[t, c] = sum_j w[c, K - 1 - j] x[t - j, c] over j < K that stay in t's document;  y = silu(u) or u.
-/// So w[c, K - 1] meets the current token. Saved for backward: x. Bits do not depend on the number of
-/// threads.
+/// So w[c, K - 1] meets the current token. x and y may be bf16; w is f32 then. Saved for backward: x. Bits do
+/// not depend on the number of threads.
 Tensor causal_conv(Context& ctx, const Tensor& x, const Parameter* w, const DocumentsPtr& documents,
                    bool silu);
 
 /// The same for the next T >= 0 tokens of one document in generation. `state` [K - 1, C] holds the inputs
 /// before them, zero at the start of a document (an undefined state starts one), and receives those before
-/// the next. Not recorded on the tape.
+/// the next; for x in bf16 it is f32. Not recorded on the tape.
 Tensor causal_conv_step(Context& ctx, const Tensor& x, const Parameter* w, Tensor& state, bool silu);
 
 } // namespace braid::ops

@@ -9,9 +9,14 @@ namespace {
 
 constexpr int64_t kMinChunkTokens = 16; // with fewer, reading W dominates
 
+DType logit_dtype(const Tensor& h) {
+    return accumulation_dtype(h.dtype());
+}
+
 void expect_head(const Tensor& h, const Parameter* w) {
     check(w->shape().rank() == 2, "head: a weight of shape {} is no matrix", to_string(w->shape()));
     expect_shape(h, {h.dim(0), w->shape()[1]}, "head, hidden states");
+    expect_dtype(h, w->compute_value().dtype(), "head, hidden states");
 }
 
 void expect_labels_in_range(const Tensor& labels, int64_t size) {
@@ -23,9 +28,9 @@ void expect_labels_in_range(const Tensor& labels, int64_t size) {
 }
 
 Tensor empty_chunk(Context& ctx, const Tensor& h, int64_t vocabulary, const LogitOptions& options) {
-    const int64_t row_bytes = vocabulary * static_cast<int64_t>(size_of(h.dtype()));
+    const int64_t row_bytes = vocabulary * static_cast<int64_t>(size_of(logit_dtype(h)));
     const int64_t tokens = std::max(options.chunk_bytes / std::max<int64_t>(row_bytes, 1), kMinChunkTokens);
-    return Tensor::empty(*ctx.allocator, {std::min(tokens, h.dim(0)), vocabulary}, h.dtype());
+    return Tensor::empty(*ctx.allocator, {std::min(tokens, h.dim(0)), vocabulary}, logit_dtype(h));
 }
 
 double gemm_flops(const Shape& h, const Parameter* w) {
@@ -63,7 +68,7 @@ TokenLosses run_token_losses(Context& ctx, const Tensor& h, const Parameter* w, 
     TokenLosses result{Tensor::empty(*ctx.allocator, {h.dim(0)}, DType::f64),
                        Tensor::empty(*ctx.allocator, {h.dim(0)}, DType::f64), local_labels(ctx, labels, w)};
     const Tensor label_logits = Tensor::empty(*ctx.allocator, {h.dim(0)}, DType::f64);
-    cpu::label_logits(h, w->value(), result.labels, options, empty_chunk(ctx, h, w->shape()[0], options),
+    cpu::label_logits(h, *w, result.labels, options, empty_chunk(ctx, h, w->shape()[0], options),
                       label_logits, result.lse);
     if (combine) combine(result.lse, label_logits);
     for (int64_t t = 0; t < h.dim(0); ++t) {
@@ -95,7 +100,7 @@ LossOutputs linear_cross_entropy(Context& ctx, const Tensor& h, const Parameter*
                       [w, options, ref = h.ref()](const Backward& run) {
                           const Tensor& h = run.saved[0];
                           Tensor dh = Tensor::empty(*run.ctx.allocator, ref.shape, ref.dtype);
-                          cpu::cross_entropy_gradient(h, w->value(), run.saved[1], run.saved[2], options,
+                          cpu::cross_entropy_gradient(h, *w, run.saved[1], run.saved[2], options,
                                                       value_or_zero(run.dy[0]), value_or_zero(run.dy[1]),
                                                       empty_chunk(run.ctx, h, w->shape()[0], options), dh,
                                                       w->gradient());
@@ -114,8 +119,8 @@ Tensor logits(Context& ctx, const Tensor& h, const Parameter* w, const LogitOpti
     expect_head(h, w);
     ProfileScope scope(ctx.profiler, "logits");
     scope.count_flops(gemm_flops(h.shape(), w));
-    Tensor y = Tensor::empty(*ctx.allocator, {h.dim(0), w->shape()[0]}, h.dtype());
-    cpu::logits(h, w->value(), options, y);
+    Tensor y = Tensor::empty(*ctx.allocator, {h.dim(0), w->shape()[0]}, logit_dtype(h));
+    cpu::logits(h, *w, options, y);
     return y;
 }
 

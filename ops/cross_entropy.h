@@ -27,6 +27,9 @@ using CombineHeadParts = std::function<void(const Tensor& lse, const Tensor& lab
 /// all logits never exist at once. w may be some rows of the head; then `combine` makes the sums whole, and
 /// dh is this part's share of a sum over ranks. The gradient of w is part of the same pass: it is added with
 /// the data gradient, not put off.
+///
+/// With h and w's compute_value() in bf16, logits are f32, their gradients are rounded to bf16 where they
+/// enter the products that give dh and dw, dh is bf16 and dw f32.
 LossOutputs linear_cross_entropy(Context& ctx, const Tensor& h, const Parameter* w, const Tensor& labels,
                                  const LogitOptions& options = {}, const CombineHeadParts& combine = {});
 
@@ -34,7 +37,7 @@ LossOutputs linear_cross_entropy(Context& ctx, const Tensor& h, const Parameter*
 Tensor token_losses(Context& ctx, const Tensor& h, const Parameter* w, const Tensor& labels,
                     const LogitOptions& options = {}, const CombineHeadParts& combine = {});
 
-/// All logits [T, V]. Records no gradient.
+/// All logits [T, V], f32 for h in bf16. Records no gradient.
 Tensor logits(Context& ctx, const Tensor& h, const Parameter* w, const LogitOptions& options = {});
 
 } // namespace braid::ops

@@ -9,7 +9,7 @@ Tensor delta_decay(Context& ctx, const Tensor& a, const Parameter* a_log, const 
     expect_shape(a_log->value(), {a.dim(1)}, "delta_decay, a_log");
     expect_shape(dt_bias->value(), {a.dim(1)}, "delta_decay, dt_bias");
     ProfileScope scope(ctx.profiler, "delta_decay");
-    Tensor g = Tensor::empty(*ctx.allocator, a.shape(), a.dtype());
+    Tensor g = Tensor::empty(*ctx.allocator, a.shape(), accumulation_dtype(a.dtype()));
     cpu::delta_decay(a, a_log->value(), dt_bias->value(), g);
     if (!ctx.tape) return g;
     ctx.tape->record({"delta_decay",

@@ -8,6 +8,10 @@
 namespace braid::ops {
 namespace {
 
+DType state_dtype(const DeltaInputs& in) {
+    return accumulation_dtype(in.v.dtype());
+}
+
 void expect_inputs(const DeltaInputs& in) {
     check(in.q.rank() == 3 && in.k.rank() == 3 && in.v.rank() == 3,
           "gated_delta_rule: q, k, v must have three dimensions, not {}, {}, {}", to_string(in.q.shape()),
@@ -19,6 +23,10 @@ void expect_inputs(const DeltaInputs& in) {
           "gated_delta_rule: {} value heads do not divide over {} key heads", heads, in.num_key_heads());
     if (in.g.defined()) expect_shape(in.g, {tokens, heads}, "gated_delta_rule, g");
     expect_shape(in.beta, {tokens, heads}, "gated_delta_rule, beta");
+    check(in.q.dtype() == in.v.dtype() && in.k.dtype() == in.v.dtype() &&
+              in.beta.dtype() == state_dtype(in) && (!in.g.defined() || in.g.dtype() == state_dtype(in)),
+          "gated_delta_rule: q, k, v are {}, {}, {}, and beta is {}", name_of(in.q.dtype()),
+          name_of(in.k.dtype()), name_of(in.v.dtype()), name_of(in.beta.dtype()));
 }
 
 void record(Context& ctx, const DeltaInputs& in, std::shared_ptr<const ChunkPlan> plan, const Tensor& o,
@@ -59,11 +67,11 @@ Tensor gated_delta_rule(Context& ctx, const Tensor& q, const Tensor& k, const Te
     const int64_t heads = in.num_value_heads();
     Tensor o = Tensor::empty(allocator, v.shape(), v.dtype());
     const cpu::DeltaSaved saved{
-        Tensor::empty(allocator, {heads * plan->num_square_elements}, v.dtype()),
-        Tensor::empty(allocator, {heads, in.num_tokens(), in.value_dim()}, v.dtype())};
+        Tensor::empty(allocator, {heads * plan->num_square_elements}, state_dtype(in)),
+        Tensor::empty(allocator, {heads, in.num_tokens(), in.value_dim()}, state_dtype(in))};
     if (final_states)
-        *final_states =
-            Tensor::empty(allocator, {plan->num_documents(), heads, in.key_dim(), in.value_dim()}, v.dtype());
+        *final_states = Tensor::empty(allocator, {plan->num_documents(), heads, in.key_dim(), in.value_dim()},
+                                      state_dtype(in));
     cpu::delta_rule_forward(in, *plan, o, saved, final_states ? *final_states : Tensor(), allocator);
     scope.count_flops(cpu::delta_rule_forward_flops(in, *plan, final_states != nullptr));
     if (ctx.tape) record(ctx, in, std::move(plan), o, saved);
@@ -76,7 +84,7 @@ Tensor gated_delta_rule_step(Context& ctx, const Tensor& q, const Tensor& k, con
     expect_inputs(in);
     ProfileScope scope(ctx.profiler, "gated_delta_rule_step");
     const Shape shape{in.num_value_heads(), in.key_dim(), in.value_dim()};
-    if (!state.defined()) state = Tensor::zeros(*ctx.allocator, shape, v.dtype());
+    if (!state.defined()) state = Tensor::zeros(*ctx.allocator, shape, state_dtype(in));
     expect_shape(state, shape, "gated_delta_rule_step, state");
     Tensor o = Tensor::empty(*ctx.allocator, v.shape(), v.dtype());
     cpu::delta_rule_step(in, o, state);

@@ -11,7 +11,8 @@ namespace braid::ops {
 ///     S_t.
 /// q, k: [T, H_k, d_k] (k of unit length, else the rule may diverge); v: [T, H_v, d_v]; g: [T, H_v], the
 /// logarithm of the decay, not positive, or undefined for 0 (plain DeltaNet, arXiv 2406.06484);
-/// beta: [T, H_v]. Value head h uses q/k head h / (H_v / H_k). Returns o [T, H_v, d_v].
+/// beta: [T, H_v]. Value head h uses q/k head h / (H_v / H_k). Returns o [T, H_v, d_v]. With q, k, v and o in
+/// bf16, g, beta, states and all that is saved beside the inputs are f32.
 ///
 /// Saved for backward: the inputs, per chunk of L tokens and value head the inverse (I + A)^-1 [L, L], and
 /// the corrected values delta [H_v, T, d_v]. Backward recomputes the states between chunks (d_k d_v per chunk

@@ -6,6 +6,7 @@ namespace braid::ops {
 
 Tensor add(Context& ctx, const Tensor& a, const Tensor& b) {
     expect_shape(b, a.shape(), "add");
+    check(a.dtype() == b.dtype(), "add: {} and {}", name_of(a.dtype()), name_of(b.dtype()));
     ProfileScope scope(ctx.profiler, "add");
     Tensor y = Tensor::empty(*ctx.allocator, a.shape(), a.dtype());
     cpu::add(a, b, y);
@@ -26,6 +27,20 @@ Tensor scale(Context& ctx, const Tensor& x, double factor) {
         ctx.tape->record({"scale", {y.ref()}, {}, [x = x.ref(), factor](const Backward& run) {
                               Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
                               cpu::scale(run.dy[0], factor, dx);
+                              run.add(x, dx);
+                          }});
+    return y;
+}
+
+Tensor cast(Context& ctx, const Tensor& x, DType dtype) {
+    if (x.dtype() == dtype) return x;
+    ProfileScope scope(ctx.profiler, "cast");
+    Tensor y = Tensor::empty(*ctx.allocator, x.shape(), dtype);
+    cpu::cast(x, y);
+    if (ctx.tape)
+        ctx.tape->record({"cast", {y.ref()}, {}, [x = x.ref()](const Backward& run) {
+                              Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
+                              cpu::cast(run.dy[0], dx);
                               run.add(x, dx);
                           }});
     return y;

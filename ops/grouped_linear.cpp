@@ -22,19 +22,20 @@ Tensor grouped_linear(Context& ctx, const Tensor& x, const Parameter* w, const T
           to_string(w->shape()));
     const int64_t rows = x.dim(0), groups = w->shape()[0], out = w->shape()[1], in = w->shape()[2];
     expect_shape(x, {rows, in}, "grouped_linear, input");
+    expect_dtype(x, w->compute_value().dtype(), "grouped_linear, input");
     expect_offsets(offsets, groups, rows);
     ProfileScope scope(ctx.profiler, "grouped_linear");
     const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(out) * static_cast<double>(in);
     scope.count_flops(flops);
     Tensor y = Tensor::empty(*ctx.allocator, {rows, out}, x.dtype());
-    cpu::grouped_linear(x, w->value(), offsets, y);
+    cpu::grouped_linear(x, *w, offsets, y);
     if (!ctx.tape) return y;
     ctx.tape->record({"grouped_linear",
                       {y.ref()},
                       {x, offsets},
                       [x = x.ref(), w, flops](const Backward& run) {
                           Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
-                          cpu::grouped_linear_data_gradient(run.dy[0], w->value(), run.saved[1], dx);
+                          cpu::grouped_linear_data_gradient(run.dy[0], *w, run.saved[1], dx);
                           run.count_flops(flops);
                           run.add(x, dx);
                       },

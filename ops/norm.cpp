@@ -23,7 +23,7 @@ void expect_vector(const Parameter* w, const Tensor& x, const char* what) {
 Tensor empty_per_row(Context& ctx, const Tensor& x) {
     int64_t rows = 1;
     for (int i = 0; i < x.rank() - 1; ++i) rows *= x.dim(i);
-    return Tensor::empty(*ctx.allocator, {rows}, x.dtype());
+    return Tensor::empty(*ctx.allocator, {rows}, accumulation_dtype(x.dtype()));
 }
 
 } // namespace

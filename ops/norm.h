@@ -6,6 +6,9 @@
 
 namespace braid::ops {
 
+// x and gate may be bf16: statistics, weights and their gradients are f32 then, and y is rounded to bf16
+// once.
+
 /// Root mean square normalisation over the last dimension (Zhang & Sennrich 2019): y = x̂ ⊙ w with
 /// x̂ = x / sqrt(mean(x²) + eps). x [T, D], or [T, H, d] with one w [d] for all heads. `zero_centered`
 /// multiplies by 1 + w instead; w null by nothing.

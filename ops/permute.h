@@ -20,11 +20,12 @@ struct ExpertPlan {
 ExpertPlan make_expert_plan(Context& ctx, const Tensor& expert, int64_t num_experts);
 
 /// Copies each token's row to all experts that it goes to: h [T, D] to [R, D], grouped by expert. The
-/// gradient of a token is the sum over its slots, in order.
+/// gradient of a token is the sum over its slots, in order (in f32 and rounded once, for bf16).
 Tensor permute(Context& ctx, const Tensor& h, const ExpertPlan& plan);
 
 /// y[t] = sum_j weight[t, j] rows[row of slot t k + j] over its choices, in the order of j: rows [R, D],
-/// weight [T, k], y [T, D]. An undefined weight stands for ones.
+/// weight [T, k], y [T, D]. An undefined weight stands for ones. With rows in bf16 the weight is f32, sums
+/// are f32, and y is rounded to bf16 once.
 Tensor combine(Context& ctx, const Tensor& rows, const Tensor& weight, const ExpertPlan& plan);
 
 } // namespace braid::ops

@@ -28,7 +28,8 @@ int64_t longest_document(const Documents& documents) {
 Tensor rotate(Allocator& allocator, const Tensor& x, const Documents& documents, int64_t rotary,
               const RopeOptions& options, bool inverse) {
     Tensor y = Tensor::empty(allocator, x.shape(), x.dtype());
-    const Tensor table = Tensor::empty(allocator, {longest_document(documents), 2, rotary / 2}, x.dtype());
+    const Tensor table =
+        Tensor::empty(allocator, {longest_document(documents), 2, rotary / 2}, accumulation_dtype(x.dtype()));
     cpu::rope_table(options.theta, options.first_position, table);
     cpu::rope(x, documents.offsets, table, inverse, y);
     return y;

@@ -16,9 +16,10 @@ struct Routing {
 };
 
 /// Chooses the k experts with the largest p + bias (DeepSeek-V3, section 2.1.2) and weighs them by p alone:
-/// weight = scale p / (sum of the chosen p + 1e-20) if normalised, else scale p. logits [T, E]; bias f32 or
-/// f64 [E] takes part in the choice only and may be undefined. With `given` i32 [T, k] the tokens go to those
-/// experts instead, weighed by their own p; InternalError for an expert that does not exist.
+/// weight = scale p / (sum of the chosen p + 1e-20) if normalised, else scale p. logits [T, E], f32 or f64 as
+/// all of routing; bias f32 or f64 [E] takes part in the choice only and may be undefined. With `given` i32
+/// [T, k] the tokens go to those experts instead, weighed by their own p; InternalError for an expert that
+/// does not exist.
 Routing route(Context& ctx, const Tensor& logits, const Tensor& bias, const RoutingOptions& options,
               const Tensor& given = {});
 

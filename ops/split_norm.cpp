@@ -7,7 +7,7 @@ namespace braid::ops {
 Tensor row_squares(Context& ctx, const Tensor& x) {
     check(x.rank() == 2, "row_squares: {} is not [tokens, features]", to_string(x.shape()));
     const ProfileScope scope(ctx.profiler, "row_squares");
-    Tensor squares = Tensor::empty(*ctx.allocator, {x.dim(0)}, x.dtype());
+    Tensor squares = Tensor::empty(*ctx.allocator, {x.dim(0)}, accumulation_dtype(x.dtype()));
     cpu::row_squares(x, squares);
     if (ctx.tape)
         ctx.tape->record({"row_squares", {squares.ref()}, {x}, [x = x.ref()](const Backward& run) {

@@ -6,7 +6,7 @@
 namespace braid::ops {
 
 // RMS normalisation of rows whose features are shared out over ranks: the squares are summed over ranks
-// between these two.
+// between these two. x may be bf16; the squares are f32 then.
 
 /// Sum of squares of each row: x [T, n] to [T].
 Tensor row_squares(Context& ctx, const Tensor& x);

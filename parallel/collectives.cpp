@@ -53,15 +53,9 @@ void OrderedAllReduce::add_pieces() {
     if (comm_.size() == 1) return;
     pending_->wait();
     const int64_t mine = split_.length(comm_.rank()), first = split_.first(comm_.rank());
-    dispatch_float(values_.dtype(), [&]<typename T>() {
+    dispatch_storage(values_.dtype(), [&]<typename T>() {
         T* sum = values_.data<T>() + first;
-        const T* pieces = pieces_.data<T>();
-#pragma omp parallel for schedule(static) if (mine > 1 << 14)
-        for (int64_t i = 0; i < mine; ++i) {
-            T total = pieces[i];
-            for (int r = 1; r < split_.size; ++r) total += pieces[r * mine + i];
-            sum[i] = total;
-        }
+        add_in_rank_order(pieces_.data<T>(), split_.size, mine, sum);
         pending_.reset();
         if (result_ == Result::everywhere)
             pending_ = comm_.all_gather(sum, values_.data<T>(), piece_bytes(split_, sizeof(T)));

@@ -9,10 +9,23 @@
 
 namespace braid {
 
-/// The sum of a packed f32 or f64 tensor over all ranks, in place, in three calls so that other work can run
-/// between them: every rank gets its share of all ranks' tensors, adds them in rank order, and hands the sums
-/// to all. The result is the same bits on every rank and depends on nothing but the values and the number of
-/// ranks.
+/// sum[i] = the sum of pieces[r * count + i] over r < size, added in the order of r; bf16 in f32, rounded
+/// once.
+template <typename T>
+void add_in_rank_order(const T* pieces, int size, int64_t count, T* sum) {
+    using Sum = Accumulation<T>;
+#pragma omp parallel for schedule(static) if (count > 1 << 14)
+    for (int64_t i = 0; i < count; ++i) {
+        Sum total = static_cast<Sum>(pieces[i]);
+        for (int r = 1; r < size; ++r) total += static_cast<Sum>(pieces[r * count + i]);
+        sum[i] = static_cast<T>(total);
+    }
+}
+
+/// The sum of a packed f32, f64 or bf16 tensor over all ranks, in place, in three calls so that other work
+/// can run between them: every rank gets its share of all ranks' tensors, adds them in rank order, and hands
+/// the sums to all. The result is the same bits on every rank and depends on nothing but the values and the
+/// number of ranks.
 class OrderedAllReduce {
   public:
     /// Whether every rank gets all sums, or its own share of them only (a reduce-scatter; the rest of

@@ -10,6 +10,7 @@ namespace braid {
 void ParameterGatherer::start(int unit) {
     const ExposedTime timer(exposed_seconds_);
     const CollectiveLabel label(mesh_.world().log(), "parameters of", store_.unit(unit).name);
+    auto& under_way = under_way_[unit];
     for (const Bucket& bucket : store_.unit(unit).buckets) {
         Communicator& comm = mesh_.group(bucket.group);
         if (comm.size() == 1) continue;
@@ -19,7 +20,7 @@ void ParameterGatherer::start(int unit) {
         std::vector<int64_t> bytes;
         for (int r = 0; r < comm.size(); ++r) bytes.push_back(split.length(r) * element);
         auto* first = static_cast<std::byte*>(values.raw_data());
-        under_way_[unit].push_back(comm.all_gather(first + split.first(comm.rank()) * element, first, bytes));
+        under_way.push_back(comm.all_gather(first + split.first(comm.rank()) * element, first, bytes));
     }
 }
 
@@ -30,6 +31,7 @@ void ParameterGatherer::finish(int unit) {
     const CollectiveLabel label(mesh_.world().log(), "parameters of", store_.unit(unit).name);
     for (const auto& pending : found->second) pending->wait();
     under_way_.erase(found);
+    store_.values_changed(unit);
 }
 
 void ParameterGatherer::poll() {

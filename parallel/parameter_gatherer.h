@@ -17,7 +17,7 @@ class ParameterGatherer {
 
     /// The unit's values must stay untouched until finish().
     void start(int unit);
-    /// Nothing to do for a unit that was not started.
+    /// The unit's values have changed here. Nothing to do for a unit that was not started.
     void finish(int unit);
     /// Lets messages travel; called between operations.
     void poll();

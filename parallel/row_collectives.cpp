@@ -62,16 +62,8 @@ Tensor reduce_scatter(Allocator& allocator, Communicator& comm, const Tensor& x,
                     std::vector<int64_t>(rows.size(), mine * bytes))
         ->wait();
     Tensor y = Tensor::empty(allocator, with_rows(x.shape(), mine), x.dtype());
-    dispatch_float(x.dtype(), [&]<typename T>() {
-        const int64_t count = y.numel();
-        T* sum = y.data<T>();
-        const T* piece = pieces.data<T>();
-#pragma omp parallel for schedule(static) if (count > 1 << 14)
-        for (int64_t i = 0; i < count; ++i) {
-            T value = piece[i];
-            for (int r = 1; r < comm.size(); ++r) value += piece[r * count + i];
-            sum[i] = value;
-        }
+    dispatch_storage(x.dtype(), [&]<typename T>() {
+        add_in_rank_order(pieces.data<T>(), comm.size(), y.numel(), y.data<T>());
     });
     return y;
 }

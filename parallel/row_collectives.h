@@ -9,9 +9,10 @@
 
 namespace braid {
 
-// Collectives on the rows (dimension 0, usually tokens) of packed f32 or f64 tensors, recorded on the tape
-// with their gradients. All ranks of the group call them in the same order. Sums are added in rank order. A
-// "copy" below is a tensor of which every rank of the group holds the same bits.
+// Collectives on the rows (dimension 0, usually tokens) of packed f32, f64 or bf16 tensors, recorded on the
+// tape with their gradients. All ranks of the group call them in the same order. Sums are added in rank
+// order, those of bf16 in f32 and then rounded once. A "copy" below is a tensor of which every rank of the
+// group holds the same bits.
 
 /// How many rows each rank of a group has.
 using RowCounts = std::vector<int64_t>;

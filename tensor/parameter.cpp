@@ -125,6 +125,8 @@ const Parameter* ParameterStore::add(std::vector<ParameterSpec> sections) {
         }
         check(parameter->reduction_ == group, "{}: the sections of a parameter are summed by one group",
               spec.name);
+        check(is_rounded(spec.role) == is_rounded(sections[0].role),
+              "{}: the sections of a parameter are computed in one precision", spec.name);
         for (int i = 1; i < spec.shape.rank(); ++i)
             check(partition.local()[i] == parameter->shape_[i],
                   "{}: the sections of a parameter differ in dimension {}", spec.name, i);
@@ -182,8 +184,8 @@ FlatRange ParameterStore::owned_range(const Bucket& bucket) const {
     return {bucket.first + split.first(index), bucket.first + split.first(index + 1)};
 }
 
-void ParameterStore::allocate(Allocator& allocator, DType dtype, bool with_gradients) {
-    dtype_ = dtype;
+void ParameterStore::allocate(Allocator& allocator, DType precision, bool with_gradients) {
+    const DType dtype = dtype_ = accumulation_dtype(precision);
     for (auto& unit : units_) {
         place_in_buckets(*unit);
         unit->values = Tensor::zeros(allocator, {unit->numel}, dtype);
@@ -193,6 +195,8 @@ void ParameterStore::allocate(Allocator& allocator, DType dtype, bool with_gradi
             parameter->value_ = unit->values.rows(first, count).view(parameter->shape_);
             if (with_gradients)
                 parameter->gradient_ = unit->gradients.rows(first, count).view(parameter->shape_);
+            if (precision == DType::bf16 && is_rounded(parameter->sections_[0].spec.role))
+                parameter->rounded_ = Tensor::empty(allocator, parameter->shape_, DType::bf16);
         }
         for (Buffer* buffer : unit->buffers) {
             if (is_floating(buffer->dtype)) buffer->dtype = dtype;
@@ -218,6 +222,22 @@ void ParameterStore::initialize(uint64_t seed) {
                     });
                 }
     });
+    values_changed();
+}
+
+void ParameterStore::values_changed() {
+    for (size_t unit = 0; unit < units_.size(); ++unit) values_changed(static_cast<int>(unit));
+}
+
+void ParameterStore::values_changed(int unit) {
+    for (Parameter* parameter : units_[static_cast<size_t>(unit)]->parameters) {
+        parameter->derived_.reset();
+        if (!parameter->rounded_.defined()) continue;
+        const float* value = parameter->value_.data<float>();
+        bf16* rounded = parameter->rounded_.data<bf16>();
+#pragma omp parallel for simd schedule(static) if (parameter->value_.numel() > 1 << 14)
+        for (int64_t i = 0; i < parameter->value_.numel(); ++i) rounded[i] = bf16(value[i]);
+    }
 }
 
 void ParameterStore::zero_gradients() {

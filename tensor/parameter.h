@@ -61,6 +61,12 @@ struct ParameterSpec {
     std::optional<MatrixBlocks> matrices; // none: no matrix, each number is updated by itself
 };
 
+/// The base of what backends derive from the values of a parameter.
+class DerivedValues {
+  public:
+    virtual ~DerivedValues() = default;
+};
+
 /// A parameter as layers use it: one tensor made of sections that follow each other in dimension 0. Sections
 /// are separate global tensors (q, k, v of one fused projection) that share a buffer so that one GEMM serves
 /// them all.
@@ -81,8 +87,14 @@ class Parameter {
     /// Elements of the whole model's tensors.
     int64_t num_global_elements() const;
     int unit() const { return unit_; }
-    /// The values, in shape(); undefined before ParameterStore::allocate.
+    /// The values, in shape(), f32 or f64; undefined before ParameterStore::allocate.
     const Tensor& value() const { return value_; }
+    /// The values as operations read them that compute in the store's precision: value(), or its rounded copy
+    /// where the store is of precision bf16 and the role is computed in it.
+    const Tensor& compute_value() const { return rounded_.defined() ? rounded_ : value_; }
+    /// What a backend derives from the values and keeps until they change, such as weights in the layout of
+    /// its GEMM. Empty when they have changed.
+    std::unique_ptr<DerivedValues>& derived() const { return derived_; }
     /// The sum of gradients so far, in shape(); undefined in a store without gradients. Backward functions
     /// add to it.
     const Tensor& gradient() const { return gradient_; }
@@ -96,6 +108,8 @@ class Parameter {
     ReductionGroup reduction_;
     bool counted_ = true;
     Tensor value_, gradient_;
+    Tensor rounded_; // bf16
+    mutable std::unique_ptr<DerivedValues> derived_;
 };
 
 /// State of a layer that training changes without gradients and a checkpoint keeps: router biases, expert
@@ -156,10 +170,16 @@ class ParameterStore {
     /// The parameters as the rank at another place of the mesh holds them: laid out, without memory.
     ParameterStore at(const RankGrid& grid) const;
 
-    /// Takes memory for all units; values are uninitialised, buffers and gradients zero.
-    void allocate(Allocator& allocator, DType dtype, bool with_gradients);
+    /// Takes memory for all units; values are uninitialised, buffers and gradients zero. Values, gradients
+    /// and floating buffers are f32 or f64; with precision bf16 they are f32, and matrices (is_rounded in
+    /// parameter_role.h) have copies in bf16 for operations to read.
+    void allocate(Allocator& allocator, DType precision, bool with_gradients);
     /// Fills the values as declared.
     void initialize(uint64_t seed);
+    /// To be called by whoever wrote values, of one unit or of all, before the next operation reads them:
+    /// makes the copies in bf16 anew and drops what backends derived.
+    void values_changed(int unit);
+    void values_changed();
     void zero_gradients();
 
     std::span<const std::unique_ptr<Unit>> units() const { return units_; }
@@ -170,6 +190,7 @@ class ParameterStore {
     /// Parameter elements of the whole model, gaps not counted; and of what this rank holds.
     int64_t num_elements() const;
     int64_t num_local_elements() const;
+    /// Of values, gradients and floating buffers.
     DType dtype() const { return dtype_; }
 
   private:

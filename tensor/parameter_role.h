@@ -14,4 +14,11 @@ constexpr auto enum_names(ParameterRole) {
                                            "norm",      "bias", "conv",   "recurrent"};
 }
 
+/// Whether operations read parameters of this role in bf16 where that is the precision of a run. The others
+/// stay in f32: they are small, and routing, norms and recurrences react to their last bits.
+constexpr bool is_rounded(ParameterRole role) {
+    return role == ParameterRole::embedding || role == ParameterRole::head || role == ParameterRole::matrix ||
+           role == ParameterRole::expert;
+}
+
 } // namespace braid

@@ -8,8 +8,10 @@ namespace {
 
 template <typename T>
 void sum_into(T* out, const T* a, const T* b, int64_t count) {
+    using Sum = Accumulation<T>;
 #pragma omp parallel for simd schedule(static) if (count > 1 << 15)
-    for (int64_t i = 0; i < count; ++i) out[i] = a[i] + b[i];
+    for (int64_t i = 0; i < count; ++i)
+        out[i] = static_cast<T>(static_cast<Sum>(a[i]) + static_cast<Sum>(b[i]));
 }
 
 } // namespace
@@ -26,8 +28,9 @@ void Gradients::add(const ValueRef& x, Tensor dx) {
     }
     // The first contribution may be shared: a residual addition gives one gradient to both of its inputs.
     Tensor out = sum.is_sole_owner() ? sum : Tensor::empty(allocator_, sum.shape(), sum.dtype());
-    dispatch_float(sum.dtype(),
-                   [&]<typename T>() { sum_into(out.data<T>(), sum.data<T>(), dx.data<T>(), sum.numel()); });
+    dispatch_storage(sum.dtype(), [&]<typename T>() {
+        sum_into(out.data<T>(), sum.data<T>(), dx.data<T>(), sum.numel());
+    });
     sum = std::move(out);
 }
 

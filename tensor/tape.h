@@ -17,7 +17,8 @@ class Gradients {
     explicit Gradients(Allocator& allocator) : allocator_(allocator) {}
 
     /// Adds dx (packed, as many elements as x, the same dtype) to the gradient of x. Contributions are summed
-    /// in the order of the calls. Never writes into memory that another tensor shares.
+    /// in the order of the calls, bf16 in f32 with one rounding a call. Never writes into memory that another
+    /// tensor shares.
     void add(const ValueRef& x, Tensor dx);
     /// The gradient of y in y's shape, which leaves the table; an undefined tensor if none arrived.
     Tensor take(const ValueRef& y);

@@ -47,9 +47,9 @@ Tensor Tensor::zeros(Allocator& allocator, const Shape& shape, DType dtype) {
     return x;
 }
 
-Device Tensor::device() const {
-    check(defined(), "device() of an undefined tensor");
-    return storage_->allocator.device();
+Allocator& Tensor::allocator() const {
+    check(defined(), "an undefined tensor was asked where its memory lies");
+    return storage_->allocator;
 }
 
 bool Tensor::is_contiguous() const {
@@ -110,6 +110,10 @@ void expect_shape(const Tensor& x, const Shape& shape, const char* what) {
     check(x.defined(), "{}: expected shape {}, found no tensor", what, to_string(shape));
     check(x.shape() == shape, "{}: expected shape {}, found {}", what, to_string(shape),
           to_string(x.shape()));
+}
+
+void expect_dtype(const Tensor& x, DType dtype, const char* what) {
+    check(x.dtype() == dtype, "{}: expected {}, found {}", what, name_of(dtype), name_of(x.dtype()));
 }
 
 } // namespace braid

@@ -40,7 +40,9 @@ class Tensor {
     int64_t dim(int index) const { return shape_[index < 0 ? index + shape_.rank() : index]; }
     int64_t numel() const { return numel_; }
     DType dtype() const { return dtype_; }
-    Device device() const;
+    Device device() const { return allocator().device(); }
+    /// Where the memory comes from, and temporary memory beside it can.
+    Allocator& allocator() const;
     ValueId id() const { return id_; }
     ValueRef ref() const { return {id_, shape_, dtype_}; }
 
@@ -91,7 +93,8 @@ class Tensor {
     DType dtype_ = DType::f32;
 };
 
-/// Throws InternalError unless x has this shape; `what` names the operation and the argument.
+/// Throws InternalError unless x has this shape or dtype; `what` names the operation and the argument.
 void expect_shape(const Tensor& x, const Shape& shape, const char* what);
+void expect_dtype(const Tensor& x, DType dtype, const char* what);
 
 } // namespace braid

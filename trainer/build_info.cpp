@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/hdf5_file.h"
+#include "ops/cpu/bf16_gemm.h"
 #include "ops/cpu/gemm.h"
 #include "trainer/build_commit.h"
 #include "trainer/build_info_values.h"
@@ -23,6 +24,7 @@ const BuildInfo& build_info() {
 std::map<std::string, std::string> library_versions() {
     return {
         {"hdf5", hdf5_version()},
+        {"onednn", ops::cpu::onednn_description()},
         {"openblas", ops::cpu::blas_description()},
         {"openssl", OpenSSL_version(OPENSSL_VERSION)},
         {"zlib", zlibVersion()},

@@ -38,6 +38,7 @@ InferenceModel::InferenceModel(const std::string& path) {
     store_.allocate(allocator_, config_.train.precision, false);
     const TensorKind kinds[] = {TensorKind::parameter, TensorKind::buffer};
     load_state(checkpoint, model_state(store_), kinds);
+    store_.values_changed();
 }
 
 Tensor InferenceModel::logits(std::span<const int32_t> tokens) {

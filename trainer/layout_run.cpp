@@ -67,7 +67,10 @@ std::vector<StatePart> LayoutRank::state(Extent extent) const {
 
 LayoutStep LayoutRank::step(int64_t index, const LayoutStep* reference) {
     Communicator& world = mesh_.world();
-    if (reference) scatter_tensors(reference->state, state(Extent::held));
+    if (reference) {
+        scatter_tensors(reference->state, state(Extent::held));
+        store_.values_changed();
+    }
     LayoutStep result;
     result.state = gather_tensors(world, allocator_, state(Extent::owned));
     RoutingTrace routing{.given = reference ? &reference->experts : nullptr};

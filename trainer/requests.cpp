@@ -54,7 +54,7 @@ TokenScore score_token(std::span<const T> logits, int32_t target) {
 
 Tensor take_rows(Allocator& allocator, const Tensor& x, std::span<const int64_t> rows) {
     Tensor taken = Tensor::empty(allocator, {static_cast<int64_t>(rows.size()), x.dim(1)}, x.dtype());
-    dispatch_float(x.dtype(), [&]<typename T>() {
+    dispatch_storage(x.dtype(), [&]<typename T>() {
         for (size_t i = 0; i < rows.size(); ++i)
             std::copy_n(x.data<T>() + rows[i] * x.row_stride(), x.dim(1),
                         taken.data<T>() + static_cast<int64_t>(i) * x.dim(1));
@@ -71,7 +71,8 @@ std::vector<TokenScore> score_tokens(InferenceModel& model, const PackedRequests
     std::copy(packed.tokens.begin(), packed.tokens.end(), tokens.span<int32_t>().begin());
     const Tensor hidden = model.model().hidden(ctx, tokens);
 
-    const int64_t row_bytes = model.config().model.vocab_size * static_cast<int64_t>(size_of(hidden.dtype()));
+    const int64_t row_bytes =
+        model.config().model.vocab_size * static_cast<int64_t>(size_of(accumulation_dtype(hidden.dtype())));
     const auto most = static_cast<size_t>(std::max<int64_t>(kLogitBytes / row_bytes, 1));
     std::vector<TokenScore> scores(packed.targets.size());
     for (size_t first = 0; first < scores.size(); first += most) {

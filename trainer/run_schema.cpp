@@ -62,9 +62,9 @@ const Schema<TrainConfig>& train_schema() {
                               "train_micro_batch_size_per_gpu"},
                   .changes_numbers = false})
             .key("precision", &T::precision,
-                 {.help = "of weights and arithmetic",
-                  .aliases = {"dtype", "params_dtype", "fp32", "mixed_precision_param"},
-                  .not_built = {"bf16"}})
+                 {.help = "what is computed in; bf16 keeps weights, their gradients and moments, norms and "
+                          "states in f32",
+                  .aliases = {"dtype", "params_dtype", "fp32", "mixed_precision_param"}})
             .key(
                 "device", &T::device,
                 {.help = "where the arithmetic runs", .changes_numbers = false, .not_built = {"cuda", "gpu"}})

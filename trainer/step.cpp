@@ -65,7 +65,10 @@ void StepRunner::reduce(const Action& action) {
 
 void StepRunner::update(const std::function<void(int unit)>& update_unit) {
     for (const Action& action : update_plan()) {
-        if (action.kind == Action::Kind::update) update_unit(action.unit);
+        if (action.kind == Action::Kind::update) {
+            update_unit(action.unit);
+            if (!sharing_.gather) store_.values_changed(action.unit);
+        }
         if (action.kind == Action::Kind::gather_start) gatherer_.start(action.unit);
         gatherer_.poll();
     }

@@ -78,12 +78,13 @@ void Trainer::expect_same_plan() {
 }
 
 void Trainer::check_memory(int node_size) const {
-    // Values and gradients, and the optimizer's state of what is owned; activations come on top, so what is
-    // refused here surely does not fit.
+    // Values and gradients, and the optimizer's state of what is owned; activations and copies in bf16 come
+    // on top, so what is refused here surely does not fit.
     const double owners = config_.parallel.zero > 0 ? mesh_.grid().data.size : 1;
     const double elements = 2 * static_cast<double>(store_.num_local_elements()) +
                             static_cast<double>(num_state_elements(config_.optimizer, store_)) / owners;
-    const double needed = elements * static_cast<double>(size_of(config_.train.precision));
+    const double needed =
+        elements * static_cast<double>(size_of(accumulation_dtype(config_.train.precision)));
     const double machine =
         static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
     if (needed > machine / node_size)
@@ -383,6 +384,7 @@ void Trainer::load(const std::string& checkpoint) {
         const TensorKind kinds[] = {TensorKind::parameter, TensorKind::optimizer, TensorKind::buffer};
         reader.expect(state_tensors(store_, optimizer_.get()), kinds);
         for (const StatePart& part : state(Extent::held)) read_part(allocator_, reader, part);
+        store_.values_changed();
         step_ = training.step;
         tokens_ = training.tokens;
     });

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "ops/cpu/vector_math.h"
+#include "ops/cpu/widen.h"
 
 #include "ops/cpu/highway.h"
 #undef HWY_TARGET_INCLUDE
@@ -172,22 +173,29 @@ const ActivationRows<T>& activation_rows(ActivationKind kind) {
         return HWY_DYNAMIC_DISPATCH(select_f64)(kind);
 }
 
-/// The tokens of a tensor: dimension 0 with everything behind it.
+/// The tokens of a tensor: dimension 0 with everything behind it. A bf16 tensor of const elements is widened.
 template <typename T>
 struct Tokens {
+    Tensor tensor;
     T* data;
     int64_t stride, count, width;
 
     explicit Tokens(const Tensor& x)
-        : data(x.data<T>()), stride(x.row_stride()), count(x.dim(0)), width(count ? x.numel() / count : 0) {}
+        : tensor(std::is_const_v<T> ? widened(x) : x),
+          data(tensor.data<std::remove_const_t<T>>()),
+          stride(tensor.row_stride()),
+          count(x.dim(0)),
+          width(count ? x.numel() / count : 0) {}
     T* operator[](int64_t t) const { return data + t * stride; }
 };
 
 } // namespace
 
 void activation(ActivationKind kind, const Tensor& x, const Tensor& y) {
-    dispatch_float(y.dtype(), [&]<typename T>() {
-        const Tokens<T> in(x), out(y);
+    const Rounded result(y);
+    dispatch_float(accumulation_dtype(y.dtype()), [&]<typename T>() {
+        const Tokens<const T> in(x);
+        const Tokens<T> out(result);
         const auto& rows = activation_rows<T>(kind);
 #pragma omp parallel for schedule(static) if (y.numel() > 1 << 13)
         for (int64_t t = 0; t < in.count; ++t) rows.forward(in[t], out[t], in.width);
@@ -195,8 +203,10 @@ void activation(ActivationKind kind, const Tensor& x, const Tensor& y) {
 }
 
 void activation_backward(ActivationKind kind, const Tensor& dy, const Tensor& x, const Tensor& dx) {
-    dispatch_float(dx.dtype(), [&]<typename T>() {
-        const Tokens<T> grad(dy), in(x), out(dx);
+    const Rounded result(dx);
+    dispatch_float(accumulation_dtype(dx.dtype()), [&]<typename T>() {
+        const Tokens<const T> grad(dy), in(x);
+        const Tokens<T> out(result);
         const auto& rows = activation_rows<T>(kind);
 #pragma omp parallel for schedule(static) if (dx.numel() > 1 << 13)
         for (int64_t t = 0; t < in.count; ++t) rows.backward(grad[t], in[t], out[t], in.width);
@@ -204,8 +214,10 @@ void activation_backward(ActivationKind kind, const Tensor& dy, const Tensor& x,
 }
 
 void gated(ActivationKind kind, const Tensor& gate, const Tensor& up, const Tensor& y) {
-    dispatch_float(y.dtype(), [&]<typename T>() {
-        const Tokens<T> gates(gate), ups(up), out(y);
+    const Rounded result(y);
+    dispatch_float(accumulation_dtype(y.dtype()), [&]<typename T>() {
+        const Tokens<const T> gates(gate), ups(up);
+        const Tokens<T> out(result);
         const auto& rows = activation_rows<T>(kind);
 #pragma omp parallel for schedule(static) if (y.numel() > 1 << 13)
         for (int64_t t = 0; t < out.count; ++t) rows.gated(gates[t], ups[t], out[t], out.width);
@@ -214,8 +226,10 @@ void gated(ActivationKind kind, const Tensor& gate, const Tensor& up, const Tens
 
 void gated_backward(ActivationKind kind, const Tensor& dy, const Tensor& gate, const Tensor& up,
                     const Tensor& dgate, const Tensor& dup) {
-    dispatch_float(dy.dtype(), [&]<typename T>() {
-        const Tokens<T> grad(dy), gates(gate), ups(up), gate_out(dgate), up_out(dup);
+    const Rounded gate_result(dgate), up_result(dup);
+    dispatch_float(accumulation_dtype(dy.dtype()), [&]<typename T>() {
+        const Tokens<const T> grad(dy), gates(gate), ups(up);
+        const Tokens<T> gate_out(gate_result), up_out(up_result);
         const auto& rows = activation_rows<T>(kind);
 #pragma omp parallel for schedule(static) if (dy.numel() > 1 << 13)
         for (int64_t t = 0; t < grad.count; ++t)
@@ -224,8 +238,10 @@ void gated_backward(ActivationKind kind, const Tensor& dy, const Tensor& gate, c
 }
 
 void sigmoid_gate_groups(const Tensor& x, const Tensor& gate, const Tensor& y) {
-    dispatch_float(y.dtype(), [&]<typename T>() {
-        const Tokens<T> in(x), gates(gate), out(y);
+    const Rounded result(y);
+    dispatch_float(accumulation_dtype(y.dtype()), [&]<typename T>() {
+        const Tokens<const T> in(x), gates(gate);
+        const Tokens<T> out(result);
         const int64_t group = gates.width ? in.width / gates.width : 0;
 #pragma omp parallel for schedule(static) if (y.numel() > 1 << 13)
         for (int64_t t = 0; t < in.count; ++t)
@@ -241,8 +257,10 @@ void sigmoid_gate_groups(const Tensor& x, const Tensor& gate, const Tensor& y) {
 
 void sigmoid_gate_groups_backward(const Tensor& dy, const Tensor& x, const Tensor& gate, const Tensor& dx,
                                   const Tensor& dgate) {
-    dispatch_float(dx.dtype(), [&]<typename T>() {
-        const Tokens<T> grad(dy), in(x), gates(gate), out(dx), gate_out(dgate);
+    const Rounded result(dx), gate_result(dgate);
+    dispatch_float(accumulation_dtype(dx.dtype()), [&]<typename T>() {
+        const Tokens<const T> grad(dy), in(x), gates(gate);
+        const Tokens<T> out(result), gate_out(gate_result);
         const int64_t group = gates.width ? in.width / gates.width : 0;
 #pragma omp parallel for schedule(static) if (dx.numel() > 1 << 13)
         for (int64_t t = 0; t < in.count; ++t)

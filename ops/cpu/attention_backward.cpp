@@ -166,8 +166,13 @@ void attention_backward(Allocator& allocator, const AttentionProblem& problem, c
                         const Tensor& row_sum, const Tensor& d_o, const Tensor& dq, const Tensor& dk,
                         const Tensor& dv) {
     const AttentionPlan plan(problem, q.dim(1), k.dim(1));
-    const BackwardTensors tensors{q, k, v, o, row_max, row_sum, d_o, dq, dk, dv};
-    dispatch_float(q.dtype(), [&]<typename T>() { AttentionBackward<T>(allocator, plan, tensors).run(); });
+    const Tensor wide_q = widened(q), wide_k = widened(k), wide_v = widened(v), wide_o = widened(o),
+                 wide_d_o = widened(d_o);
+    const Rounded to_dq(dq), to_dk(dk), to_dv(dv);
+    const BackwardTensors tensors{wide_q,  wide_k,   wide_v, wide_o, row_max,
+                                  row_sum, wide_d_o, to_dq,  to_dk,  to_dv};
+    dispatch_float(row_max.dtype(),
+                   [&]<typename T>() { AttentionBackward<T>(allocator, plan, tensors).run(); });
 }
 
 } // namespace braid::ops::cpu

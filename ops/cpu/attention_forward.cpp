@@ -123,8 +123,10 @@ void attention_forward(Allocator& allocator, const AttentionProblem& problem, co
                        const Tensor& row_sum) {
     const AttentionPlan plan(problem, q.dim(1), k.dim(1));
     const auto items = plan.query_items();
-    dispatch_float(q.dtype(), [&]<typename T>() {
-        const Forward<T> forward(allocator, plan, q, k, v, o, row_max, row_sum);
+    const Tensor wide_q = widened(q), wide_k = widened(k), wide_v = widened(v);
+    const Rounded result(o);
+    dispatch_float(row_max.dtype(), [&]<typename T>() {
+        const Forward<T> forward(allocator, plan, wide_q, wide_k, wide_v, result, row_max, row_sum);
 #pragma omp parallel for schedule(dynamic)
         for (size_t i = 0; i < items.size(); ++i) forward.run(items[i]);
     });

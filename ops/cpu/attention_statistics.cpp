@@ -77,12 +77,13 @@ void attention_statistics(Allocator& allocator, const AttentionProblem& problem,
     std::vector<double> tops(items.size() * static_cast<size_t>(plan.group),
                              -std::numeric_limits<double>::infinity());
     std::vector<double> entropies(tops.size(), 0);
-    dispatch_float(q.dtype(), [&]<typename T>() {
+    const Tensor wide_q = widened(q), wide_k = widened(k);
+    dispatch_float(wide_q.dtype(), [&]<typename T>() {
         const TileScratch<StatisticsTiles<T>> scratch(allocator, plan.max_rows(), k.dim(2));
 #pragma omp parallel for schedule(dynamic)
         for (size_t i = 0; i < items.size(); ++i) {
             const StatisticsTiles<T>& tiles = scratch.mine();
-            scan(plan, items[i], q, k, tiles);
+            scan(plan, items[i], wide_q, wide_k, tiles);
             const int64_t rows = plan.rows(items[i]).size();
             for (int64_t r = 0; r < rows; ++r) {
                 const size_t to = i * static_cast<size_t>(plan.group) + static_cast<size_t>(r % plan.group);

@@ -4,6 +4,7 @@
 #include "ops/cpu/attention_rows.h"
 #include "ops/cpu/parallel.h"
 #include "ops/cpu/tile_gemm.h"
+#include "ops/cpu/widen.h"
 
 // What the passes of attention share: moving tiles between tensors and scratch memory.
 namespace braid::ops::cpu {

@@ -4,6 +4,7 @@
 
 #include "ops/cpu/highway.h"
 #include "ops/cpu/parallel.h"
+#include "ops/cpu/widen.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/causal_conv.cpp"
 #include "hwy/foreach_target.h"
@@ -250,22 +251,27 @@ class ConvDriver {
 
 void causal_conv(const Tensor& x, const Tensor& w, const ConvReach& reach, bool silu, const Tensor& y,
                  Allocator& allocator) {
-    dispatch_float(y.dtype(), [&]<typename T>() {
-        ConvDriver<T>(x, w, reach, silu, {}, allocator).run_forward(y.data<T>());
+    const Tensor wide_x = widened(x);
+    const Rounded result(y);
+    dispatch_float(w.dtype(), [&]<typename T>() {
+        ConvDriver<T>(wide_x, w, reach, silu, {}, allocator).run_forward(result.data<T>());
     });
 }
 
 void causal_conv_data_gradient(const Tensor& x, const Tensor& w, const ConvReach& reach, bool silu,
                                const Tensor& dy, const Tensor& dx, Allocator& allocator) {
-    dispatch_float(dx.dtype(), [&]<typename T>() {
-        ConvDriver<T>(x, w, reach, silu, dy, allocator).run_data_gradient(dx.data<T>());
+    const Tensor wide_x = widened(x), wide_dy = widened(dy);
+    const Rounded result(dx);
+    dispatch_float(w.dtype(), [&]<typename T>() {
+        ConvDriver<T>(wide_x, w, reach, silu, wide_dy, allocator).run_data_gradient(result.data<T>());
     });
 }
 
 void causal_conv_weight_gradient(const Tensor& x, const Tensor& w, const ConvReach& reach, bool silu,
                                  const Tensor& dy, const Tensor& dw, Allocator& allocator) {
+    const Tensor wide_x = widened(x), wide_dy = widened(dy);
     dispatch_float(dw.dtype(), [&]<typename T>() {
-        ConvDriver<T>(x, w, reach, silu, dy, allocator).run_weight_gradient(dw.data<T>());
+        ConvDriver<T>(wide_x, w, reach, silu, wide_dy, allocator).run_weight_gradient(dw.data<T>());
     });
 }
 

@@ -6,6 +6,8 @@
 
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/vector_math.h"
+#include "ops/cpu/weights.h"
+#include "ops/kernels/elementwise.h"
 
 namespace braid::ops::cpu {
 namespace {
@@ -16,19 +18,6 @@ void cap_row(T softcap, T* y, int64_t n) {
     for (int64_t j = 0; j < n; ++j) y[j] /= softcap;
     tanh(y, y, n);
     for (int64_t j = 0; j < n; ++j) y[j] *= softcap;
-}
-
-/// Logits of `rows` tokens from h on, into y [rows, V].
-template <typename T>
-void logits_of_rows(const T* h, int64_t h_stride, int64_t rows, const Tensor& w, const LogitOptions& options,
-                    T* y) {
-    const int64_t vocabulary = w.dim(0);
-    gemm<T>(false, true, rows, vocabulary, w.dim(1), static_cast<T>(options.logit_scale), h, h_stride,
-            w.data<T>(), w.row_stride(), 0, y, vocabulary);
-    if (options.softcap <= 0) return;
-#pragma omp parallel for schedule(static) if (rows * vocabulary > 1 << 13)
-    for (int64_t i = 0; i < rows; ++i)
-        cap_row(static_cast<T>(options.softcap), y + i * vocabulary, vocabulary);
 }
 
 /// In place: logits to their gradients, p * pull minus `factor` at the label, times the cap's derivative
@@ -58,21 +47,84 @@ void for_each_chunk(const Tensor& h, const Tensor& chunk, const Body& body) {
         body(first, std::min(chunk.dim(0), h.dim(0) - first));
 }
 
+/// The products of hidden states and head.
+template <typename T>
+class HeadProducts {
+  public:
+    HeadProducts(const Tensor& h, const Parameter& w, const LogitOptions& options)
+        : h_(uses_onednn(h) ? h : widened(h)),
+          weights_(uses_onednn(h) ? Tensor() : widened_weights(w)),
+          w_(w),
+          options_(options),
+          is_rounded_(h.dtype() == DType::bf16) {}
+
+    /// The logits of `rows` tokens from `first` on, into the first rows of y.
+    void logits(int64_t first, int64_t rows, const Tensor& y) const {
+        const int64_t vocabulary = y.dim(1);
+        T* out = y.data<T>();
+        const auto scale = static_cast<T>(options_.logit_scale);
+        if (weights_.defined()) {
+            gemm<T>(false, true, rows, vocabulary, h_.dim(1), scale, hidden(first), h_.row_stride(),
+                    weights_.data<T>(), weights_.row_stride(), 0, out, vocabulary);
+        } else {
+            multiply(h_.rows(first, rows), packed_transposed_weights(w_), std::array{int64_t{0}, rows},
+                     y.rows(0, rows));
+            for (int64_t i = 0; scale != T(1) && i < rows * vocabulary; ++i) out[i] *= scale;
+        }
+        if (options_.softcap <= 0) return;
+#pragma omp parallel for schedule(static) if (rows * vocabulary > 1 << 13)
+        for (int64_t i = 0; i < rows; ++i)
+            cap_row(static_cast<T>(options_.softcap), out + i * vocabulary, vocabulary);
+    }
+
+    /// dh of the same tokens, and their part of dw, from the gradients of their logits, which are used up.
+    void gradients(int64_t first, int64_t rows, const Tensor& dlogits, const Tensor& dh,
+                   const Tensor& dw) const {
+        const int64_t vocabulary = dlogits.dim(1), width = h_.dim(1);
+        T* dy = dlogits.data<T>();
+        auto scale = static_cast<T>(options_.logit_scale);
+        if (is_rounded_) {
+            for (int64_t i = 0; scale != T(1) && i < rows * vocabulary; ++i) dy[i] *= scale;
+            scale = 1;
+            const Tensor rounded = Tensor::empty(dlogits.allocator(), {rows, vocabulary}, DType::bf16);
+            cast(dlogits.rows(0, rows), rounded);
+            if (!weights_.defined()) {
+                const std::array<int64_t, 2> group{0, rows};
+                multiply(rounded, packed_weights(w_), group, dh.rows(first, rows));
+                return add_outer_products(rounded, h_.rows(first, rows), group, dw);
+            }
+            cast(rounded, dlogits.rows(0, rows));
+        }
+        gemm<T>(false, false, rows, width, vocabulary, scale, dy, vocabulary, weights_.data<T>(),
+                weights_.row_stride(), 0, dh.data<T>() + first * width, width);
+        gemm<T>(true, false, vocabulary, width, rows, scale, dy, vocabulary, hidden(first), h_.row_stride(),
+                1, dw.data<T>(), width);
+    }
+
+  private:
+    const T* hidden(int64_t token) const {
+        return h_.data<T>() + token * h_.row_stride();
+    }
+
+    const Tensor h_, weights_; // weights undefined where oneDNN multiplies
+    const Parameter& w_;
+    const LogitOptions& options_;
+    const bool is_rounded_;
+};
+
 } // namespace
 
-void logits(const Tensor& h, const Tensor& w, const LogitOptions& options, const Tensor& y) {
-    dispatch_float(y.dtype(), [&]<typename T>() {
-        logits_of_rows(h.data<T>(), h.row_stride(), h.dim(0), w, options, y.data<T>());
-    });
+void logits(const Tensor& h, const Parameter& w, const LogitOptions& options, const Tensor& y) {
+    dispatch_float(y.dtype(), [&]<typename T>() { HeadProducts<T>(h, w, options).logits(0, h.dim(0), y); });
 }
 
-void label_logits(const Tensor& h, const Tensor& w, const Tensor& labels, const LogitOptions& options,
+void label_logits(const Tensor& h, const Parameter& w, const Tensor& labels, const LogitOptions& options,
                   const Tensor& chunk, const Tensor& label_logits, const Tensor& lse) {
-    dispatch_float(h.dtype(), [&]<typename T>() {
-        const int64_t vocabulary = w.dim(0);
+    dispatch_float(chunk.dtype(), [&]<typename T>() {
+        const int64_t vocabulary = chunk.dim(1);
+        const HeadProducts<T> head(h, w, options);
         for_each_chunk(h, chunk, [&](int64_t first, int64_t rows) {
-            logits_of_rows(h.data<T>() + first * h.row_stride(), h.row_stride(), rows, w, options,
-                           chunk.data<T>());
+            head.logits(first, rows, chunk);
 #pragma omp parallel for schedule(static) if (rows * vocabulary > 1 << 13)
             for (int64_t i = 0; i < rows; ++i) {
                 const T* y = chunk.data<T>() + i * vocabulary;
@@ -91,19 +143,18 @@ void label_logits(const Tensor& h, const Tensor& w, const Tensor& labels, const 
     });
 }
 
-void cross_entropy_gradient(const Tensor& h, const Tensor& w, const Tensor& labels, const Tensor& lse,
+void cross_entropy_gradient(const Tensor& h, const Parameter& w, const Tensor& labels, const Tensor& lse,
                             const LogitOptions& options, double factor, double z_factor, const Tensor& chunk,
                             const Tensor& dh, const Tensor& dw) {
-    dispatch_float(h.dtype(), [&]<typename T>() {
-        const int64_t vocabulary = w.dim(0), width = w.dim(1);
-        const T scale = static_cast<T>(options.logit_scale);
+    const Rounded result(dh);
+    dispatch_float(chunk.dtype(), [&]<typename T>() {
+        const int64_t vocabulary = chunk.dim(1);
+        const HeadProducts<T> head(h, w, options);
         for_each_chunk(h, chunk, [&](int64_t first, int64_t rows) {
-            const T* x = h.data<T>() + first * h.row_stride();
-            T* dlogits = chunk.data<T>();
-            logits_of_rows(x, h.row_stride(), rows, w, options, dlogits);
+            head.logits(first, rows, chunk);
 #pragma omp parallel for schedule(static) if (rows * vocabulary > 1 << 13)
             for (int64_t i = 0; i < rows; ++i) {
-                T* row = dlogits + i * vocabulary;
+                T* row = chunk.data<T>() + i * vocabulary;
                 const int32_t label = labels.data<int32_t>()[first + i];
                 const double z = lse.data<double>()[first + i];
                 if (label == kNoLabel)
@@ -113,10 +164,7 @@ void cross_entropy_gradient(const Tensor& h, const Tensor& w, const Tensor& labe
                                        static_cast<T>(factor), label, static_cast<T>(options.softcap), row,
                                        vocabulary);
             }
-            gemm<T>(false, false, rows, width, vocabulary, scale, dlogits, vocabulary, w.data<T>(),
-                    w.row_stride(), 0, dh.data<T>() + first * width, width);
-            gemm<T>(true, false, vocabulary, width, rows, scale, dlogits, vocabulary, x, h.row_stride(), 1,
-                    dw.data<T>(), width);
+            head.gradients(first, rows, chunk, result, dw);
         });
     });
 }

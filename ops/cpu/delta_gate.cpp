@@ -5,6 +5,7 @@
 
 #include "ops/cpu/parallel.h"
 #include "ops/cpu/vector_math.h"
+#include "ops/cpu/widen.h"
 
 namespace braid::ops::cpu {
 namespace {
@@ -53,7 +54,8 @@ void block_gradient(const Tensor& a, const std::vector<T>& rates, const Tensor& 
 
 } // namespace
 
-void delta_decay(const Tensor& a, const Tensor& a_log, const Tensor& dt_bias, const Tensor& g) {
+void delta_decay(const Tensor& stored, const Tensor& a_log, const Tensor& dt_bias, const Tensor& g) {
+    const Tensor a = widened(stored);
     dispatch_float(g.dtype(), [&]<typename T>() {
         const int64_t heads = a.dim(1);
         const std::vector<T> rates = negative_rates<T>(a_log);
@@ -67,18 +69,22 @@ void delta_decay(const Tensor& a, const Tensor& a_log, const Tensor& dt_bias, co
     });
 }
 
-void delta_decay_data_gradient(const Tensor& a, const Tensor& a_log, const Tensor& dt_bias, const Tensor& dg,
-                               const Tensor& da) {
-    dispatch_float(da.dtype(), [&]<typename T>() {
+void delta_decay_data_gradient(const Tensor& stored, const Tensor& a_log, const Tensor& dt_bias,
+                               const Tensor& dg, const Tensor& da) {
+    const Tensor a = widened(stored);
+    const Rounded result(da);
+    dispatch_float(dg.dtype(), [&]<typename T>() {
         const std::vector<T> rates = negative_rates<T>(a_log);
         for_each_block(a, [&](int64_t first, int64_t count) {
-            block_gradient(a, rates, dt_bias, dg, first, count, da.data<T>() + first * a.dim(1));
+            block_gradient(a, rates, dt_bias, dg, first, count, result.data<T>() + first * a.dim(1));
         });
     });
 }
 
-void delta_decay_weight_gradient(const Tensor& a, const Tensor& a_log, const Tensor& dt_bias, const Tensor& g,
-                                 const Tensor& dg, const Tensor& d_a_log, const Tensor& d_dt_bias) {
+void delta_decay_weight_gradient(const Tensor& stored, const Tensor& a_log, const Tensor& dt_bias,
+                                 const Tensor& g, const Tensor& dg, const Tensor& d_a_log,
+                                 const Tensor& d_dt_bias) {
+    const Tensor a = widened(stored);
     dispatch_float(d_a_log.dtype(), [&]<typename T>() {
         const int64_t tokens = a.dim(0), heads = a.dim(1);
         const auto width = static_cast<size_t>(heads);

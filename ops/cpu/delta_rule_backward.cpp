@@ -348,8 +348,12 @@ class DeltaBackward {
 
 void delta_rule_backward(const DeltaInputs& in, const ChunkPlan& plan, const DeltaSaved& saved,
                          const Tensor& d_output, const DeltaGradients& gradients, Allocator& allocator) {
-    dispatch_float(d_output.dtype(), [&]<typename T>() {
-        DeltaBackward<T>(in, plan, saved, d_output, gradients, allocator).run();
+    const DeltaInputs wide = widened(in);
+    const Tensor wide_d_output = widened(d_output);
+    const Rounded dq(gradients.q), dk(gradients.k), dv(gradients.v);
+    const DeltaGradients wide_gradients{dq, dk, dv, gradients.g, gradients.beta};
+    dispatch_float(saved.corrected.dtype(), [&]<typename T>() {
+        DeltaBackward<T>(wide, plan, saved, wide_d_output, wide_gradients, allocator).run();
     });
 }
 

@@ -154,9 +154,11 @@ class DeltaForward {
 
 void delta_rule_forward(const DeltaInputs& in, const ChunkPlan& plan, const Tensor& o,
                         const DeltaSaved& saved, const Tensor& final_states, Allocator& allocator) {
-    dispatch_float(o.dtype(), [&]<typename T>() {
+    const DeltaInputs wide = widened(in);
+    const Rounded result(o);
+    dispatch_float(saved.corrected.dtype(), [&]<typename T>() {
         if (final_states.defined()) std::fill_n(final_states.data<T>(), final_states.numel(), T(0));
-        DeltaForward<T>(in, plan, o, saved, final_states, allocator).run();
+        DeltaForward<T>(wide, plan, result, saved, final_states, allocator).run();
     });
 }
 

@@ -29,8 +29,10 @@ void step(int64_t dk, int64_t dv, const T* q, const T* k, const T* v, T decay, T
 } // namespace
 
 void delta_rule_step(const DeltaInputs& in, const Tensor& o, const Tensor& state) {
-    dispatch_float(o.dtype(), [&]<typename T>() {
-        const DeltaView<T> view(in);
+    const DeltaInputs wide = widened(in);
+    const Rounded result(o);
+    dispatch_float(state.dtype(), [&]<typename T>() {
+        const DeltaView<T> view(wide);
         const int64_t dk = view.key_dim, dv = view.value_dim, heads = view.num_value_heads;
         for_each_task(heads, 4 * view.num_tokens * heads * dk * dv, [&](int64_t head) {
             const int64_t key_head = head / view.heads_per_key;
@@ -40,7 +42,7 @@ void delta_rule_step(const DeltaInputs& in, const Tensor& o, const Tensor& state
                 exp(&decay, &decay, 1);
                 step(dk, dv, view.query(t, key_head), view.key(t, key_head), view.value(t, head), decay,
                      view.beta[t * view.beta_stride + head], view.scale, state.data<T>() + head * dk * dv,
-                     error.data(), o.data<T>() + (t * heads + head) * dv);
+                     error.data(), result.data<T>() + (t * heads + head) * dv);
             }
         });
     });

@@ -1,9 +1,14 @@
 #pragma once
 
 #include "ops/cpu/delta_chunk.h"
+#include "ops/cpu/widen.h"
 #include "ops/kernels/delta_rule.h"
 
 namespace braid::ops::cpu {
+
+inline DeltaInputs widened(const DeltaInputs& in) {
+    return {widened(in.q), widened(in.k), widened(in.v), in.g, in.beta, in.scale};
+}
 
 /// The delta rule's inputs as pointers.
 template <typename T>

@@ -32,14 +32,15 @@ void embedding_weight_gradient(const Tensor& ids, int64_t first, const Tensor& d
         if (i == 0 || id[static_cast<size_t>(order[i])] != id[static_cast<size_t>(order[i - 1])])
             runs.push_back(i);
     runs.push_back(order.size());
-    dispatch_float(dy.dtype(), [&]<typename T>() {
+    dispatch_storage(dy.dtype(), [&]<typename T>() {
+        using Sum = Accumulation<T>;
         const int64_t width = dy.dim(1);
 #pragma omp parallel for schedule(dynamic, 8) if (dy.numel() > 1 << 14)
         for (size_t run = 0; run < runs.size() - 1; ++run) {
-            T* out = dtable.data<T>() + (id[static_cast<size_t>(order[runs[run]])] - first) * width;
+            Sum* out = dtable.data<Sum>() + (id[static_cast<size_t>(order[runs[run]])] - first) * width;
             for (size_t i = runs[run]; i < runs[run + 1]; ++i) {
                 const T* row = dy.data<T>() + order[i] * dy.row_stride();
-                for (int64_t j = 0; j < width; ++j) out[j] += row[j];
+                for (int64_t j = 0; j < width; ++j) out[j] += static_cast<Sum>(row[j]);
             }
         }
     });

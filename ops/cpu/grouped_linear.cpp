@@ -6,6 +6,7 @@
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/tile_gemm.h"
 #include "ops/cpu/transpose.h"
+#include "ops/cpu/weights.h"
 
 namespace braid::ops::cpu {
 namespace {
@@ -66,43 +67,51 @@ void times_transposed(int64_t rows, int64_t out, int64_t in, const T* x, int64_t
 
 } // namespace
 
-void grouped_linear(const Tensor& x, const Tensor& w, const Tensor& offsets, const Tensor& y) {
-    const int64_t out = w.dim(1), in = w.dim(2);
-    dispatch_float(y.dtype(), [&]<typename T>() {
+void grouped_linear(const Tensor& x, const Parameter& w, const Tensor& offsets, const Tensor& y) {
+    if (uses_onednn(x)) return multiply(x, packed_transposed_weights(w), offsets.span<int64_t>(), y);
+    const int64_t out = w.shape()[1], in = w.shape()[2];
+    const Tensor rows = widened(x), weights = widened_weights(w);
+    const Rounded result(y);
+    dispatch_float(rows.dtype(), [&]<typename T>() {
         run_pieces(row_pieces(offsets, out, in), [&](const Piece& p) {
-            times_transposed(p.rows, p.columns, in, x.data<T>() + p.first_row * x.row_stride(),
-                             x.row_stride(), w.data<T>() + (p.group * out + p.first_column) * in,
-                             y.data<T>() + p.first_row * out + p.first_column, out);
+            times_transposed(p.rows, p.columns, in, rows.data<T>() + p.first_row * rows.row_stride(),
+                             rows.row_stride(), weights.data<T>() + (p.group * out + p.first_column) * in,
+                             result.data<T>() + p.first_row * out + p.first_column, out);
         });
     });
 }
 
-void grouped_linear_data_gradient(const Tensor& dy, const Tensor& w, const Tensor& offsets,
+void grouped_linear_data_gradient(const Tensor& dy, const Parameter& w, const Tensor& offsets,
                                   const Tensor& dx) {
-    const int64_t out = w.dim(1), in = w.dim(2);
-    dispatch_float(dx.dtype(), [&]<typename T>() {
+    if (uses_onednn(dy)) return multiply(dy, packed_weights(w), offsets.span<int64_t>(), dx);
+    const int64_t out = w.shape()[1], in = w.shape()[2];
+    const Tensor grad = widened(dy), weights = widened_weights(w);
+    const Rounded result(dx);
+    dispatch_float(grad.dtype(), [&]<typename T>() {
         run_pieces(row_pieces(offsets, in, out), [&](const Piece& p) {
-            tile_gemm(p.rows, p.columns, out, dy.data<T>() + p.first_row * dy.row_stride(), dy.row_stride(),
-                      int64_t{1}, w.data<T>() + p.group * out * in + p.first_column, in,
-                      dx.data<T>() + p.first_row * in + p.first_column, in, false);
+            tile_gemm(p.rows, p.columns, out, grad.data<T>() + p.first_row * grad.row_stride(),
+                      grad.row_stride(), int64_t{1}, weights.data<T>() + p.group * out * in + p.first_column,
+                      in, result.data<T>() + p.first_row * in + p.first_column, in, false);
         });
     });
 }
 
 void grouped_linear_weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& offsets,
                                     const Tensor& dw) {
+    if (uses_onednn(x)) return add_outer_products(dy, x, offsets.span<int64_t>(), dw);
     const int64_t out = dw.dim(1), in = dw.dim(2);
     std::vector<Piece> pieces;
     const auto offset = offsets.span<int64_t>();
     for (size_t e = 0; e + 1 < offset.size(); ++e)
         if (offset[e + 1] > offset[e])
             cut(static_cast<int64_t>(e), 0, out, in, offset[e + 1] - offset[e], pieces);
+    const Tensor grad = widened(dy), rows = widened(x);
     dispatch_float(dw.dtype(), [&]<typename T>() {
         run_pieces(std::move(pieces), [&](const Piece& p) {
             const int64_t first = offset[static_cast<size_t>(p.group)];
             gemm<T>(true, false, p.rows, p.columns, p.depth, 1,
-                    dy.data<T>() + first * dy.row_stride() + p.first_row, dy.row_stride(),
-                    x.data<T>() + first * x.row_stride() + p.first_column, x.row_stride(), 1,
+                    grad.data<T>() + first * grad.row_stride() + p.first_row, grad.row_stride(),
+                    rows.data<T>() + first * rows.row_stride() + p.first_column, rows.row_stride(), 1,
                     dw.data<T>() + (p.group * out + p.first_row) * in + p.first_column, in);
         });
     });

@@ -2,34 +2,40 @@
 
 #include <cmath>
 
+#include "ops/cpu/rows.h"
 #include "ops/cpu/vector_math.h"
 
 namespace braid::ops::cpu {
 
 void l2_norm(const Tensor& x, double eps, const Tensor& y, const Tensor& inverse_norm) {
-    dispatch_float(y.dtype(), [&]<typename T>() {
-        const int64_t tokens = x.dim(0), heads = x.dim(1), d = x.dim(2);
+    const Rounded result(y);
+    dispatch_float(inverse_norm.dtype(), [&]<typename T>() {
+        const Rows<const T> in(x);
+        const Rows<T> out(result);
+        const int64_t d = in.width();
 #pragma omp parallel for schedule(static) if (y.numel() > 1 << 14)
-        for (int64_t t = 0; t < tokens; ++t)
-            for (int64_t h = 0; h < heads; ++h) {
-                const T* in = x.data<T>() + t * x.row_stride() + h * d;
-                T* out = y.data<T>() + (t * heads + h) * d;
-                const T r = 1 / std::sqrt(dot(in, in, d) + static_cast<T>(eps));
-                for (int64_t i = 0; i < d; ++i) out[i] = r * in[i];
-                inverse_norm.data<T>()[t * heads + h] = r;
-            }
+        for (int64_t row = 0; row < in.count(); ++row) {
+            const T* px = in[row];
+            T* py = out[row];
+            const T r = 1 / std::sqrt(dot(px, px, d) + static_cast<T>(eps));
+            for (int64_t i = 0; i < d; ++i) py[i] = r * px[i];
+            inverse_norm.data<T>()[row] = r;
+        }
     });
 }
 
 void l2_norm_gradient(const Tensor& y, const Tensor& inverse_norm, const Tensor& dy, const Tensor& dx) {
-    dispatch_float(dx.dtype(), [&]<typename T>() {
-        const int64_t d = y.dim(2), rows = y.dim(0) * y.dim(1);
+    const Rounded result(dx);
+    dispatch_float(inverse_norm.dtype(), [&]<typename T>() {
+        const Rows<const T> units(y), grad(dy);
+        const Rows<T> out(result);
+        const int64_t d = units.width();
 #pragma omp parallel for schedule(static) if (y.numel() > 1 << 14)
-        for (int64_t i = 0; i < rows; ++i) {
-            const T *unit = y.data<T>() + i * d, *in = dy.data<T>() + i * d;
-            T* out = dx.data<T>() + i * d;
-            const T r = inverse_norm.data<T>()[i], along = dot(in, unit, d);
-            for (int64_t j = 0; j < d; ++j) out[j] = r * (in[j] - along * unit[j]);
+        for (int64_t row = 0; row < units.count(); ++row) {
+            const T *unit = units[row], *pdy = grad[row];
+            T* pdx = out[row];
+            const T r = inverse_norm.data<T>()[row], along = dot(pdy, unit, d);
+            for (int64_t j = 0; j < d; ++j) pdx[j] = r * (pdy[j] - along * unit[j]);
         }
     });
 }

@@ -1,27 +1,46 @@
 #include "ops/kernels/linear.h"
 
+#include <array>
+
 #include "ops/cpu/gemm.h"
+#include "ops/cpu/weights.h"
 
 namespace braid::ops::cpu {
+namespace {
 
-void linear(const Tensor& x, const Tensor& w, const Tensor& y) {
-    dispatch_float(y.dtype(), [&]<typename T>() {
-        gemm<T>(false, true, x.dim(0), w.dim(0), w.dim(1), 1, x.data<T>(), x.row_stride(), w.data<T>(),
-                w.row_stride(), 0, y.data<T>(), y.row_stride());
+/// All rows of x as one group.
+std::array<int64_t, 2> one_group(const Tensor& x) {
+    return {0, x.dim(0)};
+}
+
+} // namespace
+
+void linear(const Tensor& x, const Parameter& w, const Tensor& y) {
+    if (uses_onednn(x)) return multiply(x, packed_transposed_weights(w), one_group(x), y);
+    const Tensor in = widened(x), weights = widened_weights(w);
+    const Rounded out(y);
+    dispatch_float(in.dtype(), [&]<typename T>() {
+        gemm<T>(false, true, in.dim(0), weights.dim(0), weights.dim(1), 1, in.data<T>(), in.row_stride(),
+                weights.data<T>(), weights.row_stride(), 0, out.data<T>(), weights.dim(0));
     });
 }
 
-void linear_data_gradient(const Tensor& dy, const Tensor& w, const Tensor& dx) {
-    dispatch_float(dx.dtype(), [&]<typename T>() {
-        gemm<T>(false, false, dy.dim(0), w.dim(1), w.dim(0), 1, dy.data<T>(), dy.row_stride(), w.data<T>(),
-                w.row_stride(), 0, dx.data<T>(), dx.row_stride());
+void linear_data_gradient(const Tensor& dy, const Parameter& w, const Tensor& dx) {
+    if (uses_onednn(dy)) return multiply(dy, packed_weights(w), one_group(dy), dx);
+    const Tensor grad = widened(dy), weights = widened_weights(w);
+    const Rounded out(dx);
+    dispatch_float(grad.dtype(), [&]<typename T>() {
+        gemm<T>(false, false, grad.dim(0), weights.dim(1), weights.dim(0), 1, grad.data<T>(),
+                grad.row_stride(), weights.data<T>(), weights.row_stride(), 0, out.data<T>(), weights.dim(1));
     });
 }
 
 void linear_weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& dw) {
+    if (uses_onednn(x)) return add_outer_products(dy, x, one_group(x), dw);
+    const Tensor grad = widened(dy), in = widened(x);
     dispatch_float(dw.dtype(), [&]<typename T>() {
-        gemm<T>(true, false, dy.dim(1), x.dim(1), x.dim(0), 1, dy.data<T>(), dy.row_stride(), x.data<T>(),
-                x.row_stride(), 1, dw.data<T>(), dw.row_stride());
+        gemm<T>(true, false, grad.dim(1), in.dim(1), in.dim(0), 1, grad.data<T>(), grad.row_stride(),
+                in.data<T>(), in.row_stride(), 1, dw.data<T>(), dw.row_stride());
     });
 }
 

@@ -47,8 +47,10 @@ T inverse_rms(const T* x, double eps, int64_t n) {
 
 void rms_norm(const Tensor& x, const Tensor& w, double eps, bool zero_centered, const Tensor& y,
               const Tensor& scale) {
-    dispatch_float(y.dtype(), [&]<typename T>() {
-        const Rows<T> in(x), out(y);
+    const Rounded result(y);
+    dispatch_float(scale.dtype(), [&]<typename T>() {
+        const Rows<const T> in(x);
+        const Rows<T> out(result);
         const int64_t n = in.width();
         const auto factor = multipliers<T>(w, n, zero_centered);
 #pragma omp parallel for schedule(static) if (y.numel() > 1 << 14)
@@ -64,8 +66,10 @@ void rms_norm(const Tensor& x, const Tensor& w, double eps, bool zero_centered, 
 
 void rms_norm_data_gradient(const Tensor& dy, const Tensor& x, const Tensor& scale, const Tensor& w,
                             bool zero_centered, const Tensor& dx) {
-    dispatch_float(dx.dtype(), [&]<typename T>() {
-        const Rows<T> in(x), grad(dy), out(dx);
+    const Rounded result(dx);
+    dispatch_float(scale.dtype(), [&]<typename T>() {
+        const Rows<const T> in(x), grad(dy);
+        const Rows<T> out(result);
         const int64_t n = in.width();
         const auto factor = multipliers<T>(w, n, zero_centered);
 #pragma omp parallel for schedule(static) if (dx.numel() > 1 << 14)
@@ -81,7 +85,7 @@ void rms_norm_data_gradient(const Tensor& dy, const Tensor& x, const Tensor& sca
 
 void rms_norm_weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& scale, const Tensor& dw) {
     dispatch_float(dw.dtype(), [&]<typename T>() {
-        const Rows<T> in(x), grad(dy);
+        const Rows<const T> in(x), grad(dy);
         const int64_t n = in.width();
         sum_rows(in.count(), n, dw.data<T>(), [&](int64_t row, T* sum, T*) {
             const T *px = in[row], *pdy = grad[row];
@@ -93,8 +97,10 @@ void rms_norm_weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& s
 
 void layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, double eps, const Tensor& y,
                 const Tensor& mean, const Tensor& scale) {
-    dispatch_float(y.dtype(), [&]<typename T>() {
-        const Rows<T> in(x), out(y);
+    const Rounded result(y);
+    dispatch_float(scale.dtype(), [&]<typename T>() {
+        const Rows<const T> in(x);
+        const Rows<T> out(result);
         const int64_t n = in.width();
         const auto factor = multipliers<T>(w, n, false);
         std::vector<T> offset(static_cast<size_t>(n));
@@ -113,8 +119,10 @@ void layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, double eps, c
 
 void layer_norm_data_gradient(const Tensor& dy, const Tensor& x, const Tensor& mean, const Tensor& scale,
                               const Tensor& w, const Tensor& dx) {
-    dispatch_float(dx.dtype(), [&]<typename T>() {
-        const Rows<T> in(x), grad(dy), out(dx);
+    const Rounded result(dx);
+    dispatch_float(scale.dtype(), [&]<typename T>() {
+        const Rows<const T> in(x), grad(dy);
+        const Rows<T> out(result);
         const int64_t n = in.width();
         const auto factor = multipliers<T>(w, n, false);
 #pragma omp parallel if (dx.numel() > 1 << 14)
@@ -141,8 +149,8 @@ void layer_norm_data_gradient(const Tensor& dy, const Tensor& x, const Tensor& m
 
 void layer_norm_weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& mean, const Tensor& scale,
                                 const Tensor& dw, const Tensor& db) {
-    dispatch_float(x.dtype(), [&]<typename T>() {
-        const Rows<T> in(x), grad(dy);
+    dispatch_float(scale.dtype(), [&]<typename T>() {
+        const Rows<const T> in(x), grad(dy);
         const int64_t n = in.width();
         if (dw.defined())
             sum_rows(in.count(), n, dw.data<T>(), [&](int64_t row, T* sum, T*) {
@@ -160,8 +168,10 @@ void layer_norm_weight_gradient(const Tensor& dy, const Tensor& x, const Tensor&
 
 void gated_rms_norm(const Tensor& x, const Tensor& gate, const Tensor& w, double eps, GateKind kind,
                     const Tensor& y, const Tensor& scale) {
-    dispatch_float(y.dtype(), [&]<typename T>() {
-        const Rows<T> in(x), gates(gate), out(y);
+    const Rounded result(y);
+    dispatch_float(scale.dtype(), [&]<typename T>() {
+        const Rows<const T> in(x), gates(gate);
+        const Rows<T> out(result);
         const int64_t n = in.width();
         const T* f = w.data<T>();
 #pragma omp parallel for schedule(static) if (y.numel() > 1 << 14)
@@ -177,8 +187,10 @@ void gated_rms_norm(const Tensor& x, const Tensor& gate, const Tensor& w, double
 
 void gated_rms_norm_data_gradient(const Tensor& dy, const Tensor& x, const Tensor& gate, const Tensor& scale,
                                   const Tensor& w, GateKind kind, const Tensor& dx, const Tensor& dgate) {
-    dispatch_float(dx.dtype(), [&]<typename T>() {
-        const Rows<T> in(x), gates(gate), grad(dy), out(dx), gate_out(dgate);
+    const Rounded result(dx), gate_result(dgate);
+    dispatch_float(scale.dtype(), [&]<typename T>() {
+        const Rows<const T> in(x), gates(gate), grad(dy);
+        const Rows<T> out(result), gate_out(gate_result);
         const int64_t n = in.width();
         const T* f = w.data<T>();
 #pragma omp parallel for schedule(static) if (dx.numel() > 1 << 14)
@@ -200,7 +212,7 @@ void gated_rms_norm_data_gradient(const Tensor& dy, const Tensor& x, const Tenso
 void gated_rms_norm_weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& gate,
                                     const Tensor& scale, GateKind kind, const Tensor& dw) {
     dispatch_float(dw.dtype(), [&]<typename T>() {
-        const Rows<T> in(x), gates(gate), grad(dy);
+        const Rows<const T> in(x), gates(gate), grad(dy);
         const int64_t n = in.width();
         sum_rows(in.count(), n, dw.data<T>(), [&](int64_t row, T* sum, T* act) {
             const T *px = in[row], *pdy = grad[row];

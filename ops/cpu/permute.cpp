@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "ops/cpu/vector_math.h"
+#include "ops/cpu/widen.h"
 
 namespace braid::ops::cpu {
 
@@ -37,7 +38,7 @@ void make_expert_plan(const Tensor& expert, const Tensor& order, const Tensor& r
 }
 
 void permute(const Tensor& h, const Tensor& order, int64_t k, const Tensor& rows) {
-    dispatch_float(h.dtype(), [&]<typename T>() {
+    dispatch_storage(h.dtype(), [&]<typename T>() {
         const int64_t width = h.dim(1);
 #pragma omp parallel for schedule(static) if (rows.numel() > 1 << 14)
         for (int64_t r = 0; r < rows.dim(0); ++r)
@@ -48,45 +49,62 @@ void permute(const Tensor& h, const Tensor& order, int64_t k, const Tensor& rows
 
 void combine(const Tensor& rows, const Tensor& weight, const Tensor& row_of_slot, int64_t k,
              const Tensor& y) {
-    dispatch_float(y.dtype(), [&]<typename T>() {
+    dispatch_storage(y.dtype(), [&]<typename T>() {
+        using Wide = Accumulation<T>;
         const int64_t width = y.dim(1);
-#pragma omp parallel for schedule(static) if (y.numel() > 1 << 14)
-        for (int64_t t = 0; t < y.dim(0); ++t) {
-            T* out = y.data<T>() + t * width;
-            bool first = true;
-            for (int64_t j = 0; j < k; ++j) {
-                const int64_t r = row_of_slot.data<int32_t>()[t * k + j];
-                if (r < 0) continue;
-                const T* in = rows.data<T>() + r * rows.row_stride();
-                const T w = weight.defined() ? weight.data<T>()[t * weight.row_stride() + j] : T(1);
-                if (first)
-                    for (int64_t i = 0; i < width; ++i) out[i] = w * in[i];
-                else
-                    for (int64_t i = 0; i < width; ++i) out[i] += w * in[i];
-                first = false;
+#pragma omp parallel if (y.numel() > 1 << 14)
+        {
+            std::vector<Wide> sums(static_cast<size_t>(width));
+#pragma omp for schedule(static)
+            for (int64_t t = 0; t < y.dim(0); ++t) {
+                Wide* sum = sums.data();
+                bool first = true;
+                for (int64_t j = 0; j < k; ++j) {
+                    const int64_t r = row_of_slot.data<int32_t>()[t * k + j];
+                    if (r < 0) continue;
+                    const T* in = rows.data<T>() + r * rows.row_stride();
+                    const Wide w =
+                        weight.defined() ? weight.data<Wide>()[t * weight.row_stride() + j] : Wide(1);
+                    if (first)
+                        for (int64_t i = 0; i < width; ++i) sum[i] = w * static_cast<Wide>(in[i]);
+                    else
+                        for (int64_t i = 0; i < width; ++i) sum[i] += w * static_cast<Wide>(in[i]);
+                    first = false;
+                }
+                if (first) std::fill_n(sum, width, Wide(0));
+                T* out = y.data<T>() + t * width;
+                for (int64_t i = 0; i < width; ++i) out[i] = static_cast<T>(sum[i]);
             }
-            if (first) std::fill_n(out, width, T(0));
         }
     });
 }
 
 void combine_backward(const Tensor& dy, const Tensor& rows, const Tensor& weight, const Tensor& row_of_slot,
                       int64_t k, const Tensor& drows, const Tensor& dweight) {
-    dispatch_float(dy.dtype(), [&]<typename T>() {
+    const Tensor wide_dy = widened(dy);
+    dispatch_storage(rows.dtype(), [&]<typename T>() {
+        using Wide = Accumulation<T>;
         const int64_t width = dy.dim(1);
-#pragma omp parallel for schedule(static) if (drows.numel() > 1 << 14)
-        for (int64_t t = 0; t < dy.dim(0); ++t) {
-            const T* grad = dy.data<T>() + t * dy.row_stride();
-            for (int64_t j = 0; j < k; ++j) {
-                const int64_t r = row_of_slot.data<int32_t>()[t * k + j];
-                if (r < 0) {
-                    dweight.data<T>()[t * k + j] = 0;
-                    continue;
+#pragma omp parallel if (drows.numel() > 1 << 14)
+        {
+            std::vector<Wide> scratch(static_cast<size_t>(width));
+#pragma omp for schedule(static)
+            for (int64_t t = 0; t < dy.dim(0); ++t) {
+                const Wide* grad = wide_dy.data<Wide>() + t * wide_dy.row_stride();
+                for (int64_t j = 0; j < k; ++j) {
+                    const int64_t r = row_of_slot.data<int32_t>()[t * k + j];
+                    if (r < 0) {
+                        dweight.data<Wide>()[t * k + j] = 0;
+                        continue;
+                    }
+                    const Wide w = weight.data<Wide>()[t * weight.row_stride() + j];
+                    T* out = drows.data<T>() + r * width;
+                    for (int64_t i = 0; i < width; ++i) out[i] = static_cast<T>(w * grad[i]);
+                    const T* row = rows.data<T>() + r * rows.row_stride();
+                    for (int64_t i = 0; i < width; ++i)
+                        scratch[static_cast<size_t>(i)] = static_cast<Wide>(row[i]);
+                    dweight.data<Wide>()[t * k + j] = dot(scratch.data(), grad, width);
                 }
-                const T w = weight.data<T>()[t * weight.row_stride() + j];
-                T* out = drows.data<T>() + r * width;
-                for (int64_t i = 0; i < width; ++i) out[i] = w * grad[i];
-                dweight.data<T>()[t * k + j] = dot(rows.data<T>() + r * rows.row_stride(), grad, width);
             }
         }
     });

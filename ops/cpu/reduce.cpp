@@ -9,6 +9,11 @@ namespace {
 
 constexpr int64_t kBlock = 1 << 12; // elements
 
+template <typename T>
+double to_double(T value) {
+    return static_cast<double>(static_cast<Accumulation<T>>(value));
+}
+
 /// result = fold(..., block(first element, count)) over fixed blocks of rows' elements, in order.
 template <typename T, typename Block, typename Fold>
 double by_blocks(const Tensor& x, Block&& block, Fold&& fold) {
@@ -34,7 +39,7 @@ double by_blocks(const Tensor& x, Block&& block, Fold&& fold) {
 } // namespace
 
 double sum_of_squares(const Tensor& x) {
-    return dispatch_float(x.dtype(), [&]<typename T>() {
+    return dispatch_storage(x.dtype(), [&]<typename T>() {
         return by_blocks<T>(
             x,
             [](const T* values, int64_t count) {
@@ -43,13 +48,12 @@ double sum_of_squares(const Tensor& x) {
                 int64_t i = 0;
                 for (; i + 8 <= count; i += 8)
                     for (int lane = 0; lane < 8; ++lane) {
-                        const double value = static_cast<double>(values[i + lane]);
+                        const double value = to_double(values[i + lane]);
                         sums[lane] += value * value;
                     }
                 double total = 0;
                 for (double sum : sums) total += sum;
-                for (; i < count; ++i)
-                    total += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+                for (; i < count; ++i) total += to_double(values[i]) * to_double(values[i]);
                 return total;
             },
             [](double a, double b) { return a + b; });
@@ -58,13 +62,12 @@ double sum_of_squares(const Tensor& x) {
 
 double max_abs(const Tensor& x) {
     const auto larger = [](double a, double b) { return b > a || b != b ? b : a; }; // a NaN stays
-    return dispatch_float(x.dtype(), [&]<typename T>() {
+    return dispatch_storage(x.dtype(), [&]<typename T>() {
         return by_blocks<T>(
             x,
             [&](const T* values, int64_t count) {
                 double largest = 0;
-                for (int64_t i = 0; i < count; ++i)
-                    largest = larger(largest, std::abs(static_cast<double>(values[i])));
+                for (int64_t i = 0; i < count; ++i) largest = larger(largest, std::abs(to_double(values[i])));
                 return largest;
             },
             larger);

@@ -20,12 +20,14 @@ Turn turn(int64_t position, double frequency) {
     return {std::cos(angle), std::sin(angle)};
 }
 
-template <typename T>
-void rotate_head(const T* x, const T* cosine, const T* sine, T sign, int64_t half, int64_t size, T* y) {
+template <typename T, typename Wide = Accumulation<T>>
+void rotate_head(const T* x, const Wide* cosine, const Wide* sine, Wide sign, int64_t half, int64_t size,
+                 T* y) {
     for (int64_t i = 0; i < half; ++i) {
-        const T first = x[i], second = x[half + i], s = sign * sine[i];
-        y[i] = first * cosine[i] - second * s;
-        y[half + i] = second * cosine[i] + first * s;
+        const Wide first = static_cast<Wide>(x[i]), second = static_cast<Wide>(x[half + i]),
+                   s = sign * sine[i];
+        y[i] = static_cast<T>(first * cosine[i] - second * s);
+        y[half + i] = static_cast<T>(second * cosine[i] + first * s);
     }
     std::copy(x + 2 * half, x + size, y + 2 * half);
 }
@@ -64,12 +66,13 @@ void rope_table(double theta, int64_t first_position, const Tensor& table) {
 void rope(const Tensor& x, std::span<const int32_t> offsets, const Tensor& table, bool inverse,
           const Tensor& y) {
     const int64_t heads = x.dim(1), size = x.dim(2), half = table.dim(2), tokens = x.dim(0);
-    dispatch_float(x.dtype(), [&]<typename T>() {
-        const T sign = inverse ? T(-1) : T(1);
+    dispatch_storage(x.dtype(), [&]<typename T>() {
+        using Wide = Accumulation<T>;
+        const Wide sign = inverse ? Wide(-1) : Wide(1);
 #pragma omp parallel for schedule(static) if (x.numel() > 1 << 14)
         for (int64_t t = 0; t < tokens; ++t) {
             const int64_t document_begin = *(std::upper_bound(offsets.begin(), offsets.end(), t) - 1);
-            const T* cosine = table.data<T>() + (t - document_begin) * 2 * half;
+            const Wide* cosine = table.data<Wide>() + (t - document_begin) * 2 * half;
             for (int64_t h = 0; h < heads; ++h)
                 rotate_head(x.data<T>() + t * x.row_stride() + h * size, cosine, cosine + half, sign, half,
                             size, y.data<T>() + (t * heads + h) * size);

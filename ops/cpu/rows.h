@@ -2,22 +2,24 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
-#include "tensor/tensor.h"
+#include "ops/cpu/widen.h"
 
 namespace braid::ops::cpu {
 
 /// The rows along the last dimension of a tensor whose dimension 0 may be strided: x [T, n] has T rows, x [T,
-/// H, n] has T H.
+/// H, n] has T H. Rows of const elements are for reading: a tensor in bf16 is widened for them.
 template <typename T>
 class Rows {
   public:
     explicit Rows(const Tensor& x)
-        : data_(x.data<T>()),
+        : tensor_(std::is_const_v<T> ? widened(x) : x),
+          data_(tensor_.data<std::remove_const_t<T>>()),
           width_(x.dim(-1)),
           per_token_(x.rank() > 2 ? x.numel() / std::max<int64_t>(x.dim(0) * x.dim(-1), 1) : 1),
-          token_stride_(x.row_stride()),
+          token_stride_(tensor_.row_stride()),
           count_(x.dim(0) * per_token_) {}
 
     int64_t count() const { return count_; }
@@ -27,6 +29,7 @@ class Rows {
     }
 
   private:
+    Tensor tensor_;
     T* data_;
     int64_t width_, per_token_, token_stride_, count_;
 };

@@ -21,8 +21,8 @@ T multiplier(const T* w, int64_t j, bool zero_centered) {
 } // namespace
 
 void row_squares(const Tensor& x, const Tensor& squares) {
-    dispatch_float(x.dtype(), [&]<typename T>() {
-        const Rows<T> in(x);
+    dispatch_float(squares.dtype(), [&]<typename T>() {
+        const Rows<const T> in(x);
 #pragma omp parallel for schedule(static) if (x.numel() > 1 << 14)
         for (int64_t row = 0; row < in.count(); ++row)
             squares.data<T>()[row] = dot(in[row], in[row], in.width());
@@ -30,8 +30,10 @@ void row_squares(const Tensor& x, const Tensor& squares) {
 }
 
 void row_squares_gradient(const Tensor& x, const Tensor& dsquares, const Tensor& dx) {
-    dispatch_float(x.dtype(), [&]<typename T>() {
-        const Rows<T> in(x), out(dx);
+    const Rounded result(dx);
+    dispatch_float(dsquares.dtype(), [&]<typename T>() {
+        const Rows<const T> in(x);
+        const Rows<T> out(result);
 #pragma omp parallel for schedule(static) if (x.numel() > 1 << 14)
         for (int64_t row = 0; row < in.count(); ++row)
             for (int64_t j = 0; j < in.width(); ++j)
@@ -41,8 +43,10 @@ void row_squares_gradient(const Tensor& x, const Tensor& dsquares, const Tensor&
 
 void rms_norm_given_squares(const Tensor& x, const Tensor& squares, const Tensor& w, const SplitNorm& norm,
                             const Tensor& y) {
-    dispatch_float(x.dtype(), [&]<typename T>() {
-        const Rows<T> in(x), out(y);
+    const Rounded result(y);
+    dispatch_float(squares.dtype(), [&]<typename T>() {
+        const Rows<const T> in(x);
+        const Rows<T> out(result);
 #pragma omp parallel for schedule(static) if (x.numel() > 1 << 14)
         for (int64_t row = 0; row < in.count(); ++row) {
             const T scale = inverse_root<T>(squares, row, norm);
@@ -55,8 +59,10 @@ void rms_norm_given_squares(const Tensor& x, const Tensor& squares, const Tensor
 void rms_norm_given_squares_data_gradient(const Tensor& dy, const Tensor& x, const Tensor& squares,
                                           const Tensor& w, const SplitNorm& norm, const Tensor& dx,
                                           const Tensor& dsquares) {
-    dispatch_float(x.dtype(), [&]<typename T>() {
-        const Rows<T> grad(dy), in(x), out(dx);
+    const Rounded result(dx);
+    dispatch_float(squares.dtype(), [&]<typename T>() {
+        const Rows<const T> grad(dy), in(x);
+        const Rows<T> out(result);
 #pragma omp parallel for schedule(static) if (x.numel() > 1 << 14)
         for (int64_t row = 0; row < in.count(); ++row) {
             const T scale = inverse_root<T>(squares, row, norm);
@@ -74,8 +80,8 @@ void rms_norm_given_squares_data_gradient(const Tensor& dy, const Tensor& x, con
 
 void rms_norm_given_squares_weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& squares,
                                             const SplitNorm& norm, const Tensor& dw) {
-    dispatch_float(x.dtype(), [&]<typename T>() {
-        const Rows<T> grad(dy), in(x);
+    dispatch_float(squares.dtype(), [&]<typename T>() {
+        const Rows<const T> grad(dy), in(x);
         for (int64_t row = 0; row < in.count(); ++row) {
             const T scale = inverse_root<T>(squares, row, norm);
             for (int64_t j = 0; j < in.width(); ++j) dw.data<T>()[j] += grad[row][j] * in[row][j] * scale;

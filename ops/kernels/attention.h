@@ -21,7 +21,8 @@ struct AttentionProblem {
 
 /// o [T, Hq, dv] from q [T, Hq, d], k [S, Hkv, d], v [S, Hkv, dv] (rows may be strided), and, for backward,
 /// the softmax's row_max [T, Hq] and row_sum [T, Hq], the sum of exp(logit - row_max). Kept apart rather than
-/// as max + log(sum), which would lose bits where logits are large.
+/// as max + log(sum), which would lose bits where logits are large. These two are f32 where the others are
+/// bf16.
 void attention_forward(Allocator& allocator, const AttentionProblem& problem, const Tensor& q,
                        const Tensor& k, const Tensor& v, const Tensor& o, const Tensor& row_max,
                        const Tensor& row_sum);

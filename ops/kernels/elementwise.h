@@ -8,5 +8,7 @@ namespace braid::ops::cpu {
 void add(const Tensor& a, const Tensor& b, const Tensor& y);
 /// y = factor * x; y is packed, x may have strided rows.
 void scale(const Tensor& x, double factor, const Tensor& y);
+/// y = x in y's dtype, rounded to nearest; y is packed, x may have strided rows.
+void cast(const Tensor& x, const Tensor& y);
 
 } // namespace braid::ops::cpu

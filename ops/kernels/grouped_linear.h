@@ -1,16 +1,17 @@
 #pragma once
 
-#include "tensor/tensor.h"
+#include "tensor/parameter.h"
 
 namespace braid::ops::cpu {
 
-// Shapes as in ops/grouped_linear.h. Each element is summed by one thread in one order, whatever the number
-// of threads.
+// Shapes as in ops/grouped_linear.h, dtypes as in kernels/linear.h. Each element is summed by one thread in
+// one order, whatever the number of threads.
 
 /// y[r] = x[r] w_eᵀ.
-void grouped_linear(const Tensor& x, const Tensor& w, const Tensor& offsets, const Tensor& y);
+void grouped_linear(const Tensor& x, const Parameter& w, const Tensor& offsets, const Tensor& y);
 /// dx[r] = dy[r] w_e.
-void grouped_linear_data_gradient(const Tensor& dy, const Tensor& w, const Tensor& offsets, const Tensor& dx);
+void grouped_linear_data_gradient(const Tensor& dy, const Parameter& w, const Tensor& offsets,
+                                  const Tensor& dx);
 /// dw_e += sum over the rows r of e of dy[r]ᵀ x[r].
 void grouped_linear_weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& offsets,
                                     const Tensor& dw);

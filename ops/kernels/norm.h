@@ -5,8 +5,8 @@
 
 namespace braid::ops::cpu {
 
-// Shapes as in ops/norm.h, R rows of the last dimension in all. w is undefined where there is none. `scale`
-// [R] is 1 / sqrt(mean square or variance + eps).
+// Shapes as in ops/norm.h, R rows of the last dimension in all. w is undefined where there is none.
+// Activations may be bf16, all else is f32 then. `scale` [R] is 1 / sqrt(mean square or variance + eps).
 
 void rms_norm(const Tensor& x, const Tensor& w, double eps, bool zero_centered, const Tensor& y,
               const Tensor& scale);

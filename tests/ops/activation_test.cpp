@@ -116,6 +116,7 @@ TEST(activation, f32_and_threads) {
                              gate_case(t.allocator, {300, 2, 35}, {300, 2})}) {
         expect_f32_close_to_f64(op, bound);
         expect_same_bits_for_any_threads(op);
+        expect_bf16_close_to_f32(op);
     }
 }
 

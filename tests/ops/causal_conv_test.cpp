@@ -82,6 +82,7 @@ TEST(causal_conv, f32_and_threads) {
     // four products, one activation; weight gradients sum 650 terms of size one whose total is of that root
     expect_f32_close_to_f64(op, 64 * std::numeric_limits<float>::epsilon());
     expect_same_bits_for_any_threads(op);
+    expect_bf16_close_to_f32(op);
 }
 
 TEST(causal_conv, step_continues_a_document) {

@@ -60,6 +60,7 @@ TEST(delta_gate, strided_f32_and_threads) {
     // sums of 3500 signed terms of size one, in double; the terms carry a few roundings each
     expect_f32_close_to_f64(op, 64 * std::numeric_limits<float>::epsilon());
     expect_same_bits_for_any_threads(op);
+    expect_bf16_close_to_f32(op);
 }
 
 } // namespace

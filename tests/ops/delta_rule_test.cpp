@@ -62,7 +62,8 @@ OpCase delta_case(Allocator& allocator, const Sizes& sizes, double rate, bool wi
                                                                       const OpCase::Weights&) {
                 return Values{ops::gated_delta_rule(ctx, x[0], x[1], x[2], with_decay ? x[3] : Tensor(),
                                                     x.back(), documents, kScale)};
-            }};
+            },
+            with_decay ? std::vector<size_t>{3, 4} : std::vector<size_t>{3}};
 }
 
 /// The recurrence, token by token, differentiated backwards through time: for one value head of one document,
@@ -332,6 +333,8 @@ TEST(delta_rule, f32_and_threads) {
     // element, each rounded at eps / 2; the delta rule itself contracts (unit keys, beta below 1).
     expect_f32_close_to_f64(op, 256 * std::numeric_limits<float>::epsilon());
     expect_same_bits_for_any_threads(op);
+    expect_bf16_close_to_f32(op);
+    expect_bf16_close_to_f32(delta_case(t.allocator, {{64, 3}, 2, 2, 16, 8}, kSlow, false));
     // one head of one document: the columns of the state are shared between threads
     expect_same_bits_for_any_threads(delta_case(t.allocator, {{200}, 1, 1, 24, 80}, kSlow));
 }

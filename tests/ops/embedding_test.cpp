@@ -42,6 +42,7 @@ TEST(embedding, same_bits_for_any_threads) {
     std::vector<double> ids(900);
     for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<double>(i * i % 37);
     expect_same_bits_for_any_threads(embedding_case(t.allocator, ids, 50, 33));
+    expect_bf16_close_to_f32(embedding_case(t.allocator, ids, 50, 33));
 }
 
 TEST(embedding, refuses_tokens_outside_the_vocabulary) {

@@ -67,6 +67,7 @@ TEST(grouped_linear, f32_and_threads) {
     // sums of up to 600 products, whose rounding grows like the root of the number of terms, as the sums do
     expect_f32_close_to_f64(op, 64 * std::numeric_limits<float>::epsilon());
     expect_same_bits_for_any_threads(op);
+    expect_bf16_close_to_f32(op);
 }
 
 TEST(grouped_linear, refuses_offsets_that_do_not_fit) {

@@ -58,6 +58,8 @@ TEST(l2_norm, strided_f32_and_threads) {
     // one sum of 64 positive terms, a root, a division and, backwards, one more sum
     expect_f32_close_to_f64(op, 32 * std::numeric_limits<float>::epsilon());
     expect_same_bits_for_any_threads(op);
+    // dx = r (dy - y <dy, y>), and y is rounded: <dy, y> and its product with y are each off by one unit
+    expect_bf16_close_to_f32(op, {.rounded = 3});
 }
 
 } // namespace

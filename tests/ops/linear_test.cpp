@@ -55,6 +55,7 @@ TEST(linear, f32_and_threads) {
     // element of a result is at least as large as the root of the terms
     expect_f32_close_to_f64(op, 64 * std::numeric_limits<float>::epsilon());
     expect_same_bits_for_any_threads(op);
+    expect_bf16_close_to_f32(op);
 }
 
 TEST(linear, refuses_another_width) {

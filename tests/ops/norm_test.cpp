@@ -129,6 +129,7 @@ TEST(norm, f32_and_threads) {
           gated_case(t.allocator, {300, 2, 35}, ops::GateKind::sigmoid)}) {
         expect_f32_close_to_f64(op, bound);
         expect_same_bits_for_any_threads(op);
+        expect_bf16_close_to_f32(op);
     }
 }
 

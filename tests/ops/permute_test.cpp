@@ -35,7 +35,8 @@ OpCase combine_case(Allocator& allocator, int64_t tokens, int64_t k, int64_t exp
          random_tensor(allocator, {tokens, k}, DType::f64, "weight"), choices(allocator, tokens, k, experts)},
         [=](Context& ctx, const Values& x, const OpCase::Weights&) {
             return Values{ops::combine(ctx, x[0], x[1], ops::make_expert_plan(ctx, x[2], experts))};
-        }};
+        },
+        {1}};
 }
 
 TEST(permute, gradients) {
@@ -84,6 +85,7 @@ TEST(permute, f32_and_threads) {
         // sums of 3 terms, and of 70 in the gradient of a weight
         expect_f32_close_to_f64(op, 70 * std::numeric_limits<float>::epsilon());
         expect_same_bits_for_any_threads(op);
+        expect_bf16_close_to_f32(op);
     }
 }
 

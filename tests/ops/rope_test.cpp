@@ -72,6 +72,7 @@ TEST(rope, same_bits_for_any_threads) {
         return Values{ops::rope(ctx, in[0], documents, {1e6, 1, 0})};
     };
     expect_same_bits_for_any_threads(op);
+    expect_bf16_close_to_f32(op);
 }
 
 TEST(rope, inner_products_depend_on_the_distance_alone) {

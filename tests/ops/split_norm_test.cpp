@@ -21,7 +21,8 @@ OpCase given_squares(Allocator& allocator, const Shape& shape, int64_t width, bo
             {random_tensor(allocator, shape, DType::f64, "x"), squares},
             [=](Context& ctx, const Values& x, const OpCase::Weights& w) {
                 return Values{ops::rms_norm_given_squares(ctx, x[0], x[1], width, w[0], kEps, zero_centered)};
-            }};
+            },
+            {1}};
 }
 
 OpCase squares_case(Allocator& allocator, const Shape& shape) {
@@ -109,6 +110,8 @@ TEST(split_norm, f32_and_threads) {
           two_parts(t.allocator, {300, 130}, 65, false)}) {
         expect_f32_close_to_f64(op, bound);
         expect_same_bits_for_any_threads(op);
+        // where dx is the rounded sum of two rounded parts, through y and through the squares
+        expect_bf16_close_to_f32(op, {.rounded = 3});
     }
 }
 

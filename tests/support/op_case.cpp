@@ -1,15 +1,26 @@
 #include "tests/support/op_case.h"
 
+#include <algorithm>
 #include <cstring>
 
 #if BRAID_OPENMP
 #include <omp.h>
 #endif
 
+#include "ops/cpu/bf16_gemm.h"
+
 namespace braid::testing {
 namespace {
 
-OpCase::Weights make_parameters(const OpCase& op, TestContext& t, ParameterStore& store, DType dtype) {
+/// The numbers of x in another dtype, rounded to bf16 on the way if asked for.
+Tensor in_dtype(Allocator& allocator, const Tensor& x, DType dtype, bool representable) {
+    if (!is_floating(x.dtype())) return x;
+    const Tensor numbers = representable ? converted(allocator, x, DType::bf16) : x;
+    return converted(allocator, numbers, dtype);
+}
+
+OpCase::Weights make_parameters(const OpCase& op, TestContext& t, ParameterStore& store, DType precision,
+                                bool representable = false) {
     store.begin_unit("unit");
     OpCase::Weights weights;
     for (size_t i = 0; i < op.parameters.size(); ++i) {
@@ -18,44 +29,46 @@ OpCase::Weights make_parameters(const OpCase& op, TestContext& t, ParameterStore
         spec.shape = op.parameters[i].shape;
         weights.push_back(store.declare(spec));
     }
-    store.allocate(t.allocator, dtype, true);
+    store.allocate(t.allocator, precision, true);
     for (size_t i = 0; i < weights.size(); ++i) {
-        const auto values = to_vector(random_tensor(t.allocator, weights[i]->shape(), DType::f64,
-                                                    op.name + " parameter " + std::to_string(i),
-                                                    op.parameters[i].scale, op.parameters[i].shift));
-        dispatch_float(dtype, [&]<typename T>() {
-            for (size_t j = 0; j < values.size(); ++j)
-                weights[i]->value().data<T>()[j] = static_cast<T>(values[j]);
-        });
+        const Tensor numbers = random_tensor(t.allocator, weights[i]->shape(), DType::f64,
+                                             op.name + " parameter " + std::to_string(i),
+                                             op.parameters[i].scale, op.parameters[i].shift);
+        const Tensor values = in_dtype(t.allocator, numbers, store.dtype(), representable);
+        if (values.numel() > 0)
+            std::memcpy(weights[i]->value().raw_data(), values.raw_data(), values.bytes());
     }
+    store.values_changed();
     return weights;
 }
 
 } // namespace
 
-Values run_op(const OpCase& op, TestContext& t, DType dtype) {
+Values run_op(const OpCase& op, TestContext& t, DType precision, bool representable) {
     ParameterStore store;
-    const auto weights = make_parameters(op, t, store, dtype);
+    const auto weights = make_parameters(op, t, store, precision, representable);
     Values inputs;
-    for (const Tensor& x : op.inputs)
-        inputs.push_back(is_floating(x.dtype()) ? converted(t.allocator, x, dtype) : x);
+    for (size_t i = 0; i < op.inputs.size(); ++i) {
+        const bool wide = std::count(op.wide_inputs.begin(), op.wide_inputs.end(), i) > 0;
+        inputs.push_back(
+            in_dtype(t.allocator, op.inputs[i], wide ? store.dtype() : precision, representable));
+    }
     const Segment segment(op.name, 0, Segment::Policy::keep,
                           [&](Context& ctx, const Values& in) { return op.forward(ctx, in, weights); });
     Segment::Saved saved;
     Values results = segment.forward(t.ctx, inputs, &saved);
     Gradients gradients(t.allocator);
     for (size_t k = 0; k < results.size(); ++k)
-        if (is_floating(results[k].dtype()))
-            gradients.add(results[k].ref(), random_tensor(t.allocator, results[k].shape(), results[k].dtype(),
-                                                          op.name + " output " + std::to_string(k)));
+        if (is_floating(results[k].dtype())) {
+            const Tensor dy = random_tensor(t.allocator, results[k].shape(), results[k].dtype(),
+                                            op.name + " output " + std::to_string(k));
+            gradients.add(results[k].ref(), in_dtype(t.allocator, dy, dy.dtype(), representable));
+        }
     segment.backward(t.ctx, saved, gradients);
     for (const Tensor& x : inputs)
         if (Tensor dx = gradients.take(x.ref()); dx.defined()) results.push_back(dx);
-    for (const Parameter* w : weights) {
-        Tensor dw = Tensor::empty(t.allocator, w->shape(), dtype); // a copy: the store goes
-        std::memcpy(dw.raw_data(), w->gradient().raw_data(), dw.bytes());
-        results.push_back(dw);
-    }
+    for (const Parameter* w : weights)
+        results.push_back(converted(t.allocator, w->gradient(), store.dtype())); // a copy: the store goes
     return results;
 }
 
@@ -76,15 +89,37 @@ void expect_f32_close_to_f64(const OpCase& op, double bound) {
         expect_close(rounded[i], exact[i], bound, op.name + " result " + std::to_string(i));
 }
 
-void expect_same_bits_for_any_threads(const OpCase& op) {
+void expect_bf16_close_to_f32(const OpCase& op, const Bf16Bound& bound) {
+    TestContext t;
+    const Values exact = run_op(op, t, DType::f32, true);
+    const auto chosen = ops::cpu::bf16_gemm();
+    for (const auto gemm : {ops::cpu::Bf16Gemm::widened, ops::cpu::Bf16Gemm::onednn}) {
+        if (gemm == ops::cpu::Bf16Gemm::onednn && !ops::cpu::can_use_onednn()) continue;
+        ops::cpu::set_bf16_gemm(gemm);
+        const Values found = run_op(op, t, DType::bf16, true);
+        EXPECT_EQ(exact.size(), found.size()) << op.name;
+        for (size_t i = 0; i < std::min(exact.size(), found.size()); ++i) {
+            // The sums of both runs are f32, but not always in the same order.
+            constexpr double kUnit = 0x1p-8, kSums = 1e-5;
+            const double units = found[i].dtype() == DType::bf16 ? bound.rounded : bound.wide;
+            expect_close(found[i], exact[i], units * kUnit + kSums,
+                         op.name + " in bf16, result " + std::to_string(i));
+        }
+        expect_same_bits_for_any_threads(op, DType::bf16);
+        if (op.parameters.empty()) break; // no product with weights
+    }
+    ops::cpu::set_bf16_gemm(chosen);
+}
+
+void expect_same_bits_for_any_threads(const OpCase& op, DType precision) {
 #if BRAID_OPENMP
     TestContext t;
     const int threads = omp_get_max_threads();
     omp_set_num_threads(1);
-    const Values one = run_op(op, t, DType::f32);
+    const Values one = run_op(op, t, precision);
     for (const int count : {2, 3}) {
         omp_set_num_threads(count);
-        const Values many = run_op(op, t, DType::f32);
+        const Values many = run_op(op, t, precision);
         for (size_t i = 0; i < one.size(); ++i)
             if (one[i].is_contiguous())
                 expect_identical(

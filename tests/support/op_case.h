@@ -21,16 +21,28 @@ struct OpCase {
     std::vector<OpParameter> parameters;
     Values inputs; // f64 or integer, packed
     std::function<Values(Context&, const Values&, const Weights&)> forward;
+    std::vector<size_t> wide_inputs = {}; // those that are f32 where the others are bf16
+};
+
+/// How far a run in bf16 may be from one in f32, in units of 2^-8, the largest relative error of one
+/// rounding, of a tensor's largest element: for results in bf16, and for those in f32.
+struct Bf16Bound {
+    double rounded = 1; // nothing but the result itself is rounded
+    double wide = 0;
 };
 
 /// Outputs, input gradients and parameter gradients (in this order; undefined ones left out) of the case in
-/// f32 or f64, with random output gradients that are a function of the case's name.
-Values run_op(const OpCase& op, TestContext& t, DType dtype);
+/// this precision, with random output gradients that are a function of the case's name. With `representable`,
+/// inputs, parameters and output gradients are rounded to bf16 first.
+Values run_op(const OpCase& op, TestContext& t, DType precision, bool representable = false);
 /// check_gradients of the case.
 void check_op_gradients(const OpCase& op, const GradientCheckOptions& options = {});
 /// Expects that outputs and gradients in f32 and f64 agree to `bound` per tensor (see relative_error).
 void expect_f32_close_to_f64(const OpCase& op, double bound);
-/// Expects the same bits from 1, 2 and 3 OpenMP threads, in f32.
-void expect_same_bits_for_any_threads(const OpCase& op);
+/// Expects that outputs and gradients in bf16 and in f32, from the same numbers, agree, that dtypes are those
+/// of docs/precision.md, and the same bits from any number of threads; once more with oneDNN where it can run.
+void expect_bf16_close_to_f32(const OpCase& op, const Bf16Bound& bound = {});
+/// Expects the same bits from 1, 2 and 3 OpenMP threads.
+void expect_same_bits_for_any_threads(const OpCase& op, DType precision = DType::f32);
 
 } // namespace braid::testing

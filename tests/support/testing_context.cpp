@@ -27,7 +27,7 @@ Tensor random_tensor(Allocator& allocator, const Shape& shape, DType dtype, std:
                      double scale, double shift) {
     const RngStream stream(1234, RngPurpose::test, name);
     Tensor x = Tensor::empty(allocator, shape, dtype);
-    dispatch_float(dtype, [&]<typename T>() {
+    dispatch_storage(dtype, [&]<typename T>() {
         for (int64_t i = 0; i < x.numel(); ++i)
             x.data<T>()[i] = static_cast<T>(shift + scale * stream.normal(static_cast<uint64_t>(i)));
     });
@@ -79,6 +79,9 @@ Tensor from_vector(Allocator& allocator, const Shape& shape, DType dtype, const 
                 break;
             case DType::f64:
                 x.data<double>()[i] = values[i];
+                break;
+            case DType::bf16:
+                x.data<bf16>()[i] = bf16(static_cast<float>(values[i]));
                 break;
             case DType::i32:
                 x.data<int32_t>()[i] = static_cast<int32_t>(values[i]);
