@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 #include "base/error.h"
 
@@ -14,15 +15,15 @@ namespace braid {
 struct bf16 {
     uint16_t bits = 0;
 
-    bf16() = default;
+    constexpr bf16() = default;
     /// Rounds to nearest, ties to even; NaN stays NaN.
-    explicit bf16(float value) {
+    constexpr explicit bf16(float value) {
         uint32_t word = std::bit_cast<uint32_t>(value);
         const bool is_nan = (word & 0x7fffffffu) > 0x7f800000u;
         bits = is_nan ? static_cast<uint16_t>((word >> 16) | 0x40u)
                       : static_cast<uint16_t>((word + 0x7fffu + ((word >> 16) & 1u)) >> 16);
     }
-    explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+    constexpr explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 };
 
 enum class DType : uint8_t { f32, f64, bf16, u8, u16, i32, i64 };
@@ -68,6 +69,16 @@ constexpr bool is_floating(DType dtype) {
     return dtype == DType::f32 || dtype == DType::f64 || dtype == DType::bf16;
 }
 
+/// What a computation on values of this dtype adds up in, and holds statistics, weights and gradients in: f32
+/// for bf16, else the dtype itself.
+constexpr DType accumulation_dtype(DType dtype) {
+    return dtype == DType::bf16 ? DType::f32 : dtype;
+}
+
+/// The same for C++ types.
+template <typename T>
+using Accumulation = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
+
 template <typename T>
 constexpr DType dtype_of() {
     if constexpr (std::is_same_v<T, float>) return DType::f32;
@@ -90,6 +101,13 @@ decltype(auto) dispatch_float(DType dtype, Body&& body) {
         default:
             throw InternalError("this operation computes in f32 or f64, not in {}", name_of(dtype));
     }
+}
+
+/// The same with the C++ type of a stored dtype (f32, f64 or bf16).
+template <typename Body>
+decltype(auto) dispatch_storage(DType dtype, Body&& body) {
+    if (dtype == DType::bf16) return body.template operator()<bf16>();
+    return dispatch_float(dtype, std::forward<Body>(body));
 }
 
 } // namespace braid

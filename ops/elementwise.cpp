@@ -8,7 +8,7 @@ Tensor add(Context& ctx, const Tensor& a, const Tensor& b) {
     expect_shape(b, a.shape(), "add");
     ProfileScope scope(ctx.profiler, "add");
     Tensor y = Tensor::empty(*ctx.allocator, a.shape(), a.dtype());
-    cpu::add(a, b, y);
+    device::add(a, b, y);
     if (ctx.tape)
         ctx.tape->record({"add", {y.ref()}, {}, [a = a.ref(), b = b.ref()](const Backward& run) {
                               run.add(a, run.dy[0]);
@@ -21,11 +21,11 @@ Tensor scale(Context& ctx, const Tensor& x, double factor) {
     if (factor == 1) return x;
     ProfileScope scope(ctx.profiler, "scale");
     Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
-    cpu::scale(x, factor, y);
+    device::scale(x, factor, y);
     if (ctx.tape)
         ctx.tape->record({"scale", {y.ref()}, {}, [x = x.ref(), factor](const Backward& run) {
                               Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
-                              cpu::scale(run.dy[0], factor, dx);
+                              device::scale(run.dy[0], factor, dx);
                               run.add(x, dx);
                           }});
     return y;

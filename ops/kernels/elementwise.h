@@ -1,5 +1,6 @@
 #pragma once
 
+#include "ops/kernels/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {
@@ -10,3 +11,10 @@ void add(const Tensor& a, const Tensor& b, const Tensor& y);
 void scale(const Tensor& x, double factor, const Tensor& y);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(add)
+BRAID_KERNEL(scale)
+
+} // namespace braid::ops
