@@ -15,15 +15,15 @@ namespace braid {
 struct bf16 {
     uint16_t bits = 0;
 
-    bf16() = default;
+    constexpr bf16() = default;
     /// Rounds to nearest, ties to even; NaN stays NaN.
-    explicit bf16(float value) {
+    constexpr explicit bf16(float value) {
         uint32_t word = std::bit_cast<uint32_t>(value);
         const bool is_nan = (word & 0x7fffffffu) > 0x7f800000u;
         bits = is_nan ? static_cast<uint16_t>((word >> 16) | 0x40u)
                       : static_cast<uint16_t>((word + 0x7fffu + ((word >> 16) & 1u)) >> 16);
     }
-    explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+    constexpr explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 };
 
 enum class DType : uint8_t { f32, f64, bf16, u8, u16, i32, i64 };

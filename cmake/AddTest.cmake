@@ -51,6 +51,24 @@ endif()
     endforeach()
 endfunction()
 
+# braid_gpu_tests(folder): the same cases once more on a GPU, as folder.subject.case.cuda with the label gpu. Where there
+# is no GPU they are skipped, and ctest says so.
+function(braid_gpu_tests folder)
+    if(NOT BRAID_CUDA)
+        return()
+    endif()
+    math(EXPR limit "300 * ${BRAID_TEST_TIMEOUT_SCALE}")
+    gtest_discover_tests(test_${folder} TEST_PREFIX ${folder}. TEST_SUFFIX .cuda TEST_FILTER "-*.slow_*:*/slow_*"
+        TEST_LIST test_${folder}_gpu DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120 PROPERTIES LABELS gpu TIMEOUT ${limit})
+    set(late_properties ${CMAKE_CURRENT_BINARY_DIR}/test_${folder}_gpu_environment.cmake)
+    file(CONFIGURE OUTPUT ${late_properties} @ONLY CONTENT [[
+if(test_@folder@_gpu)
+    set_tests_properties(${test_@folder@_gpu} PROPERTIES ENVIRONMENT "@BRAID_TEST_ENVIRONMENT@;BRAID_TEST_DEVICE=cuda")
+endif()
+]])
+    set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${late_properties})
+endfunction()
+
 # braid_mpi_test(program RANKS 1 2 4 SOURCES ... LINKS ... TIMEOUT seconds): a gtest program whose cases all ranks run
 # in step. Each source X_test.cpp must hold the test suite X; it becomes the ctest entries program.X.N_ranks.
 function(braid_mpi_test program)

@@ -5,6 +5,7 @@ option(BRAID_OPENMP "Use OpenMP threads inside operations" ON)
 cmake_dependent_option(BRAID_ONEDNN "Multiply bf16 matrices with oneDNN where the processor has the instructions" ON
                        BRAID_OPENMP OFF) # its threads are those of OpenMP
 option(BRAID_CUDA "Build the CUDA and NCCL backend" OFF)
+option(BRAID_CUDA_EMULATION "Run the CUDA backend on the CPU, against the runtime in tests/cuda_emulation" OFF)
 option(BRAID_BUILD_TESTS "Build the tests" ON)
 option(BRAID_BUILD_BENCH "Build the benchmarks" ON)
 option(BRAID_WERROR "Treat warnings as errors" OFF)
@@ -28,14 +29,15 @@ if(BRAID_CCACHE)
     set(CMAKE_CUDA_COMPILER_LAUNCHER ${launcher})
 endif()
 
-if(BRAID_CUDA)
-    message(FATAL_ERROR "BRAID_CUDA=ON (preset cuda): this version has no CUDA backend yet; use the preset cpu")
+if(BRAID_CUDA_EMULATION)
+    set(BRAID_CUDA ON)
 endif()
 
 # A fixed instruction set and no -ffast-math: the same binary gives the same bits on every machine of one CPU kind.
 add_library(braid_flags INTERFACE)
 target_include_directories(braid_flags INTERFACE ${PROJECT_SOURCE_DIR})
-target_compile_options(braid_flags INTERFACE -march=x86-64-v3 -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -ffp-contract=off)
+set(warnings -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers)
+target_compile_options(braid_flags INTERFACE $<$<NOT:$<COMPILE_LANGUAGE:CUDA>>:-march=x86-64-v3 ${warnings} -ffp-contract=off>)
 if(NOT BRAID_OPENMP)
     target_compile_options(braid_flags INTERFACE -Wno-unknown-pragmas)
 endif()
@@ -50,5 +52,7 @@ if(BRAID_SANITIZE)
             $<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:${PROJECT_SOURCE_DIR}/tests/support/keep_modules_loaded.c>)
     endif()
 endif()
-target_compile_definitions(braid_flags INTERFACE BRAID_MPI=$<BOOL:${BRAID_MPI}> BRAID_OPENMP=$<BOOL:${BRAID_OPENMP}> BRAID_ONEDNN=$<BOOL:${BRAID_ONEDNN}>
-                                                 BRAID_CUDA=$<BOOL:${BRAID_CUDA}>)
+target_compile_definitions(braid_flags INTERFACE BRAID_MPI=$<BOOL:${BRAID_MPI}> BRAID_OPENMP=$<BOOL:${BRAID_OPENMP}>
+                                                 BRAID_ONEDNN=$<BOOL:${BRAID_ONEDNN}>
+                                                 BRAID_CUDA=$<BOOL:${BRAID_CUDA}>
+                                                 BRAID_CUDA_EMULATION=$<BOOL:${BRAID_CUDA_EMULATION}>)

@@ -10,11 +10,11 @@ using Kind = cpu::ActivationKind;
 Tensor activation(Context& ctx, const char* name, Kind kind, const Tensor& x) {
     ProfileScope scope(ctx.profiler, name);
     Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
-    cpu::activation(kind, x, y);
+    device::activation(kind, x, y);
     if (ctx.tape)
         ctx.tape->record({name, {y.ref()}, {x}, [kind, x = x.ref()](const Backward& run) {
                               Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
-                              cpu::activation_backward(kind, run.dy[0], run.saved[0], dx);
+                              device::activation_backward(kind, run.dy[0], run.saved[0], dx);
                               run.add(x, dx);
                           }});
     return y;
@@ -26,13 +26,14 @@ Tensor gated_linear_unit(Context& ctx, const char* name, Kind kind, const Tensor
     ProfileScope scope(ctx.profiler, name);
     const int64_t size = x.dim(1) / 2;
     Tensor y = Tensor::empty(*ctx.allocator, {x.dim(0), size}, x.dtype());
-    cpu::gated(kind, x.columns(0, size), x.columns(size, size), y);
+    device::gated(kind, x.columns(0, size), x.columns(size, size), y);
     if (ctx.tape)
         ctx.tape->record({name, {y.ref()}, {x}, [kind, size, ref = x.ref()](const Backward& run) {
                               const Tensor& x = run.saved[0];
                               Tensor dx = Tensor::empty(*run.ctx.allocator, ref.shape, ref.dtype);
-                              cpu::gated_backward(kind, run.dy[0], x.columns(0, size), x.columns(size, size),
-                                                  dx.columns(0, size), dx.columns(size, size));
+                              device::gated_backward(kind, run.dy[0], x.columns(0, size),
+                                                     x.columns(size, size), dx.columns(0, size),
+                                                     dx.columns(size, size));
                               run.add(ref, dx);
                           }});
     return y;
@@ -76,9 +77,9 @@ Tensor sigmoid_gate(Context& ctx, const Tensor& x, const Tensor& gate) {
     ProfileScope scope(ctx.profiler, "sigmoid_gate");
     Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
     if (elementwise)
-        cpu::gated(Kind::sigmoid, gate, x, y);
+        device::gated(Kind::sigmoid, gate, x, y);
     else
-        cpu::sigmoid_gate_groups(x, gate, y);
+        device::sigmoid_gate_groups(x, gate, y);
     if (!ctx.tape) return y;
     ctx.tape->record(
         {"sigmoid_gate",
@@ -88,9 +89,9 @@ Tensor sigmoid_gate(Context& ctx, const Tensor& x, const Tensor& gate) {
              Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
              Tensor dgate = Tensor::empty(*run.ctx.allocator, gate.shape, gate.dtype);
              if (elementwise)
-                 cpu::gated_backward(Kind::sigmoid, run.dy[0], run.saved[1], run.saved[0], dgate, dx);
+                 device::gated_backward(Kind::sigmoid, run.dy[0], run.saved[1], run.saved[0], dgate, dx);
              else
-                 cpu::sigmoid_gate_groups_backward(run.dy[0], run.saved[0], run.saved[1], dx, dgate);
+                 device::sigmoid_gate_groups_backward(run.dy[0], run.saved[0], run.saved[1], dx, dgate);
              run.add(x, dx);
              run.add(gate, dgate);
          }});

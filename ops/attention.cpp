@@ -61,7 +61,7 @@ Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
     const DType wide = accumulation_dtype(q.dtype());
     Tensor row_max = Tensor::empty(*ctx.allocator, {tokens, num_heads}, wide);
     Tensor row_sum = Tensor::empty(*ctx.allocator, {tokens, num_heads}, wide);
-    cpu::attention_forward(*ctx.allocator, problem, q, k, v, o, row_max, row_sum);
+    device::attention_forward(*ctx.allocator, problem, q, k, v, o, row_max, row_sum);
     if (ctx.tape)
         ctx.tape->record(
             {"attention",
@@ -73,8 +73,8 @@ Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
                      return Tensor::empty(*run.ctx.allocator, x.shape(), x.dtype());
                  };
                  Tensor dq = gradient_of(s[0]), dk = gradient_of(s[1]), dv = gradient_of(s[2]);
-                 cpu::attention_backward(*run.ctx.allocator, problem, s[0], s[1], s[2], s[3], s[4], s[5],
-                                         run.dy[0], dq, dk, dv);
+                 device::attention_backward(*run.ctx.allocator, problem, s[0], s[1], s[2], s[3], s[4], s[5],
+                                            run.dy[0], dq, dk, dv);
                  run.count_flops(flops);
                  run.add(s[0].ref(), dq);
                  run.add(s[1].ref(), dk);
@@ -96,9 +96,9 @@ Tensor attention_decode(Context& ctx, const Tensor& q, const Tensor& keys, const
     const Shape rows = {q.dim(0), q.dim(1)};
     const DType wide = accumulation_dtype(q.dtype());
     Tensor o = Tensor::empty(*ctx.allocator, {q.dim(0), q.dim(1), values.dim(2)}, q.dtype());
-    cpu::attention_forward(*ctx.allocator, problem, q, keys, values, o,
-                           Tensor::empty(*ctx.allocator, rows, wide),
-                           Tensor::empty(*ctx.allocator, rows, wide));
+    device::attention_forward(*ctx.allocator, problem, q, keys, values, o,
+                              Tensor::empty(*ctx.allocator, rows, wide),
+                              Tensor::empty(*ctx.allocator, rows, wide));
     return o;
 }
 
@@ -110,8 +110,8 @@ AttentionStatistics attention_statistics(Context& ctx, const Tensor& q, const Te
     ProfileScope scope(ctx.profiler, "attention_statistics", ProfilePhase::other);
     AttentionStatistics statistics{Tensor::empty(*ctx.allocator, {q.dim(1)}, DType::f64),
                                    Tensor::empty(*ctx.allocator, {q.dim(1)}, DType::f64)};
-    cpu::attention_statistics(*ctx.allocator, problem_of(*documents, options), q, k, statistics.max_logit,
-                              statistics.mean_entropy);
+    device::attention_statistics(*ctx.allocator, problem_of(*documents, options), q, k, statistics.max_logit,
+                                 statistics.mean_entropy);
     const auto tokens = static_cast<double>(std::max<int64_t>(q.dim(0), 1));
     for (double& entropy : statistics.mean_entropy.span<double>()) entropy /= tokens;
     return statistics;

@@ -39,7 +39,7 @@ Tensor causal_conv(Context& ctx, const Tensor& x, const Parameter* w, const Docu
     scope.count_flops(flops);
     const auto reach = std::make_shared<const ConvReach>(find_reach(*documents, taps));
     Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
-    cpu::causal_conv(x, w->value(), *reach, silu, y, *ctx.allocator);
+    device::causal_conv(x, w->value(), *reach, silu, y, *ctx.allocator);
     if (!ctx.tape) return y;
     ctx.tape->record({"causal_conv",
                       {y.ref()},
@@ -47,14 +47,14 @@ Tensor causal_conv(Context& ctx, const Tensor& x, const Parameter* w, const Docu
                       [w, reach, silu, flops](const Backward& run) {
                           const Tensor& x = run.saved[0];
                           Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape(), x.dtype());
-                          cpu::causal_conv_data_gradient(x, w->value(), *reach, silu, run.dy[0], dx,
-                                                         *run.ctx.allocator);
+                          device::causal_conv_data_gradient(x, w->value(), *reach, silu, run.dy[0], dx,
+                                                            *run.ctx.allocator);
                           run.count_flops(flops);
                           run.add(x.ref(), dx);
                       },
                       [w, reach, silu, flops](const Backward& run) {
-                          cpu::causal_conv_weight_gradient(run.saved[0], w->value(), *reach, silu, run.dy[0],
-                                                           w->gradient(), *run.ctx.allocator);
+                          device::causal_conv_weight_gradient(run.saved[0], w->value(), *reach, silu,
+                                                              run.dy[0], w->gradient(), *run.ctx.allocator);
                           run.count_flops(flops);
                       }});
     return y;
@@ -68,12 +68,12 @@ Tensor causal_conv_step(Context& ctx, const Tensor& x, const Parameter* w, Tenso
     if (!state.defined()) state = Tensor::zeros(*ctx.allocator, {past, channels}, wide);
     expect_shape(state, {past, channels}, "causal_conv_step, state");
     const Tensor rows = Tensor::empty(*ctx.allocator, {past + tokens, channels}, wide);
-    cpu::cast(state, rows.rows(0, past));
-    cpu::cast(x, rows.rows(past, tokens));
+    device::cast(state, rows.rows(0, past));
+    device::cast(x, rows.rows(past, tokens));
     const ConvReach reach{std::vector<int32_t>(static_cast<size_t>(tokens), static_cast<int32_t>(past)), {}};
     Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
-    cpu::causal_conv(rows.rows(past, tokens), w->value(), reach, silu, y, *ctx.allocator);
-    cpu::cast(rows.rows(tokens, past), state);
+    device::causal_conv(rows.rows(past, tokens), w->value(), reach, silu, y, *ctx.allocator);
+    device::cast(rows.rows(tokens, past), state);
     return y;
 }
 

@@ -68,8 +68,8 @@ TokenLosses run_token_losses(Context& ctx, const Tensor& h, const Parameter* w, 
     TokenLosses result{Tensor::empty(*ctx.allocator, {h.dim(0)}, DType::f64),
                        Tensor::empty(*ctx.allocator, {h.dim(0)}, DType::f64), local_labels(ctx, labels, w)};
     const Tensor label_logits = Tensor::empty(*ctx.allocator, {h.dim(0)}, DType::f64);
-    cpu::label_logits(h, *w, result.labels, options, empty_chunk(ctx, h, w->shape()[0], options),
-                      label_logits, result.lse);
+    device::label_logits(h, *w, result.labels, options, empty_chunk(ctx, h, w->shape()[0], options),
+                         label_logits, result.lse);
     if (combine) combine(result.lse, label_logits);
     for (int64_t t = 0; t < h.dim(0); ++t) {
         const bool counts = labels.data<int32_t>()[t] != cpu::kNoLabel;
@@ -100,10 +100,10 @@ LossOutputs linear_cross_entropy(Context& ctx, const Tensor& h, const Parameter*
                       [w, options, ref = h.ref()](const Backward& run) {
                           const Tensor& h = run.saved[0];
                           Tensor dh = Tensor::empty(*run.ctx.allocator, ref.shape, ref.dtype);
-                          cpu::cross_entropy_gradient(h, *w, run.saved[1], run.saved[2], options,
-                                                      value_or_zero(run.dy[0]), value_or_zero(run.dy[1]),
-                                                      empty_chunk(run.ctx, h, w->shape()[0], options), dh,
-                                                      w->gradient());
+                          device::cross_entropy_gradient(h, *w, run.saved[1], run.saved[2], options,
+                                                         value_or_zero(run.dy[0]), value_or_zero(run.dy[1]),
+                                                         empty_chunk(run.ctx, h, w->shape()[0], options), dh,
+                                                         w->gradient());
                           run.count_flops(3 * gemm_flops(ref.shape, w));
                           run.add(ref, dh);
                       }});
@@ -120,7 +120,7 @@ Tensor logits(Context& ctx, const Tensor& h, const Parameter* w, const LogitOpti
     ProfileScope scope(ctx.profiler, "logits");
     scope.count_flops(gemm_flops(h.shape(), w));
     Tensor y = Tensor::empty(*ctx.allocator, {h.dim(0), w->shape()[0]}, logit_dtype(h));
-    cpu::logits(h, *w, options, y);
+    device::logits(h, *w, options, y);
     return y;
 }
 

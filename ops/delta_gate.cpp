@@ -10,22 +10,22 @@ Tensor delta_decay(Context& ctx, const Tensor& a, const Parameter* a_log, const 
     expect_shape(dt_bias->value(), {a.dim(1)}, "delta_decay, dt_bias");
     ProfileScope scope(ctx.profiler, "delta_decay");
     Tensor g = Tensor::empty(*ctx.allocator, a.shape(), accumulation_dtype(a.dtype()));
-    cpu::delta_decay(a, a_log->value(), dt_bias->value(), g);
+    device::delta_decay(a, a_log->value(), dt_bias->value(), g);
     if (!ctx.tape) return g;
-    ctx.tape->record({"delta_decay",
-                      {g.ref()},
-                      {a, g},
-                      [a_log, dt_bias](const Backward& run) {
-                          const Tensor& a = run.saved[0];
-                          Tensor da = Tensor::empty(*run.ctx.allocator, a.shape(), a.dtype());
-                          cpu::delta_decay_data_gradient(a, a_log->value(), dt_bias->value(), run.dy[0], da);
-                          run.add(a.ref(), da);
-                      },
-                      [a_log, dt_bias](const Backward& run) {
-                          cpu::delta_decay_weight_gradient(run.saved[0], a_log->value(), dt_bias->value(),
-                                                           run.saved[1], run.dy[0], a_log->gradient(),
-                                                           dt_bias->gradient());
-                      }});
+    ctx.tape->record(
+        {"delta_decay",
+         {g.ref()},
+         {a, g},
+         [a_log, dt_bias](const Backward& run) {
+             const Tensor& a = run.saved[0];
+             Tensor da = Tensor::empty(*run.ctx.allocator, a.shape(), a.dtype());
+             device::delta_decay_data_gradient(a, a_log->value(), dt_bias->value(), run.dy[0], da);
+             run.add(a.ref(), da);
+         },
+         [a_log, dt_bias](const Backward& run) {
+             device::delta_decay_weight_gradient(run.saved[0], a_log->value(), dt_bias->value(), run.saved[1],
+                                                 run.dy[0], a_log->gradient(), dt_bias->gradient());
+         }});
     return g;
 }
 

@@ -42,7 +42,8 @@ void record(Context& ctx, const DeltaInputs& in, std::shared_ptr<const ChunkPlan
                  return x.defined() ? Tensor::empty(*run.ctx.allocator, x.shape(), x.dtype()) : Tensor();
              };
              const cpu::DeltaGradients d{like(in.q), like(in.k), like(in.v), like(in.g), like(in.beta)};
-             cpu::delta_rule_backward(in, *plan, {x[5], x[6]}, run.dy[0], d, *run.ctx.allocator);
+             device::delta_rule_backward(in, *plan, cpu::DeltaSaved{x[5], x[6]}, run.dy[0], d,
+                                         *run.ctx.allocator);
              run.count_flops(cpu::delta_rule_backward_flops(in, *plan));
              run.add(in.q.ref(), d.q);
              run.add(in.k.ref(), d.k);
@@ -72,7 +73,7 @@ Tensor gated_delta_rule(Context& ctx, const Tensor& q, const Tensor& k, const Te
     if (final_states)
         *final_states = Tensor::empty(allocator, {plan->num_documents(), heads, in.key_dim(), in.value_dim()},
                                       state_dtype(in));
-    cpu::delta_rule_forward(in, *plan, o, saved, final_states ? *final_states : Tensor(), allocator);
+    device::delta_rule_forward(in, *plan, o, saved, final_states ? *final_states : Tensor(), allocator);
     scope.count_flops(cpu::delta_rule_forward_flops(in, *plan, final_states != nullptr));
     if (ctx.tape) record(ctx, in, std::move(plan), o, saved);
     return o;
@@ -87,7 +88,7 @@ Tensor gated_delta_rule_step(Context& ctx, const Tensor& q, const Tensor& k, con
     if (!state.defined()) state = Tensor::zeros(*ctx.allocator, shape, state_dtype(in));
     expect_shape(state, shape, "gated_delta_rule_step, state");
     Tensor o = Tensor::empty(*ctx.allocator, v.shape(), v.dtype());
-    cpu::delta_rule_step(in, o, state);
+    device::delta_rule_step(in, o, state);
     return o;
 }
 

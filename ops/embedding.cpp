@@ -24,11 +24,11 @@ Tensor embedding(Context& ctx, const Tensor& ids, const Parameter* table) {
     expect_ids_in_range(ids, partition.global()[0]);
     ProfileScope scope(ctx.profiler, "embedding");
     Tensor y = Tensor::empty(*ctx.allocator, {ids.dim(0), table->shape()[1]}, table->compute_value().dtype());
-    cpu::embedding(ids, first, table->compute_value(), y);
+    device::embedding(ids, first, table->compute_value(), y);
     if (ctx.tape)
         ctx.tape->record({"embedding", {y.ref()}, {ids}, nullptr, [table, first](const Backward& run) {
-                              cpu::embedding_weight_gradient(run.saved[0], first, run.dy[0],
-                                                             table->gradient());
+                              device::embedding_weight_gradient(run.saved[0], first, run.dy[0],
+                                                                table->gradient());
                           }});
     return y;
 }

@@ -28,20 +28,20 @@ Tensor grouped_linear(Context& ctx, const Tensor& x, const Parameter* w, const T
     const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(out) * static_cast<double>(in);
     scope.count_flops(flops);
     Tensor y = Tensor::empty(*ctx.allocator, {rows, out}, x.dtype());
-    cpu::grouped_linear(x, *w, offsets, y);
+    device::grouped_linear(x, *w, offsets, y);
     if (!ctx.tape) return y;
     ctx.tape->record({"grouped_linear",
                       {y.ref()},
                       {x, offsets},
                       [x = x.ref(), w, flops](const Backward& run) {
                           Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
-                          cpu::grouped_linear_data_gradient(run.dy[0], *w, run.saved[1], dx);
+                          device::grouped_linear_data_gradient(run.dy[0], *w, run.saved[1], dx);
                           run.count_flops(flops);
                           run.add(x, dx);
                       },
                       [w, flops](const Backward& run) {
-                          cpu::grouped_linear_weight_gradient(run.dy[0], run.saved[0], run.saved[1],
-                                                              w->gradient());
+                          device::grouped_linear_weight_gradient(run.dy[0], run.saved[0], run.saved[1],
+                                                                 w->gradient());
                           run.count_flops(flops);
                       }});
     return y;

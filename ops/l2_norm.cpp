@@ -10,11 +10,11 @@ Tensor l2_norm(Context& ctx, const Tensor& x, double eps) {
     Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
     const Tensor inverse_norm =
         Tensor::empty(*ctx.allocator, {x.dim(0), x.dim(1)}, accumulation_dtype(x.dtype()));
-    cpu::l2_norm(x, eps, y, inverse_norm);
+    device::l2_norm(x, eps, y, inverse_norm);
     if (ctx.tape)
         ctx.tape->record({"l2_norm", {y.ref()}, {y, inverse_norm}, [x = x.ref()](const Backward& run) {
                               Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
-                              cpu::l2_norm_gradient(run.saved[0], run.saved[1], run.dy[0], dx);
+                              device::l2_norm_gradient(run.saved[0], run.saved[1], run.dy[0], dx);
                               run.add(x, dx);
                           }});
     return y;

@@ -14,19 +14,19 @@ Tensor linear(Context& ctx, const Tensor& x, const Parameter* w) {
         2.0 * static_cast<double>(tokens) * static_cast<double>(out) * static_cast<double>(in);
     scope.count_flops(flops);
     Tensor y = Tensor::empty(*ctx.allocator, {tokens, out}, x.dtype());
-    cpu::linear(x, *w, y);
+    device::linear(x, *w, y);
     if (!ctx.tape) return y;
     ctx.tape->record({"linear",
                       {y.ref()},
                       {x},
                       [x = x.ref(), w, flops](const Backward& run) {
                           Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
-                          cpu::linear_data_gradient(run.dy[0], *w, dx);
+                          device::linear_data_gradient(run.dy[0], *w, dx);
                           run.count_flops(flops);
                           run.add(x, dx);
                       },
                       [w, flops](const Backward& run) {
-                          cpu::linear_weight_gradient(run.dy[0], run.saved[0], w->gradient());
+                          device::linear_weight_gradient(run.dy[0], run.saved[0], w->gradient());
                           run.count_flops(flops);
                       }});
     return y;

@@ -48,7 +48,7 @@ double newton_schulz_slope(const std::vector<NewtonSchulzStep>& steps) {
 std::vector<double> newton_schulz(Allocator& allocator, const Tensor& x,
                                   const std::vector<NewtonSchulzStep>& steps) {
     check(x.rank() == 3 && x.is_contiguous(), "newton_schulz: expected packed matrices [n, rows, columns]");
-    return cpu::newton_schulz(allocator, x, steps);
+    return device::newton_schulz(allocator, x, steps);
 }
 
 double newton_schulz_flops(int64_t rows, int64_t columns, int num_steps) {

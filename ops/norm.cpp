@@ -32,17 +32,17 @@ Tensor rms_norm(Context& ctx, const Tensor& x, const Parameter* w, double eps, b
     expect_vector(w, x, "rms_norm");
     ProfileScope scope(ctx.profiler, "rms_norm");
     Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype()), scale = empty_per_row(ctx, x);
-    cpu::rms_norm(x, value_of(w), eps, zero_centered, y, scale);
+    device::rms_norm(x, value_of(w), eps, zero_centered, y, scale);
     if (!ctx.tape) return y;
     OpRecord record{"rms_norm", {y.ref()}, {x, scale}, [w, zero_centered, x = x.ref()](const Backward& run) {
                         Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
-                        cpu::rms_norm_data_gradient(run.dy[0], run.saved[0], run.saved[1], value_of(w),
-                                                    zero_centered, dx);
+                        device::rms_norm_data_gradient(run.dy[0], run.saved[0], run.saved[1], value_of(w),
+                                                       zero_centered, dx);
                         run.add(x, dx);
                     }};
     if (w)
         record.weight_gradient = [w](const Backward& run) {
-            cpu::rms_norm_weight_gradient(run.dy[0], run.saved[0], run.saved[1], w->gradient());
+            device::rms_norm_weight_gradient(run.dy[0], run.saved[0], run.saved[1], w->gradient());
         };
     ctx.tape->record(std::move(record));
     return y;
@@ -54,18 +54,18 @@ Tensor layer_norm(Context& ctx, const Tensor& x, const Parameter* w, const Param
     ProfileScope scope(ctx.profiler, "layer_norm");
     Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
     Tensor mean = empty_per_row(ctx, x), scale = empty_per_row(ctx, x);
-    cpu::layer_norm(x, value_of(w), value_of(b), eps, y, mean, scale);
+    device::layer_norm(x, value_of(w), value_of(b), eps, y, mean, scale);
     if (!ctx.tape) return y;
     OpRecord record{"layer_norm", {y.ref()}, {x, mean, scale}, [w, x = x.ref()](const Backward& run) {
                         Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
-                        cpu::layer_norm_data_gradient(run.dy[0], run.saved[0], run.saved[1], run.saved[2],
-                                                      value_of(w), dx);
+                        device::layer_norm_data_gradient(run.dy[0], run.saved[0], run.saved[1], run.saved[2],
+                                                         value_of(w), dx);
                         run.add(x, dx);
                     }};
     if (w || b)
         record.weight_gradient = [w, b](const Backward& run) {
-            cpu::layer_norm_weight_gradient(run.dy[0], run.saved[0], run.saved[1], run.saved[2],
-                                            gradient_of(w), gradient_of(b));
+            device::layer_norm_weight_gradient(run.dy[0], run.saved[0], run.saved[1], run.saved[2],
+                                               gradient_of(w), gradient_of(b));
         };
     ctx.tape->record(std::move(record));
     return y;
@@ -77,7 +77,7 @@ Tensor gated_rms_norm(Context& ctx, const Tensor& x, const Tensor& gate, const P
     expect_shape(gate, x.shape(), "gated_rms_norm, gate");
     ProfileScope scope(ctx.profiler, "gated_rms_norm");
     Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype()), scale = empty_per_row(ctx, x);
-    cpu::gated_rms_norm(x, gate, w->value(), eps, kind, y, scale);
+    device::gated_rms_norm(x, gate, w->value(), eps, kind, y, scale);
     if (!ctx.tape) return y;
     ctx.tape->record({"gated_rms_norm",
                       {y.ref()},
@@ -85,14 +85,14 @@ Tensor gated_rms_norm(Context& ctx, const Tensor& x, const Tensor& gate, const P
                       [w, kind, x = x.ref(), gate = gate.ref()](const Backward& run) {
                           Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
                           Tensor dgate = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
-                          cpu::gated_rms_norm_data_gradient(run.dy[0], run.saved[0], run.saved[1],
-                                                            run.saved[2], w->value(), kind, dx, dgate);
+                          device::gated_rms_norm_data_gradient(run.dy[0], run.saved[0], run.saved[1],
+                                                               run.saved[2], w->value(), kind, dx, dgate);
                           run.add(x, dx);
                           run.add(gate, dgate);
                       },
                       [w, kind](const Backward& run) {
-                          cpu::gated_rms_norm_weight_gradient(run.dy[0], run.saved[0], run.saved[1],
-                                                              run.saved[2], kind, w->gradient());
+                          device::gated_rms_norm_weight_gradient(run.dy[0], run.saved[0], run.saved[1],
+                                                                 run.saved[2], kind, w->gradient());
                       }});
     return y;
 }

@@ -12,10 +12,10 @@ ExpertPlan make_expert_plan(Context& ctx, const Tensor& expert, int64_t num_expe
     check(expert.dim(1) >= 1 && expert.numel() <= std::numeric_limits<int32_t>::max(),
           "make_expert_plan: {} choices have no place in 32 bits", to_string(expert.shape()));
     ProfileScope scope(ctx.profiler, "expert_plan");
-    ExpertPlan plan{Tensor::empty(*ctx.allocator, {cpu::num_choices(expert)}, DType::i32),
+    ExpertPlan plan{Tensor::empty(*ctx.allocator, {device::num_choices(expert)}, DType::i32),
                     Tensor::empty(*ctx.allocator, {expert.numel()}, DType::i32),
                     Tensor::zeros(*ctx.allocator, {num_experts + 1}, DType::i64), expert.dim(1)};
-    cpu::make_expert_plan(expert, plan.order, plan.row_of_slot, plan.offsets);
+    device::make_expert_plan(expert, plan.order, plan.row_of_slot, plan.offsets);
     return plan;
 }
 
@@ -23,12 +23,12 @@ Tensor permute(Context& ctx, const Tensor& h, const ExpertPlan& plan) {
     expect_shape(h, {plan.num_tokens(), h.dim(-1)}, "permute");
     ProfileScope scope(ctx.profiler, "permute");
     Tensor rows = Tensor::empty(*ctx.allocator, {plan.num_rows(), h.dim(1)}, h.dtype());
-    cpu::permute(h, plan.order, plan.k, rows);
+    device::permute(h, plan.order, plan.k, rows);
     if (ctx.tape)
         ctx.tape->record(
             {"permute", {rows.ref()}, {plan.row_of_slot}, [k = plan.k, h = h.ref()](const Backward& run) {
                  Tensor dh = Tensor::empty(*run.ctx.allocator, h.shape, h.dtype);
-                 cpu::combine(run.dy[0], {}, run.saved[0], k, dh);
+                 device::combine(run.dy[0], {}, run.saved[0], k, dh);
                  run.add(h, dh);
              }});
     return rows;
@@ -40,13 +40,13 @@ Tensor combine(Context& ctx, const Tensor& rows, const Tensor& weight, const Exp
     if (weight.defined()) expect_shape(weight, {tokens, plan.k}, "combine, weights");
     ProfileScope scope(ctx.profiler, "combine");
     Tensor y = Tensor::empty(*ctx.allocator, {tokens, width}, rows.dtype());
-    cpu::combine(rows, weight, plan.row_of_slot, plan.k, y);
+    device::combine(rows, weight, plan.row_of_slot, plan.k, y);
     if (!ctx.tape) return y;
     if (!weight.defined()) {
         ctx.tape->record(
             {"combine", {y.ref()}, {plan.order}, [k = plan.k, rows = rows.ref()](const Backward& run) {
                  Tensor drows = Tensor::empty(*run.ctx.allocator, rows.shape, rows.dtype);
-                 cpu::permute(run.dy[0], run.saved[0], k, drows);
+                 device::permute(run.dy[0], run.saved[0], k, drows);
                  run.add(rows, drows);
              }});
         return y;
@@ -57,8 +57,8 @@ Tensor combine(Context& ctx, const Tensor& rows, const Tensor& weight, const Exp
                       [k = plan.k, rows = rows.ref(), weight = weight.ref()](const Backward& run) {
                           Tensor drows = Tensor::empty(*run.ctx.allocator, rows.shape, rows.dtype);
                           Tensor dweight = Tensor::empty(*run.ctx.allocator, weight.shape, weight.dtype);
-                          cpu::combine_backward(run.dy[0], run.saved[0], run.saved[1], run.saved[2], k, drows,
-                                                dweight);
+                          device::combine_backward(run.dy[0], run.saved[0], run.saved[1], run.saved[2], k,
+                                                   drows, dweight);
                           run.add(rows, drows);
                           run.add(weight, dweight);
                       }});

@@ -5,10 +5,10 @@
 namespace braid::ops {
 
 double sum_of_squares(const Tensor& x) {
-    return cpu::sum_of_squares(x);
+    return device::sum_of_squares(x);
 }
 double max_abs(const Tensor& x) {
-    return cpu::max_abs(x);
+    return device::max_abs(x);
 }
 
 } // namespace braid::ops

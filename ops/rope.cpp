@@ -30,8 +30,8 @@ Tensor rotate(Allocator& allocator, const Tensor& x, const Documents& documents,
     Tensor y = Tensor::empty(allocator, x.shape(), x.dtype());
     const Tensor table =
         Tensor::empty(allocator, {longest_document(documents), 2, rotary / 2}, accumulation_dtype(x.dtype()));
-    cpu::rope_table(options.theta, options.first_position, table);
-    cpu::rope(x, documents.offsets, table, inverse, y);
+    device::rope_table(options.theta, options.first_position, table);
+    device::rope(x, documents.offsets, table, inverse, y);
     return y;
 }
 

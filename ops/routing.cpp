@@ -18,15 +18,15 @@ Tensor scalar(Context& ctx, double value) {
 Tensor weighted_probabilities(Context& ctx, const char* name, const Tensor& probabilities,
                               const Tensor& coefficients, const cpu::TokenRows& rows) {
     ProfileScope scope(ctx.profiler, name);
-    Tensor y = scalar(ctx, cpu::weighted_probabilities(probabilities, coefficients, rows));
+    Tensor y = scalar(ctx, device::weighted_probabilities(probabilities, coefficients, rows));
     if (ctx.tape)
         ctx.tape->record({name,
                           {y.ref()},
                           {probabilities, coefficients},
                           [rows, p = probabilities.ref()](const Backward& run) {
                               Tensor dp = Tensor::empty(*run.ctx.allocator, p.shape, p.dtype);
-                              cpu::weighted_probabilities_backward(*run.dy[0].data<double>(), run.saved[0],
-                                                                   run.saved[1], rows, dp);
+                              device::weighted_probabilities_backward(*run.dy[0].data<double>(), run.saved[0],
+                                                                      run.saved[1], rows, dp);
                               run.add(p, dp);
                           }});
     return y;
@@ -51,15 +51,15 @@ Routing route(Context& ctx, const Tensor& logits, const Tensor& bias, const Rout
     Routing out{Tensor::empty(*ctx.allocator, {tokens, options.k}, DType::i32),
                 Tensor::empty(*ctx.allocator, {tokens, options.k}, logits.dtype()),
                 Tensor::empty(*ctx.allocator, {tokens, experts}, logits.dtype())};
-    out.num_flips = cpu::route(logits, bias, options, given, out.expert, out.weight, out.probabilities);
+    out.num_flips = device::route(logits, bias, options, given, out.expert, out.weight, out.probabilities);
     if (ctx.tape)
         ctx.tape->record({"route",
                           {out.weight.ref(), out.probabilities.ref()},
                           {out.expert, out.probabilities},
                           [options, logits = logits.ref()](const Backward& run) {
                               Tensor dlogits = Tensor::empty(*run.ctx.allocator, logits.shape, logits.dtype);
-                              cpu::route_backward(run.dy[0], run.dy[1], run.saved[0], run.saved[1], options,
-                                                  dlogits);
+                              device::route_backward(run.dy[0], run.dy[1], run.saved[0], run.saved[1],
+                                                     options, dlogits);
                               run.add(logits, dlogits);
                           }});
     return out;
@@ -71,7 +71,7 @@ Tensor count_experts_by_sequence(Context& ctx, const Tensor& expert, int64_t num
           "count_experts_by_sequence: tokens {} to {} of {}", first_token, first_token + expert.dim(0),
           documents.num_tokens());
     Tensor counts = Tensor::zeros(*ctx.allocator, {documents.num_sequences, num_experts}, DType::i64);
-    cpu::count_experts(expert, {first_token, documents.sequence_length()}, counts);
+    device::count_experts(expert, {first_token, documents.sequence_length()}, counts);
     return counts;
 }
 
@@ -103,11 +103,12 @@ Tensor balance_loss_given_fractions(Context& ctx, const Tensor& probabilities, c
 
 Tensor router_z_loss(Context& ctx, const Tensor& logits) {
     ProfileScope scope(ctx.profiler, "router_z_loss");
-    Tensor y = scalar(ctx, cpu::router_z_loss(logits));
+    Tensor y = scalar(ctx, device::router_z_loss(logits));
     if (ctx.tape)
         ctx.tape->record({"router_z_loss", {y.ref()}, {logits}, [logits = logits.ref()](const Backward& run) {
                               Tensor dlogits = Tensor::empty(*run.ctx.allocator, logits.shape, logits.dtype);
-                              cpu::router_z_loss_backward(*run.dy[0].data<double>(), run.saved[0], dlogits);
+                              device::router_z_loss_backward(*run.dy[0].data<double>(), run.saved[0],
+                                                             dlogits);
                               run.add(logits, dlogits);
                           }});
     return y;
@@ -115,13 +116,13 @@ Tensor router_z_loss(Context& ctx, const Tensor& logits) {
 
 Tensor count_experts(Context& ctx, const Tensor& expert, int64_t num_experts) {
     Tensor counts = Tensor::zeros(*ctx.allocator, {1, num_experts}, DType::i64);
-    cpu::count_experts(expert, {0, std::max<int64_t>(expert.dim(0), 1)}, counts);
+    device::count_experts(expert, {0, std::max<int64_t>(expert.dim(0), 1)}, counts);
     return counts.view({num_experts});
 }
 
 void update_router_bias(const Tensor& bias, const Tensor& counts, double rate) {
     expect_shape(counts, {bias.dim(0)}, "update_router_bias, counts");
-    cpu::update_router_bias(bias, counts, rate);
+    device::update_router_bias(bias, counts, rate);
 }
 
 } // namespace braid::ops

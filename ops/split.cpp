@@ -23,7 +23,7 @@ std::vector<Tensor> split_columns(Context& ctx, const Tensor& x, std::span<const
              {},
              [x = x.ref(), sizes = std::vector<int64_t>(sizes.begin(), sizes.end())](const Backward& run) {
                  Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
-                 cpu::concatenate_columns(run.dy, sizes, dx);
+                 device::concatenate_columns(run.dy, sizes, dx);
                  run.add(x, dx);
              }});
     return pieces;

@@ -8,11 +8,11 @@ Tensor row_squares(Context& ctx, const Tensor& x) {
     check(x.rank() == 2, "row_squares: {} is not [tokens, features]", to_string(x.shape()));
     const ProfileScope scope(ctx.profiler, "row_squares");
     Tensor squares = Tensor::empty(*ctx.allocator, {x.dim(0)}, accumulation_dtype(x.dtype()));
-    cpu::row_squares(x, squares);
+    device::row_squares(x, squares);
     if (ctx.tape)
         ctx.tape->record({"row_squares", {squares.ref()}, {x}, [x = x.ref()](const Backward& run) {
                               Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
-                              cpu::row_squares_gradient(run.saved[0], run.dy[0], dx);
+                              device::row_squares_gradient(run.saved[0], run.dy[0], dx);
                               run.add(x, dx);
                           }});
     return squares;
@@ -25,7 +25,7 @@ Tensor rms_norm_given_squares(Context& ctx, const Tensor& x, const Tensor& squar
     const ProfileScope scope(ctx.profiler, "rms_norm");
     const cpu::SplitNorm norm{width, eps, zero_centered};
     Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
-    cpu::rms_norm_given_squares(x, squares, w->value(), norm, y);
+    device::rms_norm_given_squares(x, squares, w->value(), norm, y);
     if (!ctx.tape) return y;
     ctx.tape->record({"rms_norm",
                       {y.ref()},
@@ -33,14 +33,14 @@ Tensor rms_norm_given_squares(Context& ctx, const Tensor& x, const Tensor& squar
                       [w, norm, x = x.ref(), squares = squares.ref()](const Backward& run) {
                           Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
                           Tensor dsquares = Tensor::empty(*run.ctx.allocator, squares.shape, squares.dtype);
-                          cpu::rms_norm_given_squares_data_gradient(run.dy[0], run.saved[0], run.saved[1],
-                                                                    w->value(), norm, dx, dsquares);
+                          device::rms_norm_given_squares_data_gradient(run.dy[0], run.saved[0], run.saved[1],
+                                                                       w->value(), norm, dx, dsquares);
                           run.add(x, dx);
                           run.add(squares, dsquares);
                       },
                       [w, norm](const Backward& run) {
-                          cpu::rms_norm_given_squares_weight_gradient(run.dy[0], run.saved[0], run.saved[1],
-                                                                      norm, w->gradient());
+                          device::rms_norm_given_squares_weight_gradient(run.dy[0], run.saved[0],
+                                                                         run.saved[1], norm, w->gradient());
                       }});
     return y;
 }

@@ -2,9 +2,13 @@
 
 #include <compare>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 namespace braid {
+
+/// Whether this build has the CUDA backend.
+constexpr bool kBuildCuda = BRAID_CUDA != 0;
 
 enum class DeviceKind : uint8_t { cpu, cuda };
 
@@ -18,25 +22,38 @@ struct Device {
 
 std::string to_string(Device device);
 
-/// A queue of work on a device. Work of one stream runs in the order given. On the CPU every call has
-/// finished when it returns, so that overlap code has one text for both devices.
+/// GPUs that this process sees; 0 in a build without CUDA or on a machine without a driver.
+int num_cuda_devices();
+
+/// A queue of work on a device, shared by its copies. Work of one stream runs in the order given. On the CPU
+/// every call has finished when it returns, so that overlap code has one text for both devices.
 class Stream {
   public:
-    explicit Stream(Device device = {}) : device_(device) {}
+    /// A new queue. Error (exit 2) where the device does not exist.
+    explicit Stream(Device device = {});
     Device device() const { return device_; }
     /// Returns when everything given to this stream so far has run.
-    void synchronize() const {}
+    void synchronize() const;
+    /// The cudaStream_t; null on the CPU.
+    void* native() const { return native_.get(); }
+    /// Whether they are the same queue.
+    bool operator==(const Stream& other) const = default;
 
   private:
     Device device_;
+    std::shared_ptr<void> native_;
 };
 
 /// A mark in a stream that another stream, or the host, can wait for.
 class Event {
   public:
-    void record(const Stream&) {}
-    void wait(const Stream&) const {}
-    bool reached() const { return true; }
+    void record(const Stream& stream);
+    /// What `stream` is given from here on runs after the mark.
+    void wait(const Stream& stream) const;
+    bool reached() const;
+
+  private:
+    std::shared_ptr<void> native_; // null before record() and on the CPU
 };
 
 } // namespace braid

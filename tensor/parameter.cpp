@@ -206,12 +206,18 @@ void ParameterStore::allocate(Allocator& allocator, DType precision, bool with_g
 }
 
 void ParameterStore::initialize(uint64_t seed) {
+    Allocator host;
     dispatch_float(dtype_, [&]<typename T>() {
         for (auto& unit : units_)
             for (const Parameter* parameter : unit->parameters)
                 for (const auto& section : parameter->sections()) {
                     const RngStream stream(seed, RngPurpose::initialization, section.spec.name);
-                    T* values = unit->values.data<T>() + section.unit_offset;
+                    const Tensor tensor = unit->values.rows(section.unit_offset, section.numel());
+                    // Made on the host, on every device: the same bits everywhere.
+                    const Tensor made = tensor.device().kind == DeviceKind::cpu
+                                            ? tensor
+                                            : Tensor::empty(host, tensor.shape(), tensor.dtype());
+                    T* values = made.data<T>();
                     section.partition.for_each_run([&](int64_t local, int64_t global, int64_t count) {
 #pragma omp parallel for schedule(static) if (count > 4096)
                         for (int64_t i = 0; i < count; ++i)
@@ -220,6 +226,7 @@ void ParameterStore::initialize(uint64_t seed) {
                             values[local + i] = static_cast<T>(
                                 static_cast<float>(section.spec.init.value(stream, global + i)));
                     });
+                    if (made.device() != tensor.device()) copy(made, tensor);
                 }
     });
     values_changed();
@@ -242,7 +249,7 @@ void ParameterStore::values_changed(int unit) {
 
 void ParameterStore::zero_gradients() {
     for (auto& unit : units_)
-        if (unit->gradients.defined()) std::memset(unit->gradients.raw_data(), 0, unit->gradients.bytes());
+        if (unit->gradients.defined()) unit->gradients.fill_zero();
 }
 
 int64_t ParameterStore::num_elements() const {

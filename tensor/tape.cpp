@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "tensor/cuda/arithmetic.h"
+
 namespace braid {
 namespace {
 
@@ -12,6 +14,13 @@ void sum_into(T* out, const T* a, const T* b, int64_t count) {
 #pragma omp parallel for simd schedule(static) if (count > 1 << 15)
     for (int64_t i = 0; i < count; ++i)
         out[i] = static_cast<T>(static_cast<Sum>(a[i]) + static_cast<Sum>(b[i]));
+}
+
+void add_tensors(const Tensor& a, const Tensor& b, const Tensor& out) {
+    if constexpr (kBuildCuda)
+        if (out.device().kind == DeviceKind::cuda) return cuda::add(a, b, out);
+    dispatch_storage(out.dtype(),
+                     [&]<typename T>() { sum_into(out.data<T>(), a.data<T>(), b.data<T>(), out.numel()); });
 }
 
 } // namespace
@@ -28,9 +37,7 @@ void Gradients::add(const ValueRef& x, Tensor dx) {
     }
     // The first contribution may be shared: a residual addition gives one gradient to both of its inputs.
     Tensor out = sum.is_sole_owner() ? sum : Tensor::empty(allocator_, sum.shape(), sum.dtype());
-    dispatch_storage(sum.dtype(), [&]<typename T>() {
-        sum_into(out.data<T>(), sum.data<T>(), dx.data<T>(), sum.numel());
-    });
+    add_tensors(sum, dx, out);
     sum = std::move(out);
 }
 
@@ -58,7 +65,7 @@ void Tape::seed(const Tensor& y, double factor) {
 void Tape::backward(Context& ctx, Gradients& gradients, WeightGradientQueue* queue) {
     for (const Seed& seed : seeds_) {
         Tensor dy = Tensor::empty(*ctx.allocator, seed.value.shape, seed.value.dtype);
-        dispatch_float(dy.dtype(), [&]<typename T>() { *dy.data<T>() = static_cast<T>(seed.factor); });
+        dy.fill(seed.factor);
         gradients.add(seed.value, std::move(dy));
     }
     seeds_.clear();

@@ -1,7 +1,11 @@
 #include "tensor/tensor.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
+
+#include "tensor/cuda/arithmetic.h"
+#include "tensor/cuda/runtime.h"
 
 namespace braid {
 namespace {
@@ -43,13 +47,34 @@ Tensor Tensor::empty(Allocator& allocator, const Shape& shape, DType dtype) {
 
 Tensor Tensor::zeros(Allocator& allocator, const Shape& shape, DType dtype) {
     Tensor x = empty(allocator, shape, dtype);
-    std::memset(x.raw_data(), 0, x.bytes());
+    x.fill_zero();
     return x;
+}
+
+void Tensor::fill_zero() const {
+    check(is_contiguous(), "fill_zero() of a tensor that is not contiguous");
+    if constexpr (kBuildCuda)
+        if (device().kind == DeviceKind::cuda)
+            return cuda::fill_zero(raw_data(), bytes(), allocator().stream().native());
+    std::memset(raw_data(), 0, bytes());
+}
+
+void Tensor::fill(double value) const {
+    check(is_contiguous(), "fill() of a tensor that is not contiguous");
+    if constexpr (kBuildCuda)
+        if (device().kind == DeviceKind::cuda) return cuda::fill(*this, value);
+    dispatch_storage(dtype_, [&]<typename T>() {
+        std::fill_n(data<T>(), numel_, static_cast<T>(static_cast<Accumulation<T>>(value)));
+    });
 }
 
 Allocator& Tensor::allocator() const {
     check(defined(), "an undefined tensor was asked where its memory lies");
     return storage_->allocator;
+}
+
+void Tensor::record_use(const Stream& stream) const {
+    allocator().record_use(storage_->block, stream);
 }
 
 bool Tensor::is_contiguous() const {
@@ -104,6 +129,30 @@ Tensor Tensor::detach() const {
 
 size_t Tensor::storage_bytes() const {
     return storage_ ? storage_->block.bytes : 0;
+}
+
+void copy(const Tensor& x, const Tensor& y) {
+    check(x.is_contiguous() && y.is_contiguous() && x.dtype() == y.dtype() && x.numel() == y.numel(),
+          "copy of {} {} to {} {}", name_of(x.dtype()), to_string(x.shape()), name_of(y.dtype()),
+          to_string(y.shape()));
+    if constexpr (kBuildCuda) {
+        const bool from = x.device().kind == DeviceKind::cuda, to = y.device().kind == DeviceKind::cuda;
+        if (from || to) {
+            const Stream& stream = (to ? y : x).allocator().stream();
+            if (from && to && !(stream == x.allocator().stream())) x.allocator().stream().synchronize();
+            cuda::copy(y.raw_data(), x.raw_data(), x.bytes(), stream.native());
+            if (!(from && to)) stream.synchronize();
+            return;
+        }
+    }
+    std::memcpy(y.raw_data(), x.raw_data(), x.bytes());
+}
+
+Tensor to_device(Allocator& allocator, const Tensor& x) {
+    if (x.device() == allocator.device()) return x;
+    Tensor y = Tensor::empty(allocator, x.shape(), x.dtype());
+    copy(x, y);
+    return y;
 }
 
 void expect_shape(const Tensor& x, const Shape& shape, const char* what) {

@@ -33,6 +33,12 @@ class Tensor {
     static Tensor empty(Allocator& allocator, const Shape& shape, DType dtype);
     static Tensor zeros(Allocator& allocator, const Shape& shape, DType dtype);
 
+    /// Sets all bytes of a contiguous tensor to zero.
+    void fill_zero() const;
+
+    /// Sets all elements of a contiguous floating tensor.
+    void fill(double value) const;
+
     bool defined() const { return storage_ != nullptr; }
     const Shape& shape() const { return shape_; }
     int rank() const { return shape_.rank(); }
@@ -75,6 +81,10 @@ class Tensor {
     /// The same memory under a new id.
     Tensor detach() const;
 
+    /// Work that `stream` has been given by now uses the memory, which is then not handed out again before
+    /// that stream has passed.
+    void record_use(const Stream& stream) const;
+
     /// Whether no other tensor shares the memory, so that it may be overwritten.
     bool is_sole_owner() const { return storage_.use_count() == 1; }
     /// Identifies the memory, for counting it once.
@@ -92,6 +102,12 @@ class Tensor {
     ValueId id_ = 0;
     DType dtype_ = DType::f32;
 };
+
+/// y = x, both packed, of one dtype and as many elements, on any devices. On return x may be overwritten by
+/// the host; a y on the host holds the values.
+void copy(const Tensor& x, const Tensor& y);
+/// x's values in memory of `allocator`: x itself if it lies on that device.
+Tensor to_device(Allocator& allocator, const Tensor& x);
 
 /// Throws InternalError unless x has this shape or dtype; `what` names the operation and the argument.
 void expect_shape(const Tensor& x, const Shape& shape, const char* what);

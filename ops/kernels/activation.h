@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "ops/kernels/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {
@@ -26,3 +27,14 @@ void sigmoid_gate_groups_backward(const Tensor& dy, const Tensor& x, const Tenso
                                   const Tensor& dgate);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(activation)
+BRAID_KERNEL(activation_backward)
+BRAID_KERNEL(gated)
+BRAID_KERNEL(gated_backward)
+BRAID_KERNEL(sigmoid_gate_groups)
+BRAID_KERNEL(sigmoid_gate_groups_backward)
+
+} // namespace braid::ops

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "ops/kernels/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {
@@ -36,3 +37,11 @@ void attention_statistics(Allocator& allocator, const AttentionProblem& problem,
                           const Tensor& k, const Tensor& max_logit, const Tensor& entropy_sum);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(attention_forward)
+BRAID_KERNEL(attention_backward)
+BRAID_KERNEL(attention_statistics)
+
+} // namespace braid::ops

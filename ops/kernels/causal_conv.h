@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "ops/kernels/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops {
@@ -28,3 +29,11 @@ void causal_conv_weight_gradient(const Tensor& x, const Tensor& w, const ConvRea
                                  const Tensor& dy, const Tensor& dw, Allocator& allocator);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(causal_conv)
+BRAID_KERNEL(causal_conv_data_gradient)
+BRAID_KERNEL(causal_conv_weight_gradient)
+
+} // namespace braid::ops

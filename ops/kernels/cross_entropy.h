@@ -1,5 +1,6 @@
 #pragma once
 
+#include "ops/kernels/on_device.h"
 #include "ops/logit_options.h"
 #include "tensor/parameter.h"
 
@@ -26,3 +27,11 @@ void cross_entropy_gradient(const Tensor& h, const Parameter& w, const Tensor& l
                             const Tensor& dh, const Tensor& dw);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(logits)
+BRAID_KERNEL(label_logits)
+BRAID_KERNEL(cross_entropy_gradient)
+
+} // namespace braid::ops

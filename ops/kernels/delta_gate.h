@@ -1,5 +1,6 @@
 #pragma once
 
+#include "ops/kernels/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {
@@ -14,3 +15,11 @@ void delta_decay_weight_gradient(const Tensor& a, const Tensor& a_log, const Ten
                                  const Tensor& dg, const Tensor& d_a_log, const Tensor& d_dt_bias);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(delta_decay)
+BRAID_KERNEL(delta_decay_data_gradient)
+BRAID_KERNEL(delta_decay_weight_gradient)
+
+} // namespace braid::ops

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "ops/chunk_plan.h"
+#include "ops/kernels/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops {
@@ -50,3 +51,11 @@ double delta_rule_backward_flops(const DeltaInputs& in, const ChunkPlan& plan);
 void delta_rule_step(const DeltaInputs& in, const Tensor& o, const Tensor& state);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(delta_rule_forward)
+BRAID_KERNEL(delta_rule_backward)
+BRAID_KERNEL(delta_rule_step)
+
+} // namespace braid::ops

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "ops/kernels/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {
@@ -12,3 +13,11 @@ void scale(const Tensor& x, double factor, const Tensor& y);
 void cast(const Tensor& x, const Tensor& y);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(add)
+BRAID_KERNEL(scale)
+BRAID_KERNEL(cast)
+
+} // namespace braid::ops

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "ops/kernels/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {
@@ -11,3 +12,10 @@ void embedding(const Tensor& ids, int64_t first, const Tensor& table, const Tens
 void embedding_weight_gradient(const Tensor& ids, int64_t first, const Tensor& dy, const Tensor& dtable);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(embedding)
+BRAID_KERNEL(embedding_weight_gradient)
+
+} // namespace braid::ops

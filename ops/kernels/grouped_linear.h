@@ -1,5 +1,6 @@
 #pragma once
 
+#include "ops/kernels/on_device.h"
 #include "tensor/parameter.h"
 
 namespace braid::ops::cpu {
@@ -17,3 +18,11 @@ void grouped_linear_weight_gradient(const Tensor& dy, const Tensor& x, const Ten
                                     const Tensor& dw);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(grouped_linear)
+BRAID_KERNEL(grouped_linear_data_gradient)
+BRAID_KERNEL(grouped_linear_weight_gradient)
+
+} // namespace braid::ops

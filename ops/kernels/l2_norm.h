@@ -1,5 +1,6 @@
 #pragma once
 
+#include "ops/kernels/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {
@@ -10,3 +11,10 @@ void l2_norm(const Tensor& x, double eps, const Tensor& y, const Tensor& inverse
 void l2_norm_gradient(const Tensor& y, const Tensor& inverse_norm, const Tensor& dy, const Tensor& dx);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(l2_norm)
+BRAID_KERNEL(l2_norm_gradient)
+
+} // namespace braid::ops

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "ops/kernels/on_device.h"
 #include "tensor/parameter.h"
 
 namespace braid::ops::cpu {
@@ -14,3 +15,11 @@ void linear_data_gradient(const Tensor& dy, const Parameter& w, const Tensor& dx
 void linear_weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& dw);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(linear)
+BRAID_KERNEL(linear_data_gradient)
+BRAID_KERNEL(linear_weight_gradient)
+
+} // namespace braid::ops

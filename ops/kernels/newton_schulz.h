@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "ops/kernels/on_device.h"
 #include "ops/newton_schulz.h"
 #include "tensor/tensor.h"
 
@@ -11,3 +12,9 @@ std::vector<double> newton_schulz(Allocator& allocator, const Tensor& x,
                                   const std::vector<NewtonSchulzStep>& steps);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(newton_schulz)
+
+} // namespace braid::ops

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "ops/gate_kind.h"
+#include "ops/kernels/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {
@@ -31,3 +32,17 @@ void gated_rms_norm_weight_gradient(const Tensor& dy, const Tensor& x, const Ten
                                     const Tensor& scale, GateKind kind, const Tensor& dw);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(rms_norm)
+BRAID_KERNEL(rms_norm_data_gradient)
+BRAID_KERNEL(rms_norm_weight_gradient)
+BRAID_KERNEL(layer_norm)
+BRAID_KERNEL(layer_norm_data_gradient)
+BRAID_KERNEL(layer_norm_weight_gradient)
+BRAID_KERNEL(gated_rms_norm)
+BRAID_KERNEL(gated_rms_norm_data_gradient)
+BRAID_KERNEL(gated_rms_norm_weight_gradient)
+
+} // namespace braid::ops

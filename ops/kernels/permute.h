@@ -1,5 +1,6 @@
 #pragma once
 
+#include "ops/kernels/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {
@@ -21,3 +22,13 @@ void combine_backward(const Tensor& dy, const Tensor& rows, const Tensor& weight
                       int64_t k, const Tensor& drows, const Tensor& dweight);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(num_choices)
+BRAID_KERNEL(make_expert_plan)
+BRAID_KERNEL(permute)
+BRAID_KERNEL(combine)
+BRAID_KERNEL(combine_backward)
+
+} // namespace braid::ops

@@ -2,6 +2,7 @@
 
 #include <span>
 
+#include "ops/kernels/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {
@@ -16,3 +17,10 @@ void rope(const Tensor& x, std::span<const int32_t> offsets, const Tensor& table
           const Tensor& y);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(rope_table)
+BRAID_KERNEL(rope)
+
+} // namespace braid::ops

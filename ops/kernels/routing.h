@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "ops/kernels/on_device.h"
 #include "ops/routing_options.h"
 #include "tensor/tensor.h"
 
@@ -37,3 +38,16 @@ void count_experts(const Tensor& expert, const TokenRows& rows, const Tensor& co
 void update_router_bias(const Tensor& bias, const Tensor& counts, double rate);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(route)
+BRAID_KERNEL(route_backward)
+BRAID_KERNEL(weighted_probabilities)
+BRAID_KERNEL(weighted_probabilities_backward)
+BRAID_KERNEL(router_z_loss)
+BRAID_KERNEL(router_z_loss_backward)
+BRAID_KERNEL(count_experts)
+BRAID_KERNEL(update_router_bias)
+
+} // namespace braid::ops

@@ -2,6 +2,7 @@
 
 #include <span>
 
+#include "ops/kernels/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {
@@ -11,3 +12,9 @@ namespace braid::ops::cpu {
 void concatenate_columns(std::span<const Tensor> pieces, std::span<const int64_t> sizes, const Tensor& y);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(concatenate_columns)
+
+} // namespace braid::ops

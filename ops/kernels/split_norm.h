@@ -1,5 +1,6 @@
 #pragma once
 
+#include "ops/kernels/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {
@@ -25,3 +26,13 @@ void rms_norm_given_squares_weight_gradient(const Tensor& dy, const Tensor& x, c
                                             const SplitNorm& norm, const Tensor& dw);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(row_squares)
+BRAID_KERNEL(row_squares_gradient)
+BRAID_KERNEL(rms_norm_given_squares)
+BRAID_KERNEL(rms_norm_given_squares_data_gradient)
+BRAID_KERNEL(rms_norm_given_squares_weight_gradient)
+
+} // namespace braid::ops

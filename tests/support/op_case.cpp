@@ -1,7 +1,9 @@
 #include "tests/support/op_case.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <string_view>
 
 #if BRAID_OPENMP
 #include <omp.h>
@@ -29,20 +31,47 @@ OpCase::Weights make_parameters(const OpCase& op, TestContext& t, ParameterStore
         spec.shape = op.parameters[i].shape;
         weights.push_back(store.declare(spec));
     }
-    store.allocate(t.allocator, precision, true);
+    store.allocate(*t.ctx.allocator, precision, true);
     for (size_t i = 0; i < weights.size(); ++i) {
         const Tensor numbers = random_tensor(t.allocator, weights[i]->shape(), DType::f64,
                                              op.name + " parameter " + std::to_string(i),
                                              op.parameters[i].scale, op.parameters[i].shift);
-        const Tensor values = in_dtype(t.allocator, numbers, store.dtype(), representable);
-        if (values.numel() > 0)
-            std::memcpy(weights[i]->value().raw_data(), values.raw_data(), values.bytes());
+        copy(in_dtype(t.allocator, numbers, store.dtype(), representable), weights[i]->value());
     }
     store.values_changed();
     return weights;
 }
 
+/// The same on the host, packed.
+Tensor on_host(TestContext& t, const Tensor& x) {
+    if (x.device().kind == DeviceKind::cpu) return x;
+    Tensor y = Tensor::empty(t.allocator, x.shape(), x.dtype());
+    copy(x, y);
+    return y;
+}
+
+// The CPU's kernels and a GPU's add in other orders and round exponentials otherwise; in f64 that is a few
+// hundred units in the last place of the largest element for the sizes of these cases.
+constexpr double kDeviceBound = 1e-12;
+
+void expect_device_agrees(const OpCase& op) {
+    TestContext host, gpu(test_device());
+    const Values expected = run_op(op, host, DType::f64), found = run_op(op, gpu, DType::f64);
+    ASSERT_EQ(found.size(), expected.size()) << op.name;
+    for (size_t i = 0; i < expected.size(); ++i) {
+        if (is_floating(expected[i].dtype()))
+            expect_close(found[i], expected[i], kDeviceBound, op.name + " result " + std::to_string(i));
+        else
+            expect_identical(found[i], expected[i], op.name + " result " + std::to_string(i));
+    }
+}
+
 } // namespace
+
+Device test_device() {
+    const char* wanted = std::getenv("BRAID_TEST_DEVICE");
+    return {wanted && std::string_view(wanted) == "cuda" ? DeviceKind::cuda : DeviceKind::cpu, 0};
+}
 
 Values run_op(const OpCase& op, TestContext& t, DType precision, bool representable) {
     ParameterStore store;
@@ -51,28 +80,35 @@ Values run_op(const OpCase& op, TestContext& t, DType precision, bool representa
     for (size_t i = 0; i < op.inputs.size(); ++i) {
         const bool wide = std::count(op.wide_inputs.begin(), op.wide_inputs.end(), i) > 0;
         inputs.push_back(
-            in_dtype(t.allocator, op.inputs[i], wide ? store.dtype() : precision, representable));
+            to_device(*t.ctx.allocator,
+                      in_dtype(t.allocator, op.inputs[i], wide ? store.dtype() : precision, representable)));
     }
     const Segment segment(op.name, 0, Segment::Policy::keep,
                           [&](Context& ctx, const Values& in) { return op.forward(ctx, in, weights); });
     Segment::Saved saved;
     Values results = segment.forward(t.ctx, inputs, &saved);
-    Gradients gradients(t.allocator);
+    Gradients gradients(*t.ctx.allocator);
     for (size_t k = 0; k < results.size(); ++k)
         if (is_floating(results[k].dtype())) {
             const Tensor dy = random_tensor(t.allocator, results[k].shape(), results[k].dtype(),
                                             op.name + " output " + std::to_string(k));
-            gradients.add(results[k].ref(), in_dtype(t.allocator, dy, dy.dtype(), representable));
+            gradients.add(results[k].ref(),
+                          to_device(*t.ctx.allocator, in_dtype(t.allocator, dy, dy.dtype(), representable)));
         }
     segment.backward(t.ctx, saved, gradients);
     for (const Tensor& x : inputs)
         if (Tensor dx = gradients.take(x.ref()); dx.defined()) results.push_back(dx);
-    for (const Parameter* w : weights)
-        results.push_back(converted(t.allocator, w->gradient(), store.dtype())); // a copy: the store goes
+    for (Tensor& y : results) y = on_host(t, y);
+    for (const Parameter* w : weights) {
+        Tensor dw = Tensor::empty(t.allocator, w->shape(), store.dtype()); // a copy: the store goes
+        copy(w->gradient(), dw);
+        results.push_back(dw);
+    }
     return results;
 }
 
 void check_op_gradients(const OpCase& op, const GradientCheckOptions& options) {
+    if (test_device().kind != DeviceKind::cpu) return expect_device_agrees(op);
     TestContext t;
     ParameterStore store;
     const auto weights = make_parameters(op, t, store, DType::f64);
@@ -82,8 +118,8 @@ void check_op_gradients(const OpCase& op, const GradientCheckOptions& options) {
 }
 
 void expect_f32_close_to_f64(const OpCase& op, double bound) {
-    TestContext t;
-    const Values exact = run_op(op, t, DType::f64), rounded = run_op(op, t, DType::f32);
+    TestContext t, tested(test_device());
+    const Values exact = run_op(op, t, DType::f64), rounded = run_op(op, tested, DType::f32);
     ASSERT_EQ(exact.size(), rounded.size()) << op.name;
     for (size_t i = 0; i < exact.size(); ++i)
         expect_close(rounded[i], exact[i], bound, op.name + " result " + std::to_string(i));
@@ -112,6 +148,13 @@ void expect_bf16_close_to_f32(const OpCase& op, const Bf16Bound& bound) {
 }
 
 void expect_same_bits_for_any_threads(const OpCase& op, DType precision) {
+    if (test_device().kind != DeviceKind::cpu) {
+        TestContext t(test_device());
+        const Values one = run_op(op, t, precision), two = run_op(op, t, precision);
+        for (size_t i = 0; i < one.size(); ++i)
+            expect_identical(two[i], one[i], op.name + " result " + std::to_string(i) + " once more");
+        return;
+    }
 #if BRAID_OPENMP
     TestContext t;
     const int threads = omp_get_max_threads();

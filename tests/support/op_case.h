@@ -31,18 +31,24 @@ struct Bf16Bound {
     double wide = 0;
 };
 
+/// Where cases run: the CPU, or with BRAID_TEST_DEVICE=cuda the first GPU, whose results are then held
+/// against the CPU's.
+Device test_device();
+
 /// Outputs, input gradients and parameter gradients (in this order; undefined ones left out) of the case in
 /// this precision, with random output gradients that are a function of the case's name. With `representable`,
-/// inputs, parameters and output gradients are rounded to bf16 first.
+/// inputs, parameters and output gradients are rounded to bf16 first. Runs where `t` computes; the results
+/// lie on the host.
 Values run_op(const OpCase& op, TestContext& t, DType precision, bool representable = false);
-/// check_gradients of the case.
+/// check_gradients of the case; on a GPU, that outputs and gradients in f64 are those of the CPU.
 void check_op_gradients(const OpCase& op, const GradientCheckOptions& options = {});
 /// Expects that outputs and gradients in f32 and f64 agree to `bound` per tensor (see relative_error).
 void expect_f32_close_to_f64(const OpCase& op, double bound);
 /// Expects that outputs and gradients in bf16 and in f32, from the same numbers, agree, that dtypes are those
-/// of docs/precision.md, and the same bits from any number of threads; once more with oneDNN where it can run.
+/// of docs/precision.md, and the same bits from any number of threads; once more with oneDNN where it can
+/// run.
 void expect_bf16_close_to_f32(const OpCase& op, const Bf16Bound& bound = {});
-/// Expects the same bits from 1, 2 and 3 OpenMP threads.
+/// Expects the same bits from 1, 2 and 3 OpenMP threads; on a GPU, from two runs.
 void expect_same_bits_for_any_threads(const OpCase& op, DType precision = DType::f32);
 
 } // namespace braid::testing

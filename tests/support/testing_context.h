@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <string_view>
 
 #include "base/rng.h"
@@ -12,7 +13,8 @@ namespace braid::testing {
 
 /// An allocator, a tape and a context around them, for one test.
 struct TestContext {
-    Allocator allocator;
+    Allocator allocator; // of the host
+    std::unique_ptr<Allocator> device_allocator;
     Tape tape;
     Context ctx;
 
@@ -20,6 +22,13 @@ struct TestContext {
     explicit TestContext(bool recording = false) {
         ctx.allocator = &allocator;
         if (recording) ctx.tape = &tape;
+    }
+    /// Operations run on this device.
+    explicit TestContext(Device device) : TestContext() {
+        if (device.kind == DeviceKind::cpu) return;
+        device_allocator = std::make_unique<Allocator>(device);
+        ctx.allocator = device_allocator.get();
+        ctx.stream = device_allocator->stream();
     }
     /// Documents of these lengths in one sequence.
     void set_documents(const std::vector<int32_t>& lengths, int64_t num_sequences = 1);

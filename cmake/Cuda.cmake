@@ -1,0 +1,40 @@
+# The CUDA backend: real, for the toolkit's compiler, or emulated on the CPU (tests/cuda_emulation).
+if(NOT BRAID_CUDA)
+    return()
+endif()
+
+if(BRAID_CUDA_EMULATION)
+    # Kernels are then plain C++; the folder's headers stand in for the toolkit's.
+    set(emulation ${PROJECT_SOURCE_DIR}/tests/cuda_emulation)
+    file(GLOB emulation_sources CONFIGURE_DEPENDS ${emulation}/*.cpp)
+    add_library(braid_cuda_runtime STATIC ${emulation_sources})
+    target_include_directories(braid_cuda_runtime SYSTEM PUBLIC ${emulation})
+    target_link_libraries(braid_cuda_runtime PRIVATE braid_flags PUBLIC Threads::Threads braid::blas)
+else()
+    set(CMAKE_CUDA_ARCHITECTURES 90a CACHE STRING "GPU architectures; the release preset has 80, 90a and 100")
+    find_program(BRAID_NVCC nvcc PATHS /usr/local/cuda/bin REQUIRED)
+    set(CMAKE_CUDA_COMPILER ${BRAID_NVCC})
+    enable_language(CUDA)
+    # CMake 3.25 does not know that newer compilers have it.
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+    find_package(CUDAToolkit 12.4 REQUIRED)
+    add_library(braid_cuda_runtime INTERFACE)
+    target_link_libraries(braid_cuda_runtime INTERFACE CUDA::cudart CUDA::cublas CUDA::cublasLt)
+endif()
+
+# braid_use_cuda(target sources...)
+function(braid_use_cuda target)
+    target_link_libraries(${target} PUBLIC braid_cuda_runtime)
+    foreach(source ${ARGN})
+        if(BRAID_CUDA_EMULATION AND source MATCHES "\\.cu$")
+            set_source_files_properties(${source} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++;-Wno-unknown-pragmas")
+        endif()
+    endforeach()
+    if(NOT BRAID_CUDA_EMULATION)
+        # nvcc cannot run fmt's checks of format strings; the host's compiler does for all other files.
+        target_compile_definitions(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:FMT_CONSTEVAL=;FMT_USE_CONSTEXPR=1>")
+        target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr --extended-lambda -fmad=true
+                               -Xcompiler=-Wall,-Wextra,-Wno-unused-parameter,-Wno-missing-field-initializers>)
+    endif()
+endfunction()

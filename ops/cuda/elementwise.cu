@@ -1,0 +1,57 @@
+#include "ops/kernels/elementwise.h"
+
+#include "tensor/cuda/for_each.h"
+
+namespace braid::ops::cuda {
+namespace {
+
+using namespace braid::cuda;
+
+/// Element i of a tensor whose rows may be strided, in the order of a packed one.
+template <typename T>
+struct Strided {
+    const T* data;
+    int64_t width, stride;
+
+    explicit Strided(const Tensor& x)
+        : data(x.data<T>()),
+          width(x.rank() && x.dim(0) ? std::max<int64_t>(x.numel() / x.dim(0), 1) : 1),
+          stride(x.row_stride()) {}
+    __device__ Accumulation<T> operator[](int64_t i) const {
+        return load(data[i / width * stride + i % width]);
+    }
+};
+
+template <typename T>
+void add_elements(const Tensor& a, const Tensor& b, const Tensor& y) {
+    const Strided<T> left(a), right(b);
+    T* out = y.data<T>();
+    for_each(y, y.numel(), [=] __device__(int64_t i) { out[i] = static_cast<T>(left[i] + right[i]); });
+}
+
+template <typename T>
+void scale_elements(const Tensor& x, double factor, const Tensor& y) {
+    const Strided<T> in(x);
+    T* out = y.data<T>();
+    const auto f = static_cast<Accumulation<T>>(factor);
+    for_each(y, y.numel(), [=] __device__(int64_t i) { out[i] = static_cast<T>(f * in[i]); });
+}
+
+template <typename From, typename To>
+void cast_elements(const Tensor& x, const Tensor& y) {
+    const Strided<From> in(x);
+    To* out = y.data<To>();
+    for_each(y, y.numel(), [=] __device__(int64_t i) { out[i] = static_cast<To>(in[i]); });
+}
+
+} // namespace
+
+void add(const Tensor& a, const Tensor& b, const Tensor& y) {
+    dispatch_storage(y.dtype(), [&]<typename T>() { add_elements<T>(a, b, y); });
+}
+
+void scale(const Tensor& x, double factor, const Tensor& y) {
+    dispatch_storage(y.dtype(), [&]<typename T>() { scale_elements<T>(x, factor, y); });
+}
+
+} // namespace braid::ops::cuda

@@ -1,0 +1,97 @@
+#include "tensor/cuda/runtime.h"
+
+#include "tensor/cuda/error.h"
+
+namespace braid::cuda {
+
+int num_devices() {
+    int count = 0;
+    // Without a driver the call fails; then there is no device.
+    if (cudaGetDeviceCount(&count) != cudaSuccess) {
+        cudaGetLastError(); // forget it
+        return 0;
+    }
+    return count;
+}
+
+void use_device(int device) {
+    expect_success(cudaSetDevice(device), "cudaSetDevice");
+}
+
+DeviceInfo device_info(int device) {
+    use_device(device);
+    cudaDeviceProp properties;
+    expect_success(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
+    DeviceInfo info{properties.name, properties.major, properties.minor, properties.multiProcessorCount};
+    expect_success(cudaMemGetInfo(&info.free_bytes, &info.total_bytes), "cudaMemGetInfo");
+    return info;
+}
+
+std::shared_ptr<void> make_stream(int device) {
+    use_device(device);
+    cudaStream_t stream = nullptr;
+    expect_success(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
+    return {stream, [](void* s) { cudaStreamDestroy(static_cast<cudaStream_t>(s)); }};
+}
+
+void synchronize(void* stream) {
+    expect_success(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)), "cudaStreamSynchronize");
+}
+
+std::shared_ptr<void> record_event(void* stream) {
+    cudaEvent_t event = nullptr;
+    expect_success(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
+    std::shared_ptr<void> owner(event, [](void* e) { cudaEventDestroy(static_cast<cudaEvent_t>(e)); });
+    expect_success(cudaEventRecord(event, static_cast<cudaStream_t>(stream)), "cudaEventRecord");
+    return owner;
+}
+
+void wait_event(void* stream, void* event) {
+    expect_success(cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), static_cast<cudaEvent_t>(event), 0),
+                   "cudaStreamWaitEvent");
+}
+
+bool event_reached(void* event) {
+    const cudaError_t error = cudaEventQuery(static_cast<cudaEvent_t>(event));
+    if (error == cudaErrorNotReady) return false;
+    expect_success(error, "cudaEventQuery");
+    return true;
+}
+
+void* allocate(int device, size_t bytes) {
+    use_device(device);
+    void* data = nullptr;
+    const cudaError_t error = cudaMalloc(&data, bytes);
+    if (error == cudaErrorMemoryAllocation) {
+        cudaGetLastError(); // forget it: the caller has other ways
+        return nullptr;
+    }
+    expect_success(error, "cudaMalloc");
+    return data;
+}
+
+void release(int device, void* data) {
+    use_device(device);
+    expect_success(cudaFree(data), "cudaFree");
+}
+
+void* allocate_pinned(size_t bytes) {
+    void* data = nullptr;
+    expect_success(cudaHostAlloc(&data, bytes, cudaHostAllocDefault), "cudaHostAlloc");
+    return data;
+}
+
+void release_pinned(void* data) {
+    cudaFreeHost(data);
+}
+
+void copy(void* to, const void* from, size_t bytes, void* stream) {
+    expect_success(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, static_cast<cudaStream_t>(stream)),
+                   "cudaMemcpyAsync");
+}
+
+void fill_zero(void* data, size_t bytes, void* stream) {
+    expect_success(cudaMemsetAsync(data, 0, bytes, static_cast<cudaStream_t>(stream)), "cudaMemsetAsync");
+}
+
+} // namespace braid::cuda

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+namespace braid::cuda {
+
+// The CUDA runtime without its headers, so that only files of the CUDA backend need them. Errors of the
+// runtime are thrown as Error (exit 1): a kernel of ours or the device failed, and its state is lost; a
+// `stream` is a cudaStream_t.
+
+int num_devices();
+/// Makes the device the one that this thread's calls mean.
+void use_device(int device);
+
+struct DeviceInfo {
+    std::string name;
+    int major = 0, minor = 0; // compute capability
+    int num_multiprocessors = 0;
+    size_t total_bytes = 0, free_bytes = 0;
+};
+DeviceInfo device_info(int device);
+
+std::shared_ptr<void> make_stream(int device);
+void synchronize(void* stream);
+std::shared_ptr<void> record_event(void* stream);
+void wait_event(void* stream, void* event);
+bool event_reached(void* event);
+
+/// Null where the device has no such memory left.
+void* allocate(int device, size_t bytes);
+void release(int device, void* data);
+/// Memory of the host that copies reach without a detour.
+void* allocate_pinned(size_t bytes);
+void release_pinned(void* data);
+
+/// Between any two places; either may be the host's.
+void copy(void* to, const void* from, size_t bytes, void* stream);
+void fill_zero(void* data, size_t bytes, void* stream);
+
+} // namespace braid::cuda

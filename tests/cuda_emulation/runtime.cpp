@@ -1,0 +1,171 @@
+#include <cuda_runtime.h>
+
+#include <sys/mman.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+
+namespace {
+
+// One range of addresses holds all device memory, so that one call opens or closes it.
+constexpr size_t kArenaBytes = size_t{1} << 36, kPage = 4096;
+
+struct Arena {
+    std::mutex mutex;
+    std::byte* base = nullptr;
+    size_t used = 0; // bytes from base that were ever handed out
+    int accesses = 0;
+    std::map<void*, size_t> sizes;
+    std::multimap<size_t, void*> free;
+
+    Arena() {
+        void* at = mmap(nullptr, kArenaBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (at == MAP_FAILED) std::abort();
+        base = static_cast<std::byte*>(at);
+    }
+    void protect(int protection) {
+        if (used > 0 && mprotect(base, used, protection) != 0) std::abort();
+    }
+};
+
+Arena& arena() {
+    static Arena one;
+    return one;
+}
+
+} // namespace
+
+namespace cuda_emulation {
+
+DeviceAccess::DeviceAccess() {
+    Arena& a = arena();
+    const std::lock_guard lock(a.mutex);
+    if (a.accesses++ == 0) a.protect(PROT_READ | PROT_WRITE);
+}
+
+DeviceAccess::~DeviceAccess() {
+    Arena& a = arena();
+    const std::lock_guard lock(a.mutex);
+    if (--a.accesses == 0) a.protect(PROT_NONE);
+}
+
+} // namespace cuda_emulation
+
+struct CudaEmulationStream {};
+struct CudaEmulationEvent {};
+
+const char* cudaGetErrorString(cudaError_t error) {
+    return error == cudaSuccess ? "no error" : error == cudaErrorMemoryAllocation ? "out of memory" : "invalid argument";
+}
+cudaError_t cudaGetLastError() {
+    return cudaSuccess;
+}
+cudaError_t cudaGetDeviceCount(int* count) {
+    *count = 4;
+    return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) {
+    return device >= 0 && device < 4 ? cudaSuccess : cudaErrorInvalidValue;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+    *properties = {"an emulated GPU", kArenaBytes, 9, 0, 4};
+    return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+    *total = kArenaBytes;
+    *free = kArenaBytes - arena().used;
+    return cudaSuccess;
+}
+
+cudaError_t cudaMalloc(void** data, size_t bytes) {
+    bytes = (bytes + kPage - 1) / kPage * kPage;
+    Arena& a = arena();
+    const std::lock_guard lock(a.mutex);
+    if (const auto found = a.free.find(bytes); found != a.free.end()) {
+        *data = found->second;
+        a.free.erase(found);
+    } else {
+        if (a.used + bytes > kArenaBytes) return cudaErrorMemoryAllocation;
+        *data = a.base + a.used;
+        a.used += bytes;
+        if (a.accesses > 0) a.protect(PROT_READ | PROT_WRITE);
+    }
+    a.sizes[*data] = bytes;
+    return cudaSuccess;
+}
+
+cudaError_t cudaFree(void* data) {
+    if (!data) return cudaSuccess;
+    Arena& a = arena();
+    const std::lock_guard lock(a.mutex);
+    const auto found = a.sizes.find(data);
+    if (found == a.sizes.end()) return cudaErrorInvalidValue;
+    a.free.emplace(found->second, data);
+    a.sizes.erase(found);
+    return cudaSuccess;
+}
+
+cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned) {
+    *data = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
+    return *data ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+cudaError_t cudaFreeHost(void* data) {
+    std::free(data);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
+    const cuda_emulation::DeviceAccess access;
+    std::memmove(to, from, bytes);
+    return cudaSuccess;
+}
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
+                              size_t height, cudaMemcpyKind, cudaStream_t) {
+    const cuda_emulation::DeviceAccess access;
+    for (size_t row = 0; row < height; ++row)
+        std::memcpy(static_cast<std::byte*>(to) + row * to_pitch,
+                    static_cast<const std::byte*>(from) + row * from_pitch, width);
+    return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t) {
+    const cuda_emulation::DeviceAccess access;
+    std::memset(data, value, bytes);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+    *stream = new CudaEmulationStream;
+    return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+    delete stream;
+    return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+    return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
+    return cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+    *event = new CudaEmulationEvent;
+    return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    delete event;
+    return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) {
+    return cudaSuccess;
+}
+cudaError_t cudaEventQuery(cudaEvent_t) {
+    return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t) {
+    return cudaSuccess;
+}
+cudaError_t cudaDeviceSynchronize() {
+    return cudaSuccess;
+}
