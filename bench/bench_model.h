@@ -35,15 +35,26 @@ inline ModelConfig bench_model() {
     return model;
 }
 
+/// The same pattern at hidden size 256 with 16 experts: about 20 million parameters.
+inline ModelConfig small_bench_model() {
+    ModelConfig model = bench_model();
+    model.hidden_size = 256;
+    auto& moe = std::get<MoeConfig>(model.sublayers.at("moe").kind);
+    moe.num_experts = 16;
+    moe.expert_size = 128;
+    moe.shared_size = 128;
+    return model;
+}
+
 /// Random tokens in documents of 100 to 1124 tokens, cut at the ends of sequences.
-inline Batch random_batch(Allocator& allocator, uint64_t seed) {
+inline Batch random_batch(Allocator& allocator, uint64_t seed, int64_t num_sequences = kMicroBatch) {
     const RngStream random(seed, RngPurpose::test, "bench");
     MicroBatch batch;
     batch.document_offsets = {0};
-    batch.num_sequences = kMicroBatch;
+    batch.num_sequences = num_sequences;
     batch.sequence_length = kSequence;
     int64_t left = 0;
-    for (int64_t t = 0; t < kMicroBatch * kSequence; ++t) {
+    for (int64_t t = 0; t < num_sequences * kSequence; ++t) {
         const auto at = static_cast<uint64_t>(t);
         if (left == 0) left = 100 + static_cast<int64_t>(random.bits(at, 1) % 1024);
         batch.tokens.push_back(static_cast<int32_t>(random.bits(at) % kVocabulary));

@@ -1,14 +1,10 @@
 // Random models in random layouts compute what one rank computes. A case that fails prints its seed; to run
-// it alone: test_trainer --gtest_filter='*layout_property*' with BRAID_LAYOUT_SEED=SEED.
+// it alone: test_trainer --gtest_filter='*layout_property*/0' with BRAID_LAYOUT_SEED=SEED.
 
-#include <fmt/core.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-
-#include "layers/layout_check.h"
 #include "parallel/thread_comm.h"
-#include "tests/trainer/parity_case.h"
+#include "tests/trainer/layout_draw.h"
 
 namespace braid::testing {
 namespace {
@@ -20,135 +16,21 @@ constexpr uint64_t kDrawsPerGroup = 3; // each is ten times slower
 constexpr uint64_t kDrawsPerGroup = 22;
 #endif
 
-/// Draws from lists, one after the other.
-class Draw {
-  public:
-    explicit Draw(uint64_t seed) : stream_(seed, RngPurpose::test, "layout") {}
-    template <typename T>
-    T of(std::initializer_list<T> values) {
-        return values.begin()[stream_.bits(next_++) % values.size()];
-    }
-    bool coin() { return of({false, true}); }
-
-  private:
-    RngStream stream_;
-    uint64_t next_ = 0;
-};
-
-AttentionConfig draw_attention(Draw& draw) {
-    return {.num_heads = draw.of<int64_t>({4, 8, 6}),
-            .num_kv_heads = draw.of<int64_t>({1, 2}),
-            .head_dim = draw.of<int64_t>({4, 8}),
-            .qk_norm = draw.of({QkNorm::none, QkNorm::per_head, QkNorm::full}),
-            .gate = draw.of({AttentionGate::none, AttentionGate::head, AttentionGate::elementwise}),
-            .rope = {.theta = 100, .fraction = draw.of({0.0, 0.5, 1.0})},
-            .window = draw.of<int64_t>({0, 3})};
-}
-
-MoeConfig draw_moe(Draw& draw) {
-    MoeConfig moe{.num_experts = draw.of<int64_t>({4, 6, 8, 12}),
-                  .experts_per_token = draw.of<int64_t>({1, 2, 3}),
-                  .expert_size = draw.of<int64_t>({4, 6}),
-                  .shared_size = draw.of<int64_t>({0, 5})};
-    moe.shared_gate = moe.shared_size > 0 && draw.coin();
-    moe.activation = draw.of({Activation::swiglu, Activation::relu2});
-    moe.router.score = draw.of({RouterScore::softmax, RouterScore::sigmoid});
-    moe.router.normalize = draw.coin();
-    moe.router.scale = draw.of({1.0, 2.5});
-    moe.router.aux_loss = draw.of({0.0, 0.05});
-    moe.router.aux_scope = draw.of({AuxScope::sequence, AuxScope::global});
-    moe.router.z_loss = draw.of({0.0, 0.01});
-    moe.router.bias_update_rate = draw.of({0.0, 1e-3});
-    return moe;
-}
-
-LayoutCase draw_case(Draw& draw, uint64_t seed) {
-    LayoutCase run{.seed = seed};
-    ModelConfig& model = run.model;
-    model.vocab_size = draw.of<int64_t>({11, 16, 29});
-    model.hidden_size = draw.of<int64_t>({6, 8, 12});
-    model.pattern = draw.of<const char*>({"gdn+moe, attn+moe", "attn+dense", "gdn+dense, attn, moe",
-                                          "(gdn+moe)*2", "moe, dense, attn", "attn+moe+gdn"});
-    model.tie_embeddings = draw.coin();
-    model.norm.type = draw.of({NormType::rms, NormType::rms, NormType::layer});
-    model.norm.placement = draw.of({NormPlacement::pre, NormPlacement::post, NormPlacement::sandwich,
-                                    NormPlacement::residual_post, NormPlacement::none});
-    model.norm.zero_centered = model.norm.type == NormType::rms && draw.coin();
-    model.norm.embedding = draw.coin();
-    model.init.std = 0.2;
-    model.head.z_loss = draw.of({0.0, 0.01});
-    model.sublayers["gdn"].kind = GatedDeltaNetConfig{.num_key_heads = draw.of<int64_t>({2, 4}),
-                                                      .num_value_heads = draw.of<int64_t>({4, 8}),
-                                                      .key_head_dim = 4,
-                                                      .value_head_dim = draw.of<int64_t>({4, 6})};
-    model.sublayers["attn"].kind = draw_attention(draw);
-    model.sublayers["moe"].kind = draw_moe(draw);
-    model.sublayers["dense"].kind = MlpConfig{.size = draw.of<int64_t>({8, 12})};
-    run.global_batch = draw.of<int64_t>({1, 2, 3, 5});
-    // Not much shorter: gradients of q and k are then next to nothing, and rounding is most of them.
-    run.sequence_length = draw.of<int64_t>({5, 9, 20});
-    run.optimizer.lr = 1e-2;
-    run.optimizer.eps = 1e-4;
-    run.optimizer.clip = draw.of({0.0, 0.3});
-    run.optimizer.type = draw.of({OptimizerType::adamw, OptimizerType::muon});
-    run.optimizer.muon.nesterov = draw.coin();
-    run.optimizer.muon.split_heads = draw.coin();
-    run.optimizer.muon.coefficients = draw.of({MuonCoefficients::quintic, MuonCoefficients::polar_express});
-    run.optimizer.muon.scale = draw.of({MuonScale::match_rms, MuonScale::original, MuonScale::spectral});
-    return run;
-}
-
-/// A layout that fits the model, with its number of ranks.
-std::pair<Layout, int> draw_layout(Draw& draw, const ModelConfig& model) {
-    while (true) {
-        const int ranks = draw.of({2, 3, 4, 6, 8});
-        Layout layout{.sizes = {.tensor = draw.of({1, 2, 4}),
-                                .expert = draw.of({1, 2, 3, 4}),
-                                .expert_tensor = draw.of({1, 1, 2}),
-                                .sequence = draw.coin()},
-                      .sharded = draw.coin(),
-                      .micro_batch = draw.of<int64_t>({1, 2, 3}),
-                      .recompute = draw.coin()};
-        try {
-            LayoutRules(model).expect_fits(make_grid(layout.sizes, ranks, 0));
-            return {layout, ranks};
-        } catch (const ConfigError&) {
-        }
-    }
-}
-
-void check_draw(uint64_t seed) {
-    Draw draw(seed);
-    const LayoutCase run = draw_case(draw, seed);
-    const auto [layout, ranks] = draw_layout(draw, run.model);
-    const auto piece_tokens = draw.of<int64_t>({0, 0, 1, 3, 8, 30});
-    LayoutCase pieces = in_pieces(run, piece_tokens);
-    auto& receive_tokens = std::get<MoeConfig>(pieces.model.sublayers.at("moe").kind).receive_tokens;
-    receive_tokens = draw.of<int64_t>({0, 1000}); // never reached; all ranks learn all counts
-    const auto reference = run_layout(run, {.micro_batch = run.global_batch}, *self_communicator());
-    std::vector<LayoutStep> steps;
-    run_thread_ranks(ranks, [&, &layout = layout](Communicator& comm) {
-        auto result = run_layout(pieces, layout, comm, &reference);
-        if (comm.rank() == 0) steps = std::move(result);
-    });
-    const LayoutDifference worst = compare(steps, reference);
-    EXPECT_LE(worst.error, kParityBound)
-        << "BRAID_LAYOUT_SEED=" << seed << ": " << worst.where << "; "
-        << fmt::format(
-               "{} ranks, tensor {}, sequence {}, expert {}, expert_tensor {}, ZeRO {}, micro-batch {}, "
-               "recompute {}, pieces of {}, receive_tokens {}; {}, {} sequences of {}, {}{}",
-               ranks, layout.sizes.tensor, layout.sizes.sequence, layout.sizes.expert,
-               layout.sizes.expert_tensor, layout.sharded, layout.micro_batch, layout.recompute, piece_tokens,
-               receive_tokens, run.model.pattern, run.global_batch, run.sequence_length,
-               to_string(run.optimizer.type), run.optimizer.muon.split_heads ? " by head" : "");
-}
-
 class layout_property : public ::testing::TestWithParam<uint64_t> {};
 
 TEST_P(layout_property, random_layouts_compute_what_one_rank_computes) {
-    if (const char* seed = std::getenv("BRAID_LAYOUT_SEED"))
-        return check_draw(std::strtoull(seed, nullptr, 10));
-    for (uint64_t i = 0; i < kDrawsPerGroup; ++i) check_draw(GetParam() * 1000 + i);
+    for (const uint64_t seed : layout_seeds(GetParam() * 1000, kDrawsPerGroup)) {
+        const LayoutDraw draw = draw_layout(seed);
+        const auto reference =
+            run_layout(draw.run, {.micro_batch = draw.run.global_batch}, *self_communicator());
+        std::vector<LayoutStep> steps;
+        run_thread_ranks(draw.num_ranks, [&](Communicator& comm) {
+            auto result = run_layout(draw.laid_out, draw.layout, comm, &reference);
+            if (comm.rank() == 0) steps = std::move(result);
+        });
+        const LayoutDifference worst = compare(steps, reference);
+        EXPECT_LE(worst.error, kParityBound) << worst.where << "; " << describe(draw);
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(seeds, layout_property, ::testing::Range<uint64_t>(1, kGroups + 1));
