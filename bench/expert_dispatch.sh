@@ -1,5 +1,5 @@
 #!/bin/bash
-# Dispatch over experts of one mixture of experts, on one rank and on RANKS ranks of one thread, the two jobs taking turns.
+# The dispatch of one mixture of experts, on one rank and on RANKS ranks of one thread, the two jobs taking turns.
 #
 #     bench/expert_dispatch.sh [RANKS [REPETITIONS [STEPS]]]      (2 ranks, 3 repetitions of 5 steps)
 set -euo pipefail

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "parallel/collective_log.h"
+#include "parallel/exposed_time.h"
 
 namespace braid {
 namespace {
@@ -72,17 +74,6 @@ void for_each_row(const std::vector<std::vector<Piece>>& messages, int self, T* 
     }
 }
 
-/// Packed messages of these sizes in elements.
-struct Messages {
-    std::vector<int64_t> bytes;
-    Tensor data;
-
-    Messages(Allocator& allocator, const std::vector<int64_t>& sizes, DType dtype)
-        : data(Tensor::empty(allocator, {std::accumulate(sizes.begin(), sizes.end(), int64_t{0})}, dtype)) {
-        for (const int64_t size : sizes) bytes.push_back(size * static_cast<int64_t>(size_of(dtype)));
-    }
-};
-
 /// Row i of a piece in its matrix.
 template <typename T>
 struct RowsOf {
@@ -95,12 +86,18 @@ struct RowsOf {
 template <typename T>
 constexpr auto kNoRow = [](const Piece&, int64_t) { return static_cast<T*>(nullptr); };
 
-void exchange(Communicator& comm, const Messages& send, const Messages& receive) {
-    if (comm.size() == 1) return;
-    comm.all_to_all(send.data.raw_data(), send.bytes, receive.data.raw_data(), receive.bytes)->wait();
-}
-
 } // namespace
+
+/// Packed messages of these sizes in elements.
+struct Muon::Messages {
+    std::vector<int64_t> bytes;
+    Tensor data;
+
+    Messages(Allocator& allocator, const std::vector<int64_t>& sizes, DType dtype)
+        : data(Tensor::empty(allocator, {std::accumulate(sizes.begin(), sizes.end(), int64_t{0})}, dtype)) {
+        for (const int64_t size : sizes) bytes.push_back(size * static_cast<int64_t>(size_of(dtype)));
+    }
+};
 
 Muon::Muon(const OptimizerConfig& config, ParameterStore& store, const Mesh& mesh, Allocator& allocator,
            bool sharded)
@@ -124,7 +121,7 @@ Muon::Muon(const OptimizerConfig& config, ParameterStore& store, const Mesh& mes
 void Muon::update(int unit, int64_t step, double lr, double gradient_scale) {
     adamw_.update(unit, step, lr, gradient_scale);
     const MatrixPlan::Unit& plan = plan_.unit(unit);
-    if (plan.matrices.empty()) return; // on all ranks
+    if (!exchanges(unit)) return;
     const CollectiveLabel label(mesh_.world().log(), "update of", store_.unit(unit).name);
     update_momentum(unit, gradient_scale);
     Matrices matrices = make_matrices(plan);
@@ -171,6 +168,18 @@ Muon::Matrices Muon::make_matrices(const MatrixPlan::Unit& plan) const {
     return result;
 }
 
+void Muon::exchange(const Messages& send, const Messages& receive) {
+    if (mesh_.world().size() == 1) return;
+    const ExposedTime timer(exposed_seconds_);
+    mesh_.world()
+        .all_to_all(send.data.raw_data(), send.bytes, receive.data.raw_data(), receive.bytes)
+        ->wait();
+}
+
+double Muon::take_exposed_seconds() {
+    return std::exchange(exposed_seconds_, 0);
+}
+
 void Muon::gather_matrices(int unit, double gradient_scale, const Matrices& matrices) {
     const MatrixPlan::Unit& plan = plan_.unit(unit);
     const int me = mesh_.world().rank();
@@ -188,7 +197,7 @@ void Muon::gather_matrices(int unit, double gradient_scale, const Matrices& matr
             for (int64_t j = 0; j < piece.columns; ++j) row[j] = beta * m[j] + share * g[j];
         };
         for_each_row(plan.sent, me, send.data.template data<T>(), RowsOf<T>{matrices.of}, fill);
-        exchange(mesh_.world(), send, received);
+        exchange(send, received);
         for_each_row(plan.received, me, received.data.template data<T>(), kNoRow<T>,
                      [&](const Piece& piece, const T* row, int64_t i) {
                          std::copy_n(row, piece.columns, RowsOf<T>{matrices.of}(piece, i));
@@ -206,7 +215,7 @@ void Muon::apply_updates(int unit, double lr, const Matrices& matrices) {
                      [&](const Piece& piece, T* row, int64_t i) {
                          std::copy_n(RowsOf<T>{matrices.of}(piece, i), piece.columns, row);
                      });
-        exchange(mesh_.world(), send, received);
+        exchange(send, received);
         T* values = store_.unit(unit).values.template data<T>();
         const auto apply = [&](const Piece& piece, const T* row, int64_t i) {
             const MatrixPlan::Matrix& matrix = plan.matrices[piece.matrix];

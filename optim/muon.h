@@ -25,6 +25,8 @@ class Muon : public Optimizer {
 
     UpdateKind kind() const override { return UpdateKind::matrix; }
     void update(int unit, int64_t step, double lr, double gradient_scale) override;
+    bool exchanges(int unit) const override { return !plan_.unit(unit).matrices.empty(); }
+    double take_exposed_seconds() override;
     void visit_state(const std::function<void(const std::string&, int, const FlatRange&, const Tensor&)>&
                          visit) const override;
     std::vector<std::string> states(int unit, size_t section) const override;
@@ -37,6 +39,7 @@ class Muon : public Optimizer {
         std::vector<std::pair<std::vector<size_t>, Tensor>> batches;
         std::vector<Tensor> of; // by number; undefined for those that others compute
     };
+    struct Messages;
     /// What update_slopes() needs of a unit's last update.
     struct LastUpdate {
         double lr = 0, gradient_scale = 0;
@@ -45,6 +48,7 @@ class Muon : public Optimizer {
 
     void update_momentum(int unit, double gradient_scale);
     Matrices make_matrices(const MatrixPlan::Unit& plan) const;
+    void exchange(const Messages& send, const Messages& receive);
     void gather_matrices(int unit, double gradient_scale, const Matrices& matrices);
     void apply_updates(int unit, double lr, const Matrices& matrices);
     double update_scale(int64_t out, int64_t in) const;
@@ -59,6 +63,7 @@ class Muon : public Optimizer {
     AdamW adamw_;
     std::vector<std::vector<Tensor>> momentum_; // by unit and range of the plan
     std::vector<LastUpdate> last_updates_;      // by unit
+    double exposed_seconds_ = 0;
 };
 
 } // namespace braid

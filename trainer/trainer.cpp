@@ -73,8 +73,11 @@ ParameterStore& Trainer::store() {
 /// A rank with another program would wait for messages that nobody sends.
 void Trainer::expect_same_plan() {
     const std::vector<Action> plan = runner_->plan(1);
-    expect_same_everywhere(world_, fmt::format("{} actions with hash {:016x}", plan.size(), plan_hash(plan)),
-                           "the plan of a step", ExitCode::communication);
+    std::string text = fmt::format("{} actions with hash {:016x}", plan.size(), plan_hash(plan));
+    for (const Action& action : plan)
+        if (action.kind == Action::Kind::update && optimizer_->exchanges(action.unit))
+            text += fmt::format(", matrices of unit {}", action.unit);
+    expect_same_everywhere(world_, text, "the plan of a step", ExitCode::communication);
 }
 
 void Trainer::check_memory(int node_size) const {
@@ -181,7 +184,8 @@ StepReport Trainer::step(bool with_diagnostics, Profiler* profiler) {
     finish_routers(recorder);
     ++step_;
     tokens_ += report.valid_labels;
-    report.communication_seconds = runner_->take_exposed_communication_seconds();
+    report.communication_seconds =
+        runner_->take_exposed_communication_seconds() + optimizer_->take_exposed_seconds();
     report.step_seconds = seconds_since(start);
     return report;
 }

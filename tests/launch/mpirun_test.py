@@ -83,9 +83,11 @@ class ExitCodes(unittest.TestCase):
 
     def test_noise_of_open_mpi_about_ended_ranks_is_dropped(self):
         text = ("[vm:02836] [[26602,0],0] ORTE_ERROR_LOG: Out of resource in file ../../../orte/util/show_help.c "
-                "at line 501\n[vm:7] Read -1, expected 8, errno = 3\n[vm:16581] [[11323,0],0] ORTE_ERROR_LOG: Data unpack had "
-                "inadequate space in file ../../../orte/util/show_help.c at line 513\nkept\n[vm:1] [[1,0],0] ORTE_ERROR_LOG: "
-                "Out of resource in file ../../../orte/mca/plm/base/plm.c at line 5\n")
+                "at line 501\n[vm:7] Read -1, expected 8, errno = 3\n"
+                "[vm:16581] [[11323,0],0] ORTE_ERROR_LOG: Data unpack had inadequate space in file "
+                "../../../orte/util/show_help.c at line 513\n"
+                "kept\n[vm:1] [[1,0],0] ORTE_ERROR_LOG: Out of resource in file ../../../orte/mca/plm/base/plm.c "
+                "at line 5\n")
         code, out, err = run("-n", "1", sys.executable, "-c", f"import sys; sys.stderr.write({text!r})")
         self.assertEqual((code, out), (0, ""))
         self.assertEqual(err, text[text.index("kept"):])

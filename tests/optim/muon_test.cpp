@@ -185,6 +185,10 @@ void check_ranks(const OptimizerConfig& config, int ranks, const MeshSizes& size
             });
             for (int unit = 0; unit < 2; ++unit) optimizer->update(unit, step, config.lr, clip_of(step));
         }
+        EXPECT_TRUE(optimizer->exchanges(0));
+        EXPECT_FALSE(optimizer->exchanges(1)) << "no matrix";
+        EXPECT_EQ(optimizer->take_exposed_seconds() > 0, ranks > 1);
+        EXPECT_EQ(optimizer->take_exposed_seconds(), 0) << "taken";
         const auto ranges = updated_ranges(model.store, sharded);
         size_t unit_index = 0;
         for (const auto& unit : model.store.units()) {
