@@ -40,7 +40,8 @@ void check_op_gradients(const OpCase& op, const GradientCheckOptions& options = 
 /// Expects that outputs and gradients in f32 and f64 agree to `bound` per tensor (see relative_error).
 void expect_f32_close_to_f64(const OpCase& op, double bound);
 /// Expects that outputs and gradients in bf16 and in f32, from the same numbers, agree, that dtypes are those
-/// of docs/precision.md, and the same bits from any number of threads; once more with oneDNN where it can run.
+/// of docs/precision.md, and the same bits from any number of threads; once more with oneDNN where it can
+/// run.
 void expect_bf16_close_to_f32(const OpCase& op, const Bf16Bound& bound = {});
 /// Expects the same bits from 1, 2 and 3 OpenMP threads.
 void expect_same_bits_for_any_threads(const OpCase& op, DType precision = DType::f32);
