@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "layers/decode_state.h"
 #include "layers/regions.h"
@@ -11,6 +10,7 @@
 #include "ops/linear.h"
 #include "ops/rope.h"
 #include "ops/split.h"
+#include "tensor/host_values.h"
 
 namespace braid {
 namespace {
@@ -21,12 +21,10 @@ void append_rows(Allocator& allocator, Tensor& buffer, int64_t count, const Tens
     if (needed > capacity) {
         Tensor larger = Tensor::empty(allocator, {std::max(needed, 2 * capacity), rows.dim(1), rows.dim(2)},
                                       rows.dtype());
-        if (count > 0) std::memcpy(larger.raw_data(), buffer.raw_data(), buffer.rows(0, count).bytes());
+        if (count > 0) copy(buffer.rows(0, count), larger.rows(0, count));
         buffer = larger;
     }
-    const size_t row_bytes = static_cast<size_t>(rows.dim(1) * rows.dim(2)) * size_of(rows.dtype());
-    for (int64_t i = 0; i < rows.dim(0); ++i)
-        std::memcpy(buffer.rows(count + i, 1).raw_data(), rows.rows(i, 1).raw_data(), row_bytes);
+    copy(rows, buffer.rows(count, rows.dim(0)));
 }
 
 } // namespace
@@ -148,11 +146,10 @@ Tensor AttentionLayer::attend(Context& ctx, const Projected& in) const {
     if (ctx.recorder && ctx.recorder->wants_diagnostics()) {
         const auto statistics = ops::attention_statistics(ctx, in.q, in.k, ctx.documents, options);
         const auto tokens = static_cast<double>(in.q.dim(0));
-        for (int64_t head = 0; head < config_.num_heads; ++head) {
-            ctx.recorder->max(site_, "attention_logit_max", statistics.max_logit.data<double>()[head]);
-            ctx.recorder->mean(site_, "attention_entropy",
-                               statistics.mean_entropy.data<double>()[head] * tokens, tokens);
-        }
+        for (const double logit : host_values<double>(statistics.max_logit))
+            ctx.recorder->max(site_, "attention_logit_max", logit);
+        for (const double entropy : host_values<double>(statistics.mean_entropy))
+            ctx.recorder->mean(site_, "attention_entropy", entropy * tokens, tokens);
     }
     return ops::attention(ctx, in.q, in.k, in.v, ctx.documents, options);
 }

@@ -5,23 +5,14 @@
 #include <algorithm>
 #include <numeric>
 
+#include "ops/expert_ranks.h"
 #include "parallel/agreement.h"
 #include "parallel/collectives.h"
 #include "parallel/mesh.h"
+#include "tensor/host_values.h"
 
 namespace braid {
 namespace {
-
-Tensor to_tensor(Allocator& allocator, const RowCounts& counts) {
-    Tensor tensor = Tensor::empty(allocator, {static_cast<int64_t>(counts.size())}, DType::i64);
-    std::copy(counts.begin(), counts.end(), tensor.data<int64_t>());
-    return tensor;
-}
-
-RowCounts to_counts(const Tensor& tensor) {
-    const auto values = tensor.span<int64_t>();
-    return {values.begin(), values.end()};
-}
 
 /// Every rank's counts, as many on each, in rank order.
 RowCounts gather_counts(Communicator& comm, const RowCounts& mine) {
@@ -57,15 +48,17 @@ ExpertDispatcher::Dispatched ExpertDispatcher::dispatch(Context& ctx, const Tens
     }
     Communicator& ranks = ctx.mesh->axis(Axis::expert);
     Communicator& parts = ctx.mesh->axis(Axis::expert_tensor);
+    const int64_t per_rank = num_experts_ / ranks.size();
     // A copy of a token is a "choice" of a rank; copies are sorted by rank as rows are sorted by expert.
     const ops::ExpertPlan copies =
-        ops::make_expert_plan(ctx, destinations(ctx, expert, ranks.size()), ranks.size());
+        ops::make_expert_plan(ctx, ops::ranks_of_choices(ctx, expert, per_rank, ranks.size()), ranks.size());
+    const RowCounts offsets = host_values<int64_t>(copies.offsets);
     RowCounts sent;
-    for (int r = 0; r < ranks.size(); ++r)
-        sent.push_back(copies.offsets.data<int64_t>()[r + 1] - copies.offsets.data<int64_t>()[r]);
+    for (size_t r = 0; r + 1 < offsets.size(); ++r) sent.push_back(offsets[r + 1] - offsets[r]);
     const auto [received, gathered] = plan_rows(ctx, expert, sent);
     Dispatched out;
-    out.expert = exchange_integers(*ctx.allocator, ranks, expert_rows(ctx, expert, copies), sent, received);
+    out.expert = exchange_integers(*ctx.allocator, ranks,
+                                   ops::choices_on_ranks(ctx, expert, copies, per_rank), sent, received);
     RowExchange weights(ctx, ranks, ops::permute(ctx, weight, copies), sent, received);
     RowExchange rows(ctx, ranks, ops::permute(ctx, h, copies), sent, received);
     meanwhile();
@@ -79,9 +72,9 @@ ExpertDispatcher::Dispatched ExpertDispatcher::dispatch(Context& ctx, const Tens
     out.returns = {copies.order,
                    copies.row_of_slot,
                    copies.offsets,
-                   to_tensor(*ctx.allocator, sent),
-                   to_tensor(*ctx.allocator, received),
-                   to_tensor(*ctx.allocator, gathered)};
+                   tensor_of(*ctx.allocator, sent),
+                   tensor_of(*ctx.allocator, received),
+                   tensor_of(*ctx.allocator, gathered)};
     return out;
 }
 
@@ -137,7 +130,7 @@ void ExpertDispatcher::refuse_load(Context& ctx, const Tensor& expert, int copy,
     const RankGrid& grid = ctx.mesh->grid();
     std::vector<int64_t> choices(static_cast<size_t>(num_experts_), 0);
     if (grid.expert_data.index == copy)
-        for (const int32_t e : expert.span<int32_t>()) ++choices[static_cast<size_t>(e)];
+        for (const int32_t e : host_values<int32_t>(expert)) ++choices[static_cast<size_t>(e)];
     all_reduce_sum(ctx.mesh->world(), std::span(choices));
 
     std::string table = fmt::format("{:>9} {:>9}  {}", "rank", "tokens", "expert: choices");
@@ -160,50 +153,16 @@ void ExpertDispatcher::refuse_load(Context& ctx, const Tensor& expert, int copy,
                     grid.rank_at(copy, static_cast<int>(most - tokens.begin()), 0), table));
 }
 
-Tensor ExpertDispatcher::destinations(Context& ctx, const Tensor& expert, int num_ranks) const {
-    const int64_t tokens = expert.dim(0), k = experts_per_token_, per_rank = num_experts_ / num_ranks;
-    const int64_t most = std::min<int64_t>(k, num_ranks);
-    Tensor result = Tensor::empty(*ctx.allocator, {tokens, most}, DType::i32);
-    std::vector<int32_t> ranks;
-    for (int64_t t = 0; t < tokens; ++t) {
-        ranks.clear();
-        for (int64_t j = 0; j < k; ++j)
-            ranks.push_back(static_cast<int32_t>(expert.data<int32_t>()[t * k + j] / per_rank));
-        std::sort(ranks.begin(), ranks.end());
-        ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
-        ranks.resize(static_cast<size_t>(most), -1);
-        std::copy(ranks.begin(), ranks.end(), result.data<int32_t>() + t * most);
-    }
-    return result;
-}
-
-Tensor ExpertDispatcher::expert_rows(Context& ctx, const Tensor& expert,
-                                     const ops::ExpertPlan& copies) const {
-    const int64_t k = experts_per_token_, num_ranks = copies.offsets.numel() - 1;
-    const int64_t per_rank = num_experts_ / num_ranks;
-    Tensor result = Tensor::empty(*ctx.allocator, {copies.num_rows(), k}, DType::i32);
-    for (int64_t rank = 0; rank < num_ranks; ++rank)
-        for (int64_t r = copies.offsets.data<int64_t>()[rank]; r < copies.offsets.data<int64_t>()[rank + 1];
-             ++r) {
-            const int64_t token = copies.order.data<int32_t>()[r] / copies.k;
-            for (int64_t j = 0; j < k; ++j) {
-                const int64_t local = expert.data<int32_t>()[token * k + j] - rank * per_rank;
-                const bool here = local >= 0 && local < per_rank;
-                result.data<int32_t>()[r * k + j] = here ? static_cast<int32_t>(local) : -1;
-            }
-        }
-    return result;
-}
-
 Tensor ExpertDispatcher::combine(Context& ctx, const Tensor& y, const Values& returns) const {
     if (returns.empty()) return y;
     check(returns.size() == kNumReturns, "combine: {} values came with the rows", returns.size());
     Communicator& ranks = ctx.mesh->axis(Axis::expert);
     const ops::ExpertPlan copies{returns[kOrder], returns[kRowOfSlot], returns[kOffsets],
                                  std::min<int64_t>(experts_per_token_, ranks.size())};
-    const Tensor rows =
-        reduce_scatter_rows(ctx, ctx.mesh->axis(Axis::expert_tensor), y, to_counts(returns[kGathered]));
-    RowExchange back(ctx, ranks, rows, to_counts(returns[kReceived]), to_counts(returns[kSent]));
+    const Tensor rows = reduce_scatter_rows(ctx, ctx.mesh->axis(Axis::expert_tensor), y,
+                                            host_values<int64_t>(returns[kGathered]));
+    RowExchange back(ctx, ranks, rows, host_values<int64_t>(returns[kReceived]),
+                     host_values<int64_t>(returns[kSent]));
     return ops::combine(ctx, back.finish(ctx), {}, copies);
 }
 

@@ -61,8 +61,6 @@ class ExpertDispatcher {
     RowPlan plan_bounded_rows(Context& ctx, const Tensor& expert, const RowCounts& sent) const;
     [[noreturn]] void refuse_load(Context& ctx, const Tensor& expert, int copy,
                                   const RowCounts& tokens) const;
-    Tensor destinations(Context& ctx, const Tensor& expert, int num_ranks) const;
-    Tensor expert_rows(Context& ctx, const Tensor& expert, const ops::ExpertPlan& copies) const;
 
     int64_t num_experts_, experts_per_token_, receive_tokens_;
     bool distributed_;

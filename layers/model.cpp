@@ -67,9 +67,9 @@ Values Model::loss(Context& ctx, const Values& in) const {
     const ops::LossOutputs outputs =
         ops::linear_cross_entropy(ctx, h, head_, ctx.labels, loss_options(), combine_head_parts(ctx));
     if (ctx.recorder && reports_for_tensor_ranks(ctx)) {
-        ctx.recorder->cross_entropy += *outputs.cross_entropy.data<double>();
-        ctx.recorder->head_z += *outputs.z_loss.data<double>();
-        ctx.recorder->add_sequences(*ctx.documents, outputs.token_losses, ctx.labels);
+        ctx.recorder->add(&Recorder::cross_entropy, outputs.cross_entropy);
+        ctx.recorder->add(&Recorder::head_z, outputs.z_loss);
+        ctx.recorder->add_sequences(ctx.documents, outputs.token_losses, ctx.labels);
     }
     return {outputs.cross_entropy, outputs.z_loss};
 }

@@ -2,19 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "layers/mlp.h"
 #include "layers/regions.h"
 #include "layers/routing_trace.h"
 #include "ops/activation.h"
 #include "ops/elementwise.h"
+#include "ops/expert_fractions.h"
 #include "ops/grouped_linear.h"
 #include "ops/linear.h"
 #include "ops/permute.h"
 #include "ops/routing.h"
 #include "parallel/collectives.h"
 #include "parallel/mesh.h"
+#include "tensor/host_values.h"
 #include "tensor/pieces.h"
 
 namespace braid {
@@ -116,13 +117,13 @@ Values MoeLayer::route(Context& ctx, const Tensor& stream) const {
         double weight = config_.router.aux_loss;
         const Tensor loss = balance_loss(ctx, routing.probabilities, routing.expert, counts, weight);
         if (ctx.tape) ctx.tape->seed(loss, weight);
-        if (ctx.recorder) ctx.recorder->aux_loss += weight * *loss.data<double>();
+        if (ctx.recorder) ctx.recorder->add(&Recorder::aux_loss, loss, weight);
     }
     if (ctx.totals && config_.router.z_loss > 0) {
         const double weight = config_.router.z_loss / static_cast<double>(ctx.totals->tokens);
         const Tensor loss = ops::router_z_loss(ctx, logits);
         if (ctx.tape) ctx.tape->seed(loss, weight);
-        if (ctx.recorder) ctx.recorder->router_z_loss += weight * *loss.data<double>();
+        if (ctx.recorder) ctx.recorder->add(&Recorder::router_z_loss, loss, weight);
     }
     return {h, routing.weight, routing.expert};
 }
@@ -134,20 +135,18 @@ Tensor MoeLayer::balance_loss(Context& ctx, const Tensor& probabilities, const T
         // Sequences may be shared out over the tensor ranks; their counts are integers.
         const Tensor by_sequence = ops::count_experts_by_sequence(ctx, expert, config_.num_experts,
                                                                   *ctx.documents, first_token(ctx));
-        if (ctx.mesh) all_reduce_sum(ctx.mesh->axis(Axis::tensor), by_sequence.span<int64_t>());
+        if (ctx.mesh) all_reduce_counts(*ctx.allocator, ctx.mesh->axis(Axis::tensor), by_sequence);
         return ops::balance_loss_sequence(ctx, probabilities, by_sequence, config_.experts_per_token,
                                           *ctx.documents, first_token(ctx));
     }
     weight /= static_cast<double>(ctx.totals->tokens);
-    std::vector<int64_t> total(static_cast<size_t>(config_.num_experts));
-    const auto source = previous_counts_ ? previous_counts_->value.span<int64_t>() : counts.span<int64_t>();
-    std::copy(source.begin(), source.end(), total.begin());
-    if (!previous_counts_ && ctx.mesh) all_reduce_sum(ctx.mesh->world(), std::span(total));
-    const auto sum = static_cast<double>(std::accumulate(total.begin(), total.end(), int64_t{0}));
-    Tensor fractions = Tensor::empty(*ctx.allocator, {config_.num_experts}, DType::f64);
-    for (size_t e = 0; e < total.size(); ++e) // before the first step all experts count as equally loaded
-        fractions.data<double>()[e] =
-            sum > 0 ? static_cast<double>(total[e]) / sum : 1 / static_cast<double>(config_.num_experts);
+    Tensor total = previous_counts_ ? previous_counts_->value : counts;
+    if (!previous_counts_ && ctx.mesh) {
+        total = Tensor::empty(*ctx.allocator, counts.shape(), counts.dtype());
+        copy(counts, total);
+        all_reduce_counts(*ctx.allocator, ctx.mesh->world(), total);
+    }
+    const Tensor fractions = ops::expert_fractions(ctx, total);
     return ops::balance_loss_given_fractions(ctx, probabilities, fractions);
 }
 
@@ -198,8 +197,9 @@ void MoeLayer::record_routing(Context& ctx, const Tensor& probabilities) const {
     double entropy = 0;
     const int64_t tokens = probabilities.dim(0), experts = config_.num_experts;
     dispatch_float(probabilities.dtype(), [&]<typename T>() {
+        const std::vector<T> all = host_values<T>(probabilities);
         for (int64_t t = 0; t < tokens; ++t) {
-            const T* p = probabilities.data<T>() + t * probabilities.row_stride();
+            const T* p = all.data() + t * experts;
             double sum = 0, weighted = 0; // sigmoid scores are normalised first
             for (int64_t e = 0; e < experts; ++e) {
                 sum += static_cast<double>(p[e]);
@@ -214,8 +214,7 @@ void MoeLayer::record_routing(Context& ctx, const Tensor& probabilities) const {
 void MoeLayer::finish_step(const Tensor& counts) const {
     if (bias_) ops::update_router_bias(bias_->value, counts, config_.router.bias_update_rate);
     if (!previous_counts_) return;
-    const auto source = counts.span<int64_t>();
-    std::copy(source.begin(), source.end(), previous_counts_->value.span<int64_t>().begin());
+    copy(counts, previous_counts_->value);
 }
 
 } // namespace braid

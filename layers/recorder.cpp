@@ -21,29 +21,58 @@ double Recorder::Statistic::value() const {
     return 0;
 }
 
-void Recorder::add_expert_counts(int moe_index, const Tensor& counts) {
-    auto& total = expert_counts[static_cast<size_t>(moe_index)];
-    const auto values = counts.span<int64_t>();
-    total.resize(values.size());
-    for (size_t e = 0; e < values.size(); ++e) total[e] += values[e];
+void Recorder::when_computed(const std::vector<Tensor>& tensors,
+                             std::function<void(const std::vector<Tensor>&)> take) {
+    const bool here = std::all_of(tensors.begin(), tensors.end(),
+                                  [](const Tensor& x) { return x.device().kind == DeviceKind::cpu; });
+    if (here) return take(tensors);
+    to_settle_.emplace_back([tensors, take = std::move(take)] {
+        Allocator host;
+        std::vector<Tensor> copies;
+        for (const Tensor& x : tensors) copies.push_back(to_device(host, x));
+        take(copies);
+    });
 }
 
-void Recorder::add_sequences(const Documents& documents, const Tensor& token_losses, const Tensor& labels) {
-    const auto losses = token_losses.span<double>();
-    const auto label = labels.span<int32_t>();
-    const auto length = static_cast<size_t>(documents.sequence_length());
-    for (int64_t s = 0; s < documents.num_sequences; ++s) {
-        double sum = 0;
-        int64_t count = 0;
-        const size_t begin = static_cast<size_t>(s) * length;
-        for (size_t t = begin; t < begin + length; ++t) {
-            sum += losses[t];
-            count += label[t] >= 0;
+void Recorder::settle() {
+    for (const auto& take : to_settle_) take();
+    to_settle_.clear();
+}
+
+void Recorder::add(double Recorder::*sum, const Tensor& scalar, double factor) {
+    when_computed({scalar}, [this, sum, factor](const std::vector<Tensor>& x) {
+        this->*sum += factor * *x[0].data<double>();
+    });
+}
+
+void Recorder::add_expert_counts(int moe_index, const Tensor& counts) {
+    when_computed({counts}, [this, moe_index](const std::vector<Tensor>& x) {
+        auto& total = expert_counts[static_cast<size_t>(moe_index)];
+        const auto values = x[0].span<int64_t>();
+        total.resize(values.size());
+        for (size_t e = 0; e < values.size(); ++e) total[e] += values[e];
+    });
+}
+
+void Recorder::add_sequences(const DocumentsPtr& documents, const Tensor& token_losses,
+                             const Tensor& labels) {
+    when_computed({token_losses, labels}, [this, documents](const std::vector<Tensor>& x) {
+        const auto losses = x[0].span<double>();
+        const auto label = x[1].span<int32_t>();
+        const auto length = static_cast<size_t>(documents->sequence_length());
+        for (int64_t s = 0; s < documents->num_sequences; ++s) {
+            double sum = 0;
+            int64_t count = 0;
+            const size_t begin = static_cast<size_t>(s) * length;
+            for (size_t t = begin; t < begin + length; ++t) {
+                sum += losses[t];
+                count += label[t] >= 0;
+            }
+            if (count > 0)
+                worst_sequences_.push_back({documents->first_sample + s, sum / static_cast<double>(count)});
         }
-        if (count > 0)
-            worst_sequences_.push_back({documents.first_sample + s, sum / static_cast<double>(count)});
-    }
-    keep_worst_sequences();
+        keep_worst_sequences();
+    });
 }
 
 void Recorder::keep_worst_sequences() {
@@ -111,6 +140,7 @@ void Recorder::gather_worst_sequences(Communicator& comm) {
 }
 
 void Recorder::reduce(Communicator& comm) {
+    settle();
     if (comm.size() == 1) return;
     std::vector<double> losses = {cross_entropy, head_z, aux_loss, router_z_loss};
     all_reduce_sum(comm, std::span(losses));

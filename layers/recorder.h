@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -51,13 +52,15 @@ class Recorder {
     double router_z_loss = 0;
     std::vector<std::vector<int64_t>> expert_counts; // [MoE layer in model order][expert]
 
+    /// Adds factor times a scalar (f64 [1]) to one of the sums above.
+    void add(double Recorder::*sum, const Tensor& scalar, double factor = 1);
     void add_expert_counts(int moe_index, const Tensor& counts);
 
     /// How many sequences with the highest losses are remembered.
     static constexpr size_t kNumWorstSequences = 4;
     /// Takes the sequences of a micro-batch: losses f64 [T], 0 where the label (i32 [T]) is -1. A sequence
     /// without a valid label has no loss.
-    void add_sequences(const Documents& documents, const Tensor& token_losses, const Tensor& labels);
+    void add_sequences(const DocumentsPtr& documents, const Tensor& token_losses, const Tensor& labels);
     /// The highest loss first, one that is no number before all; equal losses by sample.
     const std::vector<SequenceLoss>& worst_sequences() const { return worst_sequences_; }
 
@@ -70,17 +73,24 @@ class Recorder {
     void min(const DiagnosticSite& site, const std::string& name, double value);
     const Diagnostics& diagnostics() const { return diagnostics_; }
 
-    /// Combines the records of all ranks; every rank gets the same. Ranks without a sample take part.
+    /// Takes what a GPU has computed by now: numbers of its tensors are not asked for earlier, so that
+    /// nobody waits in the middle of a step.
+    void settle();
+    /// settle(); then combines the records of all ranks; every rank gets the same. Ranks without a sample
+    /// take part.
     void reduce(Communicator& comm);
 
   private:
     Statistic& at(const DiagnosticSite& site, const std::string& name, Kind kind);
 
+    void when_computed(const std::vector<Tensor>& tensors,
+                       std::function<void(const std::vector<Tensor>&)> take);
     void keep_worst_sequences();
     void gather_worst_sequences(Communicator& comm);
 
     bool wants_diagnostics_;
     std::vector<SequenceLoss> worst_sequences_;
+    std::vector<std::function<void()>> to_settle_;
     Diagnostics diagnostics_;
 };
 

@@ -1,9 +1,7 @@
 #include "layers/regions.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "ops/documents.h"
+#include "ops/head_parts.h"
 #include "parallel/collectives.h"
 #include "parallel/mesh.h"
 
@@ -54,24 +52,14 @@ Tensor leave_split_tokens(Context& ctx, const Tensor& x) {
 
 ops::CombineHeadParts combine_head_parts(const Context& ctx) {
     if (is_alone(ctx)) return {};
-    return [&comm = tensor_ranks(ctx)](const Tensor& lse, const Tensor& label_logits) {
+    return [&comm = tensor_ranks(ctx), allocator = ctx.allocator](const Tensor& lse,
+                                                                  const Tensor& label_logits) {
         const int64_t tokens = lse.numel();
-        std::vector<double> mine(lse.span<double>().begin(), lse.span<double>().end());
-        mine.insert(mine.end(), label_logits.span<double>().begin(), label_logits.span<double>().end());
-        const std::vector<double> all = all_gather_equal(comm, std::span<const double>(mine));
-        for (int64_t t = 0; t < tokens; ++t) {
-            const auto part = [&](int rank, int64_t at) {
-                return all[static_cast<size_t>(rank * 2 * tokens + at)];
-            };
-            double top = part(0, t), sum = 0, logit = 0;
-            for (int r = 1; r < comm.size(); ++r) top = std::max(top, part(r, t));
-            for (int r = 0; r < comm.size(); ++r) {
-                sum += std::exp(part(r, t) - top);
-                logit += part(r, tokens + t);
-            }
-            lse.data<double>()[t] = top + std::log(sum);
-            label_logits.data<double>()[t] = logit;
-        }
+        const Tensor mine = Tensor::empty(*allocator, {2, tokens}, DType::f64);
+        copy(lse, mine.rows(0, 1).view({tokens}));
+        copy(label_logits, mine.rows(1, 1).view({tokens}));
+        const Tensor all = all_gather_equal(*allocator, comm, mine);
+        ops::combine_head_parts(all, lse, label_logits);
     };
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "layers/regions.h"
+#include "tensor/host_values.h"
 
 namespace braid {
 namespace {
@@ -22,18 +23,19 @@ TokenPlace place_of(const Documents& documents, int64_t token) {
 void ExpertChoices::add(int moe_index, const Documents& documents, int64_t first_token,
                         const Tensor& expert) {
     const int64_t k = expert.dim(1);
+    const std::vector<int32_t> choices = host_values<int32_t>(expert);
     for (int64_t t = 0; t < expert.dim(0); ++t) {
         const TokenPlace place = place_of(documents, first_token + t);
         auto& experts = by_sample_[{moe_index, place.sample}];
         experts.resize(static_cast<size_t>(documents.sequence_length() * k), -1);
-        std::copy_n(expert.data<int32_t>() + t * k, k, experts.begin() + place.position * k);
+        std::copy_n(choices.begin() + t * k, k, experts.begin() + place.position * k);
     }
 }
 
 Tensor ExpertChoices::at(Allocator& allocator, int moe_index, const Documents& documents, int64_t first_token,
                          const Shape& shape) const {
     const int64_t k = shape[1];
-    Tensor expert = Tensor::empty(allocator, shape, DType::i32);
+    std::vector<int32_t> choices(static_cast<size_t>(shape.numel()));
     for (int64_t t = 0; t < shape[0]; ++t) {
         const TokenPlace place = place_of(documents, first_token + t);
         const auto found = by_sample_.find({moe_index, place.sample});
@@ -43,9 +45,9 @@ Tensor ExpertChoices::at(Allocator& allocator, int moe_index, const Documents& d
                            found->second[static_cast<size_t>(end) - 1] >= 0;
         check(known, "MoE layer {}: no experts were taken down for token {} of sample {}", moe_index,
               place.position, place.sample);
-        std::copy_n(found->second.begin() + end - k, k, expert.data<int32_t>() + t * k);
+        std::copy_n(found->second.begin() + end - k, k, choices.begin() + t * k);
     }
-    return expert;
+    return tensor_of(allocator, choices).view(shape);
 }
 
 Tensor RoutingTrace::given_experts(Context& ctx, int moe_index, const Shape& shape) const {

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "ops/adamw.h"
 #include "optim/optimizer.h"
 
 namespace braid {
@@ -25,10 +26,11 @@ class AdamW : public Optimizer {
   private:
     struct RangeState {
         FlatRange range; // of the unit's flat buffers
+        ops::AdamWSections sections;
         Tensor first_moment, second_moment;
     };
 
-    void update_range(int unit, const RangeState& state, int64_t step, double lr, double gradient_scale);
+    std::vector<ops::AdamWSection> sections_in(size_t unit, const FlatRange& range) const;
 
     const OptimizerConfig config_;
     ParameterStore& store_;

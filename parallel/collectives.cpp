@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "ops/ordered_sum.h"
+
 namespace braid {
 namespace {
 
@@ -37,8 +39,18 @@ std::vector<int64_t> piece_bytes(const EvenSplit& split, size_t element_bytes) {
 
 } // namespace
 
+Communicator& for_memory_of(Communicator& comm, const Tensor& x) {
+    if (x.device().kind == DeviceKind::cpu || comm.size() == 1) return comm;
+    Communicator* device = comm.on_device();
+    check(device != nullptr, "a tensor on {} was given to ranks without a GPU", to_string(x.device()));
+    return *device;
+}
+
 OrderedAllReduce::OrderedAllReduce(Communicator& comm, Allocator& allocator, Tensor values, Result result)
-    : comm_(comm), values_(std::move(values)), split_{values_.numel(), comm.size()}, result_(result) {
+    : comm_(for_memory_of(comm, values)),
+      values_(std::move(values)),
+      split_{values_.numel(), comm.size()},
+      result_(result) {
     if (comm_.size() == 1) return;
     const size_t element = size_of(values_.dtype());
     const int64_t mine = split_.length(comm_.rank());
@@ -53,13 +65,12 @@ void OrderedAllReduce::add_pieces() {
     if (comm_.size() == 1) return;
     pending_->wait();
     const int64_t mine = split_.length(comm_.rank()), first = split_.first(comm_.rank());
-    dispatch_storage(values_.dtype(), [&]<typename T>() {
-        T* sum = values_.data<T>() + first;
-        add_in_rank_order(pieces_.data<T>(), split_.size, mine, sum);
-        pending_.reset();
-        if (result_ == Result::everywhere)
-            pending_ = comm_.all_gather(sum, values_.data<T>(), piece_bytes(split_, sizeof(T)));
-    });
+    const Tensor sum = values_.rows(first, mine);
+    ops::ordered_sum(pieces_, sum);
+    pending_.reset();
+    if (result_ == Result::everywhere)
+        pending_ = comm_.all_gather(sum.raw_data(), values_.raw_data(),
+                                    piece_bytes(split_, size_of(values_.dtype())));
 }
 
 void OrderedAllReduce::finish() {
@@ -83,6 +94,22 @@ void all_reduce_max(Communicator& comm, std::span<double> values) {
 
 std::vector<double> all_gather_equal(Communicator& comm, std::span<const double> values) {
     return gather_equal<double>(comm, values);
+}
+
+Tensor all_gather_equal(Allocator& allocator, Communicator& comm, const Tensor& x) {
+    std::vector<int64_t> dims(x.shape().dims().begin(), x.shape().dims().end());
+    dims.insert(dims.begin(), comm.size());
+    const Tensor all = Tensor::empty(allocator, Shape(dims), x.dtype());
+    const std::vector<int64_t> bytes(static_cast<size_t>(comm.size()), static_cast<int64_t>(x.bytes()));
+    if (comm.size() == 1)
+        copy(x, all.view(x.shape()));
+    else
+        for_memory_of(comm, x).all_gather(x.raw_data(), all.raw_data(), bytes)->wait();
+    return all;
+}
+
+void all_reduce_counts(Allocator& allocator, Communicator& comm, const Tensor& counts) {
+    if (comm.size() > 1) ops::ordered_sum(all_gather_equal(allocator, comm, counts), counts);
 }
 
 std::vector<std::string> all_gather_text(Communicator& comm, const std::string& text) {

@@ -9,18 +9,8 @@
 
 namespace braid {
 
-/// sum[i] = the sum of pieces[r * count + i] over r < size, added in the order of r; bf16 in f32, rounded
-/// once.
-template <typename T>
-void add_in_rank_order(const T* pieces, int size, int64_t count, T* sum) {
-    using Sum = Accumulation<T>;
-#pragma omp parallel for schedule(static) if (count > 1 << 14)
-    for (int64_t i = 0; i < count; ++i) {
-        Sum total = static_cast<Sum>(pieces[i]);
-        for (int r = 1; r < size; ++r) total += static_cast<Sum>(pieces[r * count + i]);
-        sum[i] = static_cast<T>(total);
-    }
-}
+/// `comm`, or its counterpart for the GPU that x lies on.
+Communicator& for_memory_of(Communicator& comm, const Tensor& x);
 
 /// The sum of a packed f32, f64 or bf16 tensor over all ranks, in place, in three calls so that other work
 /// can run between them: every rank gets its share of all ranks' tensors, adds them in rank order, and hands
@@ -58,6 +48,10 @@ void all_reduce_sum(Communicator& comm, std::span<double> values);
 void all_reduce_max(Communicator& comm, std::span<double> values);
 /// Every rank's values, as many on each, in rank order.
 std::vector<double> all_gather_equal(Communicator& comm, std::span<const double> values);
+/// The same for packed tensors, [ranks, shape of x].
+Tensor all_gather_equal(Allocator& allocator, Communicator& comm, const Tensor& x);
+/// Sums an i64 tensor over all ranks, in place.
+void all_reduce_counts(Allocator& allocator, Communicator& comm, const Tensor& counts);
 /// Every rank's text, by rank.
 std::vector<std::string> all_gather_text(Communicator& comm, const std::string& text);
 /// Returns when every rank has called it.

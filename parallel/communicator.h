@@ -32,9 +32,9 @@ class Pending {
 class CollectiveLog;
 
 /// A group of ranks that exchange messages. Every member must start the same collectives in the same order;
-/// all buffers are host memory. Collectives move bytes only: sums are made by the callers in
-/// parallel/collectives.h, in rank order, so that no library decides the order of a float sum. Used from one
-/// thread of each rank.
+/// all buffers are host memory, or all memory of the rank's GPU (on_device()). Collectives move bytes only:
+/// sums are made by the callers in parallel/collectives.h, in rank order, so that no library decides the
+/// order of a float sum. Used from one thread of each rank.
 class Communicator {
   public:
     virtual ~Communicator() = default;
@@ -65,6 +65,11 @@ class Communicator {
     /// with their place in the sequence, so that ranks which do different things never take each other's
     /// messages for their own: they miss each other, or fail at once where the transport can tell.
     virtual void set_operation(uint64_t) {}
+
+    /// The same ranks, in the same order, for buffers on this rank's GPU; null where there is none. Its
+    /// collectives are queued behind the work that fills their buffers, and what is queued after wait() runs
+    /// after them: the host does not wait.
+    virtual Communicator* on_device() { return nullptr; }
 
     /// Where this rank's collectives are recorded, or null if nobody records them.
     virtual CollectiveLog* log() { return nullptr; }

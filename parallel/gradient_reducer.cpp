@@ -14,7 +14,8 @@ void GradientReducer::start(int unit) {
         const Tensor gradients = buffers.gradients.rows(bucket.first, bucket.numel);
         if (options_.reduction == Reduction::library)
             under_way_in_library_[unit].push_back(
-                comm.all_reduce_any_order(gradients.raw_data(), gradients.numel(), gradients.dtype()));
+                for_memory_of(comm, gradients)
+                    .all_reduce_any_order(gradients.raw_data(), gradients.numel(), gradients.dtype()));
         else
             under_way_[unit].emplace_back(comm, allocator_, gradients,
                                           options_.own_share ? OrderedAllReduce::Result::own_share

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "parallel/collective_log.h"
+#include "parallel/collectives.h"
 #include "parallel/exposed_time.h"
 
 namespace braid {
@@ -20,7 +21,8 @@ void ParameterGatherer::start(int unit) {
         std::vector<int64_t> bytes;
         for (int r = 0; r < comm.size(); ++r) bytes.push_back(split.length(r) * element);
         auto* first = static_cast<std::byte*>(values.raw_data());
-        under_way.push_back(comm.all_gather(first + split.first(comm.rank()) * element, first, bytes));
+        under_way.push_back(
+            for_memory_of(comm, values).all_gather(first + split.first(comm.rank()) * element, first, bytes));
     }
 }
 

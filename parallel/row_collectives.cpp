@@ -1,9 +1,9 @@
 #include "parallel/row_collectives.h"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
+#include "ops/ordered_sum.h"
 #include "parallel/collectives.h"
 
 namespace braid {
@@ -39,39 +39,35 @@ int64_t first_row(const RowCounts& rows, int rank) {
 Tensor packed(Allocator& allocator, const Tensor& x) {
     if (x.is_contiguous()) return x;
     Tensor y = Tensor::empty(allocator, x.shape(), x.dtype());
-    const auto bytes = static_cast<size_t>(row_bytes(x.shape(), x.dtype()));
-    for (int64_t t = 0; t < x.dim(0); ++t)
-        std::memcpy(static_cast<std::byte*>(y.raw_data()) + static_cast<size_t>(t) * bytes,
-                    x.rows(t, 1).raw_data(), bytes);
+    copy(x, y);
     return y;
 }
 
 Tensor gather(Allocator& allocator, Communicator& comm, const Tensor& x, const RowCounts& rows) {
     Tensor y = Tensor::empty(allocator, with_rows(x.shape(), total(rows)), x.dtype());
     const Tensor mine = packed(allocator, x);
-    comm.all_gather(mine.raw_data(), y.raw_data(), in_bytes(rows, row_bytes(x.shape(), x.dtype())))->wait();
+    for_memory_of(comm, x)
+        .all_gather(mine.raw_data(), y.raw_data(), in_bytes(rows, row_bytes(x.shape(), x.dtype())))
+        ->wait();
     return y;
 }
 
 Tensor reduce_scatter(Allocator& allocator, Communicator& comm, const Tensor& x, const RowCounts& rows) {
     const int64_t mine = rows[static_cast<size_t>(comm.rank())], bytes = row_bytes(x.shape(), x.dtype());
     const Tensor all = packed(allocator, x);
-    const Tensor pieces =
-        Tensor::empty(allocator, with_rows(x.shape(), mine * static_cast<int64_t>(rows.size())), x.dtype());
-    comm.all_to_all(all.raw_data(), in_bytes(rows, bytes), pieces.raw_data(),
+    Tensor y = Tensor::empty(allocator, with_rows(x.shape(), mine), x.dtype());
+    const Tensor pieces = Tensor::empty(allocator, {comm.size(), y.numel()}, x.dtype());
+    for_memory_of(comm, x)
+        .all_to_all(all.raw_data(), in_bytes(rows, bytes), pieces.raw_data(),
                     std::vector<int64_t>(rows.size(), mine * bytes))
         ->wait();
-    Tensor y = Tensor::empty(allocator, with_rows(x.shape(), mine), x.dtype());
-    dispatch_storage(x.dtype(), [&]<typename T>() {
-        add_in_rank_order(pieces.data<T>(), comm.size(), y.numel(), y.data<T>());
-    });
+    ops::ordered_sum(pieces, y);
     return y;
 }
 
 Tensor all_reduce(Allocator& allocator, Communicator& comm, const Tensor& x) {
     Tensor y = Tensor::empty(allocator, x.shape(), x.dtype());
-    const Tensor source = packed(allocator, x);
-    if (source.bytes() > 0) std::memcpy(y.raw_data(), source.raw_data(), source.bytes());
+    copy(x, y);
     OrderedAllReduce reduce(comm, allocator, y);
     reduce.add_pieces();
     reduce.finish();
@@ -180,7 +176,8 @@ struct RowExchange::State {
         from = packed(allocator, rows);
         into = Tensor::empty(allocator, with_rows(rows.shape(), total(in)), rows.dtype());
         pending =
-            comm.all_to_all(from.raw_data(), in_bytes(out, bytes), into.raw_data(), in_bytes(in, bytes));
+            for_memory_of(comm, rows)
+                .all_to_all(from.raw_data(), in_bytes(out, bytes), into.raw_data(), in_bytes(in, bytes));
     }
     Tensor take() {
         pending->wait();
@@ -232,7 +229,9 @@ Tensor exchange_integers(Allocator& allocator, Communicator& comm, const Tensor&
                          const RowCounts& receive) {
     const int64_t bytes = row_bytes(x.shape(), x.dtype());
     Tensor y = Tensor::empty(allocator, with_rows(x.shape(), total(receive)), x.dtype());
-    comm.all_to_all(x.raw_data(), in_bytes(send, bytes), y.raw_data(), in_bytes(receive, bytes))->wait();
+    for_memory_of(comm, x)
+        .all_to_all(x.raw_data(), in_bytes(send, bytes), y.raw_data(), in_bytes(receive, bytes))
+        ->wait();
     return y;
 }
 

@@ -132,20 +132,30 @@ size_t Tensor::storage_bytes() const {
 }
 
 void copy(const Tensor& x, const Tensor& y) {
-    check(x.is_contiguous() && y.is_contiguous() && x.dtype() == y.dtype() && x.numel() == y.numel(),
+    const bool packed = x.is_contiguous() && y.is_contiguous();
+    check(x.dtype() == y.dtype() && x.numel() == y.numel() && (packed || x.shape() == y.shape()),
           "copy of {} {} to {} {}", name_of(x.dtype()), to_string(x.shape()), name_of(y.dtype()),
           to_string(y.shape()));
+    if (x.numel() == 0) return;
+    const size_t element = size_of(x.dtype()),
+                 width = packed ? x.bytes() : x.bytes() / static_cast<size_t>(x.dim(0));
+    const int64_t rows = packed ? 1 : x.dim(0);
+    const size_t from_pitch = packed ? width : static_cast<size_t>(x.row_stride()) * element,
+                 to_pitch = packed ? width : static_cast<size_t>(y.row_stride()) * element;
     if constexpr (kBuildCuda) {
         const bool from = x.device().kind == DeviceKind::cuda, to = y.device().kind == DeviceKind::cuda;
         if (from || to) {
             const Stream& stream = (to ? y : x).allocator().stream();
             if (from && to && !(stream == x.allocator().stream())) x.allocator().stream().synchronize();
-            cuda::copy(y.raw_data(), x.raw_data(), x.bytes(), stream.native());
+            cuda::copy_rows(y.raw_data(), to_pitch, x.raw_data(), from_pitch, width,
+                            static_cast<size_t>(rows), stream.native());
             if (!(from && to)) stream.synchronize();
             return;
         }
     }
-    std::memcpy(y.raw_data(), x.raw_data(), x.bytes());
+    const auto* from = static_cast<const std::byte*>(x.raw_data());
+    auto* to = static_cast<std::byte*>(y.raw_data());
+    for (int64_t i = 0; i < rows; ++i, from += from_pitch, to += to_pitch) std::memcpy(to, from, width);
 }
 
 Tensor to_device(Allocator& allocator, const Tensor& x) {

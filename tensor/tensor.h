@@ -103,8 +103,8 @@ class Tensor {
     DType dtype_ = DType::f32;
 };
 
-/// y = x, both packed, of one dtype and as many elements, on any devices. On return x may be overwritten by
-/// the host; a y on the host holds the values.
+/// y = x, of one dtype, on any devices: both packed and of as many elements, or of one shape with rows that
+/// may be strided. On return x may be overwritten by the host; a y on the host holds the values.
 void copy(const Tensor& x, const Tensor& y);
 /// x's values in memory of `allocator`: x itself if it lies on that device.
 Tensor to_device(Allocator& allocator, const Tensor& x);

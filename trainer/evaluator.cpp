@@ -36,6 +36,7 @@ Evaluation evaluate(const Model& model, Allocator& allocator, const Mesh& mesh, 
         Values values = {batch.tokens};
         for (const Segment& segment : segments) values = segment.forward(ctx, values, nullptr);
     }
+    recorder.settle();
     std::vector<double> nats = {recorder.cross_entropy};
     all_reduce_sum(mesh.world(), std::span(nats));
     const int64_t labels = data.num_valid_labels(0, data.num_windows());

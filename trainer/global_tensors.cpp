@@ -65,9 +65,10 @@ class Assembly {
 
 } // namespace
 
-GlobalTensors gather_tensors(Communicator& world, Allocator& allocator, const std::vector<StatePart>& parts) {
+GlobalTensors gather_tensors(Communicator& world, const std::vector<StatePart>& parts) {
+    Allocator host;
     std::string mine;
-    for (const StatePart& part : parts) mine += encode(to_piece(allocator, part));
+    for (const StatePart& part : parts) mine += encode(to_piece(host, part));
     Assembly assembly;
     for (const std::string& text : all_gather_text(world, mine))
         for (size_t at = 0; at < text.size();) at = assembly.add(text, at);
@@ -75,6 +76,7 @@ GlobalTensors gather_tensors(Communicator& world, Allocator& allocator, const st
 }
 
 void scatter_tensors(const GlobalTensors& tensors, const std::vector<StatePart>& parts) {
+    Allocator host;
     for (const StatePart& part : parts) {
         const std::vector<double>& values = tensors.at(part.info.name);
         const Box whole = whole_box(part.info.shape);
@@ -82,16 +84,18 @@ void scatter_tensors(const GlobalTensors& tensors, const std::vector<StatePart>&
         for_each_run(part.box, whole, part.box, [&](int64_t from, int64_t to, int64_t count) {
             std::copy_n(values.begin() + from, count, packed.begin() + to);
         });
-        for_each_run(part, [&](int64_t to, int64_t from, int64_t count) {
-            const Tensor run = part.storage.rows(to, count);
-            if (is_floating(run.dtype()))
-                dispatch_float(run.dtype(), [&]<typename T>() {
+        change_on_host(host, part, [&](const Tensor& storage, int64_t first) {
+            for_each_run(part, [&](int64_t to, int64_t from, int64_t count) {
+                const Tensor run = storage.rows(to - first, count);
+                if (is_floating(run.dtype()))
+                    dispatch_float(run.dtype(), [&]<typename T>() {
+                        for (int64_t i = 0; i < count; ++i)
+                            run.data<T>()[i] = static_cast<T>(packed[static_cast<size_t>(from + i)]);
+                    });
+                else
                     for (int64_t i = 0; i < count; ++i)
-                        run.data<T>()[i] = static_cast<T>(packed[static_cast<size_t>(from + i)]);
-                });
-            else
-                for (int64_t i = 0; i < count; ++i)
-                    run.data<int64_t>()[i] = static_cast<int64_t>(packed[static_cast<size_t>(from + i)]);
+                        run.data<int64_t>()[i] = static_cast<int64_t>(packed[static_cast<size_t>(from + i)]);
+            });
         });
     }
 }

@@ -14,7 +14,7 @@ using GlobalTensors = std::map<std::string, std::vector<double>>;
 
 /// Puts the parts that all ranks own together; every rank gets every tensor. InternalError unless each
 /// element comes from exactly one rank. For comparisons: it holds a whole model on every rank.
-GlobalTensors gather_tensors(Communicator& world, Allocator& allocator, const std::vector<StatePart>& parts);
+GlobalTensors gather_tensors(Communicator& world, const std::vector<StatePart>& parts);
 
 /// Fills parts from whole tensors, which must all be there.
 void scatter_tensors(const GlobalTensors& tensors, const std::vector<StatePart>& parts);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "tensor/host_values.h"
 #include "trainer/checkpoint_folder.h"
 #include "trainer/checkpoint_state.h"
 #include "trainer/training_state.h"
@@ -11,19 +12,11 @@
 namespace braid {
 namespace {
 
-Tensor to_tensor(Allocator& allocator, std::span<const int32_t> tokens) {
-    Tensor tensor = Tensor::empty(allocator, {static_cast<int64_t>(tokens.size())}, DType::i32);
-    std::copy(tokens.begin(), tokens.end(), tensor.span<int32_t>().begin());
-    return tensor;
-}
-
 std::vector<double> row_of(const Tensor& logits, int64_t row) {
-    std::vector<double> values(static_cast<size_t>(logits.dim(1)));
-    dispatch_float(logits.dtype(), [&]<typename T>() {
-        const T* data = logits.data<T>() + row * logits.row_stride();
-        std::copy(data, data + values.size(), values.begin());
+    return dispatch_float(logits.dtype(), [&]<typename T>() {
+        const std::vector<T> values = host_values<T>(logits.rows(row, 1));
+        return std::vector<double>(values.begin(), values.end());
     });
-    return values;
 }
 
 } // namespace
@@ -45,7 +38,7 @@ Tensor InferenceModel::logits(std::span<const int32_t> tokens) {
     Context ctx;
     ctx.allocator = &allocator_;
     ctx.documents = Documents::single(static_cast<int64_t>(tokens.size()));
-    return model_->logits(ctx, model_->hidden(ctx, to_tensor(allocator_, tokens)));
+    return model_->logits(ctx, model_->hidden(ctx, tensor_of(allocator_, tokens)));
 }
 
 int32_t sample_token(std::span<const double> logits, const SamplingOptions& options, double uniform) {
@@ -84,7 +77,7 @@ void generate(InferenceModel& model, std::span<const int32_t> prompt, const Samp
         ctx.decode = &state;
         const auto count = static_cast<int64_t>(next.size());
         ctx.documents = Documents::single(count);
-        const Tensor hidden = model.model().hidden(ctx, to_tensor(model.allocator(), next));
+        const Tensor hidden = model.model().hidden(ctx, tensor_of(model.allocator(), next));
         state.advance(count);
         const Tensor logits = model.model().logits(ctx, hidden.rows(count - 1, 1));
         next = {sample_token(row_of(logits, 0), options, random.uniform(static_cast<uint64_t>(i)))};

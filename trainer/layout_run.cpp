@@ -17,7 +17,11 @@ namespace {
 class LayoutRank {
   public:
     LayoutRank(const LayoutCase& run, const Layout& layout, Communicator& world)
-        : run_(run), layout_(layout), mesh_(world, layout.sizes), store_(mesh_.grid()) {
+        : run_(run),
+          layout_(layout),
+          mesh_(world, layout.sizes),
+          allocator_(run.device),
+          store_(mesh_.grid()) {
         model_ = std::make_unique<Model>(run.model, store_);
         store_.allocate(allocator_, run.precision, true);
         store_.initialize(run.seed);
@@ -72,7 +76,7 @@ LayoutStep LayoutRank::step(int64_t index, const LayoutStep* reference) {
         store_.values_changed();
     }
     LayoutStep result;
-    result.state = gather_tensors(world, allocator_, state(Extent::owned));
+    result.state = gather_tensors(world, state(Extent::owned));
     RoutingTrace routing{.given = reference ? &reference->experts : nullptr};
     const Recorder recorder = run_micro_batches(index, run_.replay_routing ? &routing : nullptr, result);
     std::array<int64_t, 2> counts{routing.num_choices, routing.num_flips};
@@ -84,20 +88,15 @@ LayoutStep LayoutRank::step(int64_t index, const LayoutStep* reference) {
     double squares = gradient_sum_of_squares(store_);
     all_reduce_sum(world, std::span(&squares, 1));
     result.grad_norm = std::sqrt(squares);
-    result.gradients = gather_tensors(world, allocator_, parameter_parts(store_, Extent::owned, true));
+    result.gradients = gather_tensors(world, parameter_parts(store_, Extent::owned, true));
     const double clip = clip_factor(result.grad_norm, run_.optimizer.clip);
     result.update_slope = run_.optimizer.lr * clip / run_.optimizer.eps;
     if (run_.reported_eps)
         result.reported_updates = update_and_undo(*run_.reported_eps, index, clip, result.state);
     result.updates = update(*optimizer_, index, clip, result.state);
     result.matrix_slopes = optimizer_->update_slopes();
-    for (const MoeLayer* moe : model_->moe_layers()) {
-        const auto& counts = recorder.expert_counts[static_cast<size_t>(moe->moe_index())];
-        const Tensor tensor = Tensor::zeros(allocator_, {moe->config().num_experts}, DType::i64);
-        std::copy(counts.begin(), counts.end(), tensor.data<int64_t>());
-        moe->finish_step(tensor);
-    }
-    result.buffers = gather_tensors(world, allocator_, buffer_parts(store_, Extent::owned));
+    runner_->finish_routers(recorder);
+    result.buffers = gather_tensors(world, buffer_parts(store_, Extent::owned));
     return result;
 }
 
@@ -105,7 +104,7 @@ GlobalTensors LayoutRank::update(Optimizer& optimizer, int64_t index, double cli
                                  const GlobalTensors& state) {
     runner_->update([&](int unit) { optimizer.update(unit, index + 1, run_.optimizer.lr, clip); });
     runner_->await_parameters();
-    GlobalTensors updates = gather_tensors(mesh_.world(), allocator_, parameter_parts(store_, Extent::owned));
+    GlobalTensors updates = gather_tensors(mesh_.world(), parameter_parts(store_, Extent::owned));
     for (auto& [name, values] : updates)
         for (size_t i = 0; i < values.size(); ++i) values[i] -= state.at(name)[i];
     return updates;

@@ -1,7 +1,6 @@
 #include "trainer/rank_state.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace braid {
 namespace {
@@ -98,33 +97,48 @@ std::vector<StatePart> buffer_parts(const ParameterStore& store, Extent extent) 
     return parts;
 }
 
-TensorPiece to_piece(Allocator& allocator, const StatePart& part) {
-    const int64_t count = part.box.numel();
-    int64_t runs = 0, first = 0;
-    for_each_run(part, [&](int64_t at, int64_t, int64_t) {
-        if (runs++ == 0) first = at;
+namespace {
+
+/// The elements of the storage from the first to the last that a part has.
+FlatRange span_of(const StatePart& part) {
+    FlatRange range{part.storage.numel(), 0};
+    for_each_run(part, [&](int64_t at, int64_t, int64_t count) {
+        range = {std::min(range.first, at), std::max(range.last, at + count)};
     });
-    bool packed = true;
-    for_each_run(part, [&](int64_t at, int64_t to, int64_t) { packed &= at - first == to; });
-    if (packed) return {part.info, part.box, part.storage.rows(first, count)};
-    Tensor copy = Tensor::empty(allocator, {count}, part.storage.dtype());
-    const size_t bytes = size_of(copy.dtype());
-    for_each_run(part, [&](int64_t from, int64_t to, int64_t length) {
-        std::memcpy(static_cast<std::byte*>(copy.raw_data()) + static_cast<size_t>(to) * bytes,
-                    part.storage.rows(from, length).raw_data(), static_cast<size_t>(length) * bytes);
-    });
-    return {part.info, part.box, copy};
+    return {std::min(range.first, range.last), range.last};
 }
 
-void read_part(Allocator& allocator, const CheckpointReader& checkpoint, const StatePart& part) {
-    const Tensor packed = Tensor::empty(allocator, {part.box.numel()}, part.storage.dtype());
-    checkpoint.read(part.info.name, part.box, packed);
-    const size_t bytes = size_of(packed.dtype());
-    for_each_run(part, [&](int64_t to, int64_t from, int64_t length) {
-        std::memcpy(part.storage.rows(to, length).raw_data(),
-                    static_cast<const std::byte*>(packed.raw_data()) + static_cast<size_t>(from) * bytes,
-                    static_cast<size_t>(length) * bytes);
+} // namespace
+
+TensorPiece to_piece(Allocator& host, const StatePart& part) {
+    const int64_t count = part.box.numel();
+    const FlatRange range = span_of(part);
+    const Tensor storage = to_device(host, part.storage.rows(range.first, range.last - range.first));
+    if (storage.numel() == count) return {part.info, part.box, storage};
+    Tensor packed = Tensor::empty(host, {count}, storage.dtype());
+    for_each_run(part, [&](int64_t from, int64_t to, int64_t length) {
+        copy(storage.rows(from - range.first, length), packed.rows(to, length));
     });
+    return {part.info, part.box, packed};
+}
+
+void read_part(Allocator& host, const CheckpointReader& checkpoint, const StatePart& part) {
+    const Tensor packed = Tensor::empty(host, {part.box.numel()}, part.storage.dtype());
+    checkpoint.read(part.info.name, part.box, packed);
+    change_on_host(host, part, [&](const Tensor& storage, int64_t first) {
+        for_each_run(part, [&](int64_t to, int64_t from, int64_t length) {
+            copy(packed.rows(from, length), storage.rows(to - first, length));
+        });
+    });
+}
+
+void change_on_host(Allocator& host, const StatePart& part,
+                    const std::function<void(const Tensor&, int64_t first)>& change) {
+    const FlatRange range = span_of(part);
+    const Tensor there = part.storage.rows(range.first, range.last - range.first),
+                 here = to_device(host, there);
+    change(here, range.first);
+    if (there.device() != here.device()) copy(here, there);
 }
 
 std::vector<TensorInfo> state_tensors(const ParameterStore& store, const Optimizer* optimizer) {

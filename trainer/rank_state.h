@@ -42,10 +42,14 @@ std::vector<StatePart> buffer_parts(const ParameterStore& store, Extent extent);
 /// Calls run(index in storage, index in the packed box, count) for runs that are contiguous in both.
 void for_each_run(const StatePart& part, const std::function<void(int64_t, int64_t, int64_t)>& run);
 
-/// The part packed, sharing its memory where it is packed already.
-TensorPiece to_piece(Allocator& allocator, const StatePart& part);
+/// The part packed in memory of `host`, sharing the part's memory where that is packed there already.
+TensorPiece to_piece(Allocator& host, const StatePart& part);
 /// Fills the part from a checkpoint. CheckpointError.
-void read_part(Allocator& allocator, const CheckpointReader& checkpoint, const StatePart& part);
+void read_part(Allocator& host, const CheckpointReader& checkpoint, const StatePart& part);
+/// Calls change(elements, first): the part's storage from its element `first` on, on the host; from and to a
+/// GPU they are copied.
+void change_on_host(Allocator& host, const StatePart& part,
+                    const std::function<void(const Tensor&, int64_t first)>& change);
 
 /// The global tensors that the parameters, buffers and optimizer of a store make; equal on all ranks.
 std::vector<TensorInfo> state_tensors(const ParameterStore& store, const Optimizer* optimizer);

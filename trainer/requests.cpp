@@ -8,6 +8,7 @@
 #include "data/json_strings.h"
 #include "parallel/agreement.h"
 #include "parallel/collectives.h"
+#include "tensor/host_values.h"
 
 namespace braid {
 namespace {
@@ -54,11 +55,7 @@ TokenScore score_token(std::span<const T> logits, int32_t target) {
 
 Tensor take_rows(Allocator& allocator, const Tensor& x, std::span<const int64_t> rows) {
     Tensor taken = Tensor::empty(allocator, {static_cast<int64_t>(rows.size()), x.dim(1)}, x.dtype());
-    dispatch_storage(x.dtype(), [&]<typename T>() {
-        for (size_t i = 0; i < rows.size(); ++i)
-            std::copy_n(x.data<T>() + rows[i] * x.row_stride(), x.dim(1),
-                        taken.data<T>() + static_cast<int64_t>(i) * x.dim(1));
-    });
+    for (size_t i = 0; i < rows.size(); ++i) copy(x.rows(rows[i], 1), taken.rows(static_cast<int64_t>(i), 1));
     return taken;
 }
 
@@ -67,9 +64,8 @@ std::vector<TokenScore> score_tokens(InferenceModel& model, const PackedRequests
     Context ctx;
     ctx.allocator = &model.allocator();
     ctx.documents = std::make_shared<const Documents>(Documents{packed.offsets});
-    Tensor tokens = Tensor::empty(*ctx.allocator, {static_cast<int64_t>(packed.tokens.size())}, DType::i32);
-    std::copy(packed.tokens.begin(), packed.tokens.end(), tokens.span<int32_t>().begin());
-    const Tensor hidden = model.model().hidden(ctx, tokens);
+    const Tensor hidden = model.model().hidden(ctx, tensor_of(*ctx.allocator, packed.tokens));
+    Allocator host;
 
     const int64_t row_bytes =
         model.config().model.vocab_size * static_cast<int64_t>(size_of(accumulation_dtype(hidden.dtype())));
@@ -77,8 +73,9 @@ std::vector<TokenScore> score_tokens(InferenceModel& model, const PackedRequests
     std::vector<TokenScore> scores(packed.targets.size());
     for (size_t first = 0; first < scores.size(); first += most) {
         const size_t count = std::min(most, scores.size() - first);
-        const Tensor logits = model.model().logits(
-            ctx, take_rows(*ctx.allocator, hidden, std::span(packed.positions).subspan(first, count)));
+        const std::span<const int64_t> positions = std::span(packed.positions).subspan(first, count);
+        const Tensor logits =
+            to_device(host, model.model().logits(ctx, take_rows(*ctx.allocator, hidden, positions)));
         dispatch_float(logits.dtype(), [&]<typename T>() {
             const auto vocabulary = static_cast<size_t>(logits.dim(1));
 #pragma omp parallel for schedule(static)

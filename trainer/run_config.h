@@ -15,9 +15,9 @@
 
 namespace braid {
 
-enum class DeviceChoice { automatic, cpu };
+enum class DeviceChoice { automatic, cpu, cuda };
 constexpr auto enum_names(DeviceChoice) {
-    return std::array<std::string_view, 2>{"auto", "cpu"};
+    return std::array<std::string_view, 3>{"auto", "cpu", "cuda"};
 }
 
 /// What the backward pass computes again instead of keeping: nothing, or the inside of every layer.

@@ -65,9 +65,9 @@ const Schema<TrainConfig>& train_schema() {
                  {.help = "what is computed in; bf16 keeps weights, their gradients and moments, norms and "
                           "states in f32",
                   .aliases = {"dtype", "params_dtype", "fp32", "mixed_precision_param"}})
-            .key(
-                "device", &T::device,
-                {.help = "where the arithmetic runs", .changes_numbers = false, .not_built = {"cuda", "gpu"}})
+            .key("device", &T::device,
+                 {.help = "where the arithmetic runs; auto is cuda where every rank of a machine has a GPU",
+                  .changes_numbers = false})
             .key("recompute", &T::recompute,
                  {.help = "what the backward pass computes again instead of keeping",
                   .aliases = {"recompute_granularity", "recompute_modules", "activation_checkpoint",

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "parallel/collective_log.h"
+#include "tensor/host_values.h"
 
 namespace braid {
 
@@ -78,6 +79,14 @@ void StepRunner::await_parameters() {
     for (size_t unit = 0; unit < store_.units().size(); ++unit) gatherer_.finish(static_cast<int>(unit));
 }
 
+void StepRunner::finish_routers(const Recorder& recorder) const {
+    for (const MoeLayer* moe : model_.moe_layers()) {
+        std::vector<int64_t> counts = recorder.expert_counts[static_cast<size_t>(moe->moe_index())];
+        counts.resize(static_cast<size_t>(moe->config().num_experts)); // a step without a token has none
+        moe->finish_step(tensor_of(allocator_, counts));
+    }
+}
+
 std::vector<Action> StepRunner::step_plan(int num_micro_batches) const {
     std::vector<int> units;
     for (const Segment& segment : segments_) units.push_back(segment.unit());
@@ -128,7 +137,7 @@ void StepRunner::seed_losses(InFlight& flight) const {
     const double seeds[] = {per_label, per_label * model_.head_z_weight()};
     for (size_t i = 0; i < 2; ++i) {
         Tensor dy = Tensor::empty(allocator_, flight.values[i].shape(), DType::f64);
-        *dy.data<double>() = seeds[i];
+        dy.fill(seeds[i]);
         flight.gradients->add(flight.values[i].ref(), dy);
     }
     flight.values.clear();

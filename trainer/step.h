@@ -31,6 +31,8 @@ class StepRunner {
     /// await_parameters() first.
     void update(const std::function<void(int unit)>& update_unit);
     void await_parameters();
+    /// After the update: moves router biases by the step's expert counts of all ranks.
+    void finish_routers(const Recorder& recorder) const;
 
     /// What run() and the update() after it will do.
     std::vector<Action> plan(int num_micro_batches) const;

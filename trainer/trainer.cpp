@@ -33,8 +33,12 @@ MeshSizes fitting_sizes(const RunConfig& config, Communicator& world) {
 
 } // namespace
 
-Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size)
-    : config_(config), world_(world), mesh_(world, fitting_sizes(config, world)), store_(mesh_.grid()) {
+Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size, Device device)
+    : config_(config),
+      world_(world),
+      mesh_(world, fitting_sizes(config, world)),
+      allocator_(device),
+      store_(mesh_.grid()) {
     const bool sharded = config_.parallel.zero > 0;
     agree(world_, [&] {
         model_ = std::make_unique<Model>(config_.model, store_);
@@ -181,7 +185,7 @@ StepReport Trainer::step(bool with_diagnostics, Profiler* profiler) {
     report.worst_sequences = recorder.worst_sequences();
     report.diagnostics = recorder.diagnostics();
     update(report);
-    finish_routers(recorder);
+    runner_->finish_routers(recorder);
     ++step_;
     tokens_ += report.valid_labels;
     report.communication_seconds =
@@ -208,8 +212,7 @@ void Trainer::update(StepReport& report) {
     if (!report.diagnostics.empty())
         for (const auto& unit : store_.units()) {
             before.push_back(Tensor::empty(allocator_, unit->values.shape(), unit->values.dtype()));
-            std::copy_n(static_cast<const std::byte*>(unit->values.raw_data()), unit->values.bytes(),
-                        static_cast<std::byte*>(before.back().raw_data()));
+            copy(unit->values, before.back());
         }
     const double scale = clip_factor(report.grad_norm, config_.optimizer.clip);
     runner_->update([&](int unit) { optimizer_->update(unit, report.step, report.lr, scale); });
@@ -230,7 +233,10 @@ void Trainer::expect_finite(const StepReport& report) {
 void Trainer::record_updates(const Values& before, StepReport& report) const {
     // Squares of updates and values by layer and sublayer, each element on the rank that owns it.
     std::map<std::pair<int, std::string>, std::array<double, 2>> sums;
-    for (size_t u = 0; u < before.size(); ++u)
+    Allocator host;
+    for (size_t u = 0; u < before.size(); ++u) {
+        const Tensor old_unit = to_device(host, before[u]),
+                     new_unit = to_device(host, store_.units()[u]->values);
         for (const Parameter* parameter : store_.units()[u]->parameters)
             for (const auto& section : parameter->sections()) {
                 auto& squares = sums[{section.spec.layer, section.spec.sublayer}];
@@ -240,8 +246,8 @@ void Trainer::record_updates(const Values& before, StepReport& report) const {
                     const int64_t first = std::max(owned.first, section.unit_offset);
                     const int64_t last = std::min(owned.last, section.unit_offset + section.numel());
                     dispatch_float(store_.dtype(), [&]<typename T>() {
-                        const T* old_values = before[u].data<T>();
-                        const T* values = store_.units()[u]->values.template data<T>();
+                        const T* old_values = old_unit.data<T>();
+                        const T* values = new_unit.data<T>();
                         for (int64_t i = first; i < last; ++i) {
                             const double old_value = static_cast<double>(old_values[i]);
                             const double change = static_cast<double>(values[i]) - old_value;
@@ -251,6 +257,7 @@ void Trainer::record_updates(const Values& before, StepReport& report) const {
                     });
                 }
             }
+    }
     std::vector<double> flat; // every rank has the same keys in the same order
     for (const auto& [site, squares] : sums) flat.insert(flat.end(), squares.begin(), squares.end());
     all_reduce_sum(world_, std::span(flat));
@@ -263,15 +270,6 @@ void Trainer::record_updates(const Values& before, StepReport& report) const {
         const auto& [update, value] = sums[{block->site().layer, block->site().sublayer}];
         report.diagnostics[{block->site(), "update_ratio"}] = {Recorder::Kind::mean,
                                                                value > 0 ? std::sqrt(update / value) : 0, 1};
-    }
-}
-
-void Trainer::finish_routers(const Recorder& recorder) {
-    for (const MoeLayer* moe : model_->moe_layers()) {
-        const auto& counts = recorder.expert_counts[static_cast<size_t>(moe->moe_index())];
-        Tensor tensor = Tensor::zeros(allocator_, {moe->config().num_experts}, DType::i64);
-        std::copy(counts.begin(), counts.end(), tensor.data<int64_t>());
-        moe->finish_step(tensor);
     }
 }
 
@@ -295,8 +293,9 @@ std::vector<StatePart> Trainer::state(Extent extent) const {
 uint64_t Trainer::replica_hash(const ReductionGroup& group) const {
     // A sum of the bits as integers: exact in any order, and a single flipped bit changes it.
     uint64_t sum = 0;
+    Allocator host;
     const auto add = [&](const Tensor& tensor, int64_t first, int64_t last) {
-        const Tensor part = tensor.rows(first, last - first);
+        const Tensor part = to_device(host, tensor.rows(first, last - first));
         const auto* bytes = static_cast<const std::byte*>(part.raw_data());
         for (size_t i = 0; i + 4 <= part.bytes(); i += 4) {
             uint32_t word;
@@ -332,9 +331,11 @@ void Trainer::expect_equal_replicas() {
         mine += fmt::format("{} {} {} {:016x}\n", group.expert, group.replicas, holders, replica_hash(group));
     }
     uint64_t buffers = 0;
-    for (const StatePart& part : buffer_parts(store_, Extent::held))
-        buffers = buffers * 31 +
-                  stable_hash({static_cast<const char*>(part.storage.raw_data()), part.storage.bytes()});
+    Allocator host;
+    for (const StatePart& part : buffer_parts(store_, Extent::held)) {
+        const Tensor values = to_device(host, part.storage);
+        buffers = buffers * 31 + stable_hash({static_cast<const char*>(values.raw_data()), values.bytes()});
+    }
     mine += fmt::format("buffers of all ranks {:016x}\n", buffers);
     std::map<std::string, std::pair<std::string, int>>
         seen; // what each kind of holder holds, and who said so
@@ -360,8 +361,9 @@ void Trainer::save(const std::string& checkpoints_folder) {
     expect_equal_replicas();
     TrainingState training{.step = step_, .sample = step_ * config_.train.global_batch, .tokens = tokens_};
     store_data_identity(training, *loader_);
+    Allocator host;
     std::vector<TensorPiece> pieces;
-    for (const StatePart& part : state(Extent::owned)) pieces.push_back(to_piece(allocator_, part));
+    for (const StatePart& part : state(Extent::owned)) pieces.push_back(to_piece(host, part));
     const RankGrid& grid = mesh_.grid();
     const CheckpointContent content{training,
                                     to_yaml(config_),
@@ -387,7 +389,8 @@ void Trainer::load(const std::string& checkpoint) {
                                   checkpoint, training.sample, training.step, training.step * batch, batch);
         const TensorKind kinds[] = {TensorKind::parameter, TensorKind::optimizer, TensorKind::buffer};
         reader.expect(state_tensors(store_, optimizer_.get()), kinds);
-        for (const StatePart& part : state(Extent::held)) read_part(allocator_, reader, part);
+        Allocator host;
+        for (const StatePart& part : state(Extent::held)) read_part(host, reader, part);
         store_.values_changed();
         step_ = training.step;
         tokens_ = training.tokens;

@@ -39,8 +39,9 @@ struct StepReport {
 class Trainer {
   public:
     /// The config must be the same on all ranks. Checks that it fits the ranks and this machine, opens the
-    /// data, takes memory and initialises. node_size is the number of ranks that share this rank's machine.
-    Trainer(const RunConfig& config, Communicator& world, int node_size);
+    /// data, takes memory and initialises. node_size is the number of ranks that share this rank's machine;
+    /// `device` is the rank's.
+    Trainer(const RunConfig& config, Communicator& world, int node_size, Device device = {});
     ~Trainer();
 
     /// Runs the next step. Exit 5, before the update, if loss or gradients are not finite.
@@ -82,7 +83,6 @@ class Trainer {
     void saying_when(const std::string& when, const std::function<void()>& body);
     void update(StepReport& report);
     void expect_finite(const StepReport& report);
-    void finish_routers(const Recorder& recorder);
     void record_updates(const Values& before, StepReport& report) const;
     void expect_equal_replicas();
     uint64_t replica_hash(const ReductionGroup& group) const;

@@ -8,6 +8,7 @@
 #include "launch/stop_signal.h"
 #include "launch/terminal.h"
 #include "parallel/agreement.h"
+#include "trainer/device_choice.h"
 #include "trainer/run.h"
 
 namespace braid {
@@ -52,6 +53,10 @@ ExitCode train(const TrainArguments& arguments) {
         if (!session.library().empty()) request.libraries["MPI"] = session.library();
         request.num_threads = set_num_threads(request.config.train.threads, session.node_size());
         request.node_size = session.node_size();
+        agree(session.world(), [&] {
+            request.device =
+                choose_device(request.config.train.device, session.node_rank(), session.node_size());
+        });
         request.progress = progress_on_screen();
         request.stop_requested = stop_requested;
         return run_training(request, session.world());

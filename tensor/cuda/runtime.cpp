@@ -90,6 +90,14 @@ void copy(void* to, const void* from, size_t bytes, void* stream) {
                    "cudaMemcpyAsync");
 }
 
+void copy_rows(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t rows,
+               void* stream) {
+    if (rows == 1) return copy(to, from, width, stream); // of any width
+    expect_success(cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, width, rows, cudaMemcpyDefault,
+                                     static_cast<cudaStream_t>(stream)),
+                   "cudaMemcpy2DAsync");
+}
+
 void fill_zero(void* data, size_t bytes, void* stream) {
     expect_success(cudaMemsetAsync(data, 0, bytes, static_cast<cudaStream_t>(stream)), "cudaMemsetAsync");
 }

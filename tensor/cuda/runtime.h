@@ -37,6 +37,9 @@ void release_pinned(void* data);
 
 /// Between any two places; either may be the host's.
 void copy(void* to, const void* from, size_t bytes, void* stream);
+/// `rows` times `width` bytes, the rows of either side that many bytes apart.
+void copy_rows(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t rows,
+               void* stream);
 void fill_zero(void* data, size_t bytes, void* stream);
 
 } // namespace braid::cuda

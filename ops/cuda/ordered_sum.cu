@@ -1,0 +1,29 @@
+#include "ops/kernels/ordered_sum.h"
+
+#include "tensor/cuda/for_each.h"
+
+namespace braid::ops::cuda {
+namespace {
+
+using namespace braid::cuda;
+
+template <typename T>
+void add(const Tensor& pieces, const Tensor& sum) {
+    const T* in = pieces.data<T>();
+    T* out = sum.data<T>();
+    const int64_t num_pieces = pieces.dim(0), count = sum.numel();
+    for_each(sum, count, [=] __device__(int64_t i) {
+        Accumulation<T> total = load(in[i]);
+        for (int64_t r = 1; r < num_pieces; ++r) total += load(in[r * count + i]);
+        out[i] = static_cast<T>(total);
+    });
+}
+
+} // namespace
+
+void ordered_sum(const Tensor& pieces, const Tensor& sum) {
+    if (sum.dtype() == DType::i64) return add<int64_t>(pieces, sum);
+    dispatch_storage(sum.dtype(), [&]<typename T>() { add<T>(pieces, sum); });
+}
+
+} // namespace braid::ops::cuda

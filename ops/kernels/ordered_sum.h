@@ -1,0 +1,16 @@
+#pragma once
+
+#include "ops/kernels/on_device.h"
+
+namespace braid::ops::cpu {
+
+/// As in ops/ordered_sum.h.
+void ordered_sum(const Tensor& pieces, const Tensor& sum);
+
+} // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(ordered_sum)
+
+} // namespace braid::ops

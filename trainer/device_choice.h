@@ -1,0 +1,12 @@
+#pragma once
+
+#include "tensor/device.h"
+#include "trainer/run_config.h"
+
+namespace braid {
+
+/// The device of a rank that is the node_rank-th of node_size on its machine: its own GPU, or the CPU.
+/// ConfigError where GPUs are asked for and this build or the machine has too few.
+Device choose_device(DeviceChoice choice, int node_rank, int node_size);
+
+} // namespace braid
