@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "parallel/collectives.h"
+#include "parallel/gpu_ranks.h"
 #include "parallel/mpi_comm.h"
 #include "parallel/parallel_config.h"
 #include "parallel/traced_comm.h"
@@ -87,6 +88,12 @@ MpiSession::~MpiSession() {
     if (initialized_) end_in_step();
 }
 
+void MpiSession::use_gpus(const Stream& compute) {
+    if (!log_ || world_->size() == 1 || compute.device().kind == DeviceKind::cpu) return;
+    auto world = with_gpus(mpi_communicator(MPI_COMM_WORLD), *world_, compute);
+    world_ = traced_communicator(std::move(world), *log_, "world");
+}
+
 /// MPI_Finalize waits for all ranks too, and nobody could tell for whom: they meet before.
 void MpiSession::end_in_step() {
     const CollectiveLabel label(log_.get(), "the end of the job");
@@ -126,6 +133,7 @@ MpiSession::MpiSession() {
 }
 
 MpiSession::~MpiSession() = default;
+void MpiSession::use_gpus(const Stream&) {}
 std::string MpiSession::library() const {
     return "";
 }

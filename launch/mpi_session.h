@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "parallel/communicator.h"
 #include "parallel/watchdog.h"
+#include "tensor/device.h"
 
 namespace braid {
 
@@ -23,6 +24,8 @@ class MpiSession {
     /// Ranks on this machine, and this rank's place among them.
     int node_size() const { return node_size_; }
     int node_rank() const { return node_rank_; }
+    /// Gives the world the GPUs that its ranks compute on, each in the stream `compute`. Collective.
+    void use_gpus(const Stream& compute);
     /// The name and version of the MPI library; empty without MPI.
     std::string library() const;
     /// From here on a rank may wait `seconds` for others, or for ever with 0. Its report is added to

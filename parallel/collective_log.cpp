@@ -15,6 +15,7 @@ int64_t CollectiveLog::begin(const std::string& axis, CollectiveEntry::Ranks mem
                              CollectiveKind kind, int64_t bytes_sent) {
     const auto now = CollectiveEntry::Clock::now();
     const std::lock_guard lock(mutex_);
+    end_completed_locked();
     const int64_t id = next_id_++;
     pending_.emplace_hint(pending_.end(), id,
                           CollectiveEntry{.id = id,
@@ -41,6 +42,26 @@ void CollectiveLog::waiting(int64_t id, std::vector<int> missing) {
 
 void CollectiveLog::end(int64_t id) {
     const std::lock_guard lock(mutex_);
+    end_locked(id);
+}
+
+void CollectiveLog::end_when(int64_t id, std::function<bool()> completed) {
+    const std::lock_guard lock(mutex_);
+    pending_.at(id).waited_for = true;
+    completed_[id] = std::move(completed);
+}
+
+void CollectiveLog::end_completed_locked() {
+    for (auto next = completed_.begin(); next != completed_.end();) {
+        const auto entry = next++;
+        if (!entry->second()) continue;
+        const int64_t id = entry->first;
+        completed_.erase(entry);
+        end_locked(id);
+    }
+}
+
+void CollectiveLog::end_locked(int64_t id) {
     const auto found = pending_.find(id);
     if (found == pending_.end()) return;
     CollectiveEntry& entry = found->second;
@@ -57,8 +78,9 @@ std::string CollectiveLog::label() const {
     return label_;
 }
 
-std::optional<CollectiveEntry> CollectiveLog::waited_for() const {
+std::optional<CollectiveEntry> CollectiveLog::waited_for() {
     const std::lock_guard lock(mutex_);
+    end_completed_locked();
     for (const auto& [id, entry] : pending_)
         if (entry.waited_for) return entry;
     return std::nullopt;

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -68,12 +69,15 @@ class CollectiveLog {
     /// From here on the rank waits for it; `missing` (ranks of the world) may be given again as it changes.
     void waiting(int64_t id, std::vector<int> missing);
     void end(int64_t id);
+    /// The collective has been given to a GPU and ends when `completed` says so. The rank counts as waiting
+    /// for it until then, as nothing queued behind it can run. Whoever looks at this log asks.
+    void end_when(int64_t id, std::function<bool()> completed);
 
     /// What CollectiveLabel says at present.
     std::string label() const;
 
     /// The collective this rank has nothing to do but wait for.
-    std::optional<CollectiveEntry> waited_for() const;
+    std::optional<CollectiveEntry> waited_for();
     /// All that are under way and the last that are done, in the order of issue.
     std::vector<CollectiveEntry> recent() const;
     /// Calls and bytes by axis and kind since the last call of this.
@@ -82,11 +86,15 @@ class CollectiveLog {
   private:
     friend class CollectiveLabel;
 
+    void end_locked(int64_t id);
+    void end_completed_locked();
+
     const int rank_;
     mutable std::mutex mutex_;
     std::string label_;
     int64_t next_id_ = 0;
     std::map<int64_t, CollectiveEntry> pending_;
+    std::map<int64_t, std::function<bool()>> completed_;
     std::deque<CollectiveEntry> done_; // at most kKept, by end
     std::map<std::pair<std::string, CollectiveKind>, Traffic> traffic_;
 };

@@ -23,6 +23,9 @@ class Pending {
     virtual void wait() = 0;
     /// Waits for about that long at most; whether it has finished.
     virtual bool wait_for(std::chrono::nanoseconds time) = 0;
+    /// Where wait() only queues and the host goes on (on a GPU): says at any time, from any thread, whether the
+    /// collective has finished. Empty where wait() itself waits.
+    virtual std::function<bool()> completion() { return {}; }
     /// The ranks of the group that it still waits for, ascending. They have not joined, or have not moved on
     /// since: their pieces are not here or they have not taken ours. In a sum of the library that all have
     /// joined nobody can tell, and it is all others.
@@ -70,6 +73,8 @@ class Communicator {
     /// collectives are queued behind the work that fills their buffers, and what is queued after wait() runs
     /// after them: the host does not wait.
     virtual Communicator* on_device() { return nullptr; }
+    /// Whether buffers are memory of the GPU.
+    virtual bool is_on_device() const { return false; }
 
     /// Where this rank's collectives are recorded, or null if nobody records them.
     virtual CollectiveLog* log() { return nullptr; }

@@ -26,6 +26,11 @@ class OpenEntry {
         if (!ended_) log_.end(id_);
         ended_ = true;
     }
+    /// Leaves the end to the log.
+    void end_when(std::function<bool()> completed) {
+        log_.end_when(id_, std::move(completed));
+        ended_ = true;
+    }
     bool ended() const { return ended_; }
     void waiting(std::vector<int> missing) { log_.waiting(id_, std::move(missing)); }
 
@@ -61,22 +66,29 @@ class TracedPending : public Pending {
     template <typename Start>
     void start(Start&& start) {
         inner_ = entry_->explain(start);
+        if (auto completion = inner_->completion()) {
+            entry_->end_when(std::move(completion));
+            on_device_ = true;
+        }
     }
 
     bool poll() override { return wait_for(std::chrono::nanoseconds(0)); }
     bool wait_for(std::chrono::nanoseconds time) override {
+        if (on_device_) return entry_->explain([&] { return inner_->wait_for(time); });
         if (entry_->ended()) return true;
         const bool done = entry_->explain([&] { return inner_->wait_for(time); });
         if (done) entry_->end();
         return done;
     }
     void wait() override {
+        if (on_device_) return entry_->explain([&] { inner_->wait(); });
         if (poll()) return;
         do entry_->waiting(in_world(entry_->explain([&] { return inner_->missing(); })));
         while (!wait_for(kSlice));
     }
+    std::function<bool()> completion() override { return inner_->completion(); }
     std::vector<int> missing() override {
-        return entry_->ended() ? std::vector<int>{} : entry_->explain([&] { return inner_->missing(); });
+        return entry_->ended() && !on_device_ ? std::vector<int>{} : entry_->explain([&] { return inner_->missing(); });
     }
 
   private:
@@ -88,17 +100,31 @@ class TracedPending : public Pending {
     const CollectiveEntry::Ranks members_;
     std::unique_ptr<OpenEntry> entry_; // ends after inner_, which the destructor takes first
     std::unique_ptr<Pending> inner_;
+    bool on_device_ = false;
 };
 
 class TracedCommunicator : public Communicator {
   public:
     TracedCommunicator(std::unique_ptr<Communicator> inner, CollectiveLog& log, std::string axis,
                        CollectiveEntry::Ranks members)
-        : inner_(std::move(inner)), log_(log), axis_(std::move(axis)), members_(std::move(members)) {}
+        : TracedCommunicator(*inner, log, std::move(axis), std::move(members)) {
+        owned_ = std::move(inner);
+    }
+    /// Of a communicator that somebody else owns.
+    TracedCommunicator(Communicator& inner, CollectiveLog& log, std::string axis,
+                       CollectiveEntry::Ranks members)
+        : inner_(&inner), log_(log), axis_(std::move(axis)), members_(std::move(members)) {}
 
     int rank() const override { return inner_->rank(); }
     int size() const override { return inner_->size(); }
     CollectiveLog* log() override { return &log_; }
+    bool is_on_device() const override { return inner_->is_on_device(); }
+    Communicator* on_device() override {
+        Communicator* device = inner_->on_device();
+        if (device && !on_device_)
+            on_device_ = std::make_unique<TracedCommunicator>(*device, log_, axis_, members_);
+        return on_device_.get();
+    }
 
     std::unique_ptr<Pending> all_to_all(const void* send, std::span<const int64_t> send_bytes, void* receive,
                                         std::span<const int64_t> receive_bytes) override {
@@ -131,12 +157,16 @@ class TracedCommunicator : public Communicator {
     template <typename Start>
     std::unique_ptr<Pending> trace(CollectiveKind kind, int64_t bytes_sent, Start&& start) {
         if (size() == 1) return start();
-        auto pending = std::make_unique<TracedPending>(members_, open(kind, bytes_sent));
+        auto entry = open(kind, bytes_sent);
+        if (inner_->is_on_device()) entry->waiting({}); // to start may be to wait for the others there
+        auto pending = std::make_unique<TracedPending>(members_, std::move(entry));
         pending->start(start);
         return pending;
     }
 
-    std::unique_ptr<Communicator> inner_;
+    std::unique_ptr<Communicator> owned_;
+    Communicator* inner_;
+    std::unique_ptr<Communicator> on_device_;
     CollectiveLog& log_;
     const std::string axis_;
     const CollectiveEntry::Ranks members_; // as ranks of the world

@@ -31,7 +31,7 @@ struct WatchdogOptions {
 /// their own report stored by then and print only if that does not happen.
 class Watchdog {
   public:
-    Watchdog(const CollectiveLog& log, WatchdogOptions options);
+    Watchdog(CollectiveLog& log, WatchdogOptions options);
     ~Watchdog();
     Watchdog(const Watchdog&) = delete;
     Watchdog& operator=(const Watchdog&) = delete;
@@ -42,7 +42,7 @@ class Watchdog {
     void report(const CollectiveEntry& stuck, std::chrono::nanoseconds waited);
     bool store_in_time(const std::string& text) const;
 
-    const CollectiveLog& log_;
+    CollectiveLog& log_;
     const WatchdogOptions options_;
     std::mutex mutex_;
     std::condition_variable stopped_;

@@ -113,7 +113,7 @@ ExitCode Run::execute() {
                         last_step()));
         return ExitCode::ok;
     }
-    trainer_.emplace(config_, world_, request_.node_size, request_.device);
+    trainer_.emplace(config_, world_, request_.node_size, request_.compute);
     if (request_.dry_run) {
         if (is_first())
             request_.progress.write(describe_start(*trainer_, world_.size(), request_.num_threads));
@@ -149,7 +149,7 @@ void Run::open_folder() {
 
 void Run::start_outputs() {
     const std::vector<std::string> hosts = all_gather_text(world_, host_name());
-    const std::vector<std::string> devices = all_gather_text(world_, to_string(request_.device));
+    const std::vector<std::string> devices = all_gather_text(world_, to_string(request_.compute.device()));
     agree(world_, [&] {
         if (!is_first()) return;
         // Only now that nothing has refused it does the config become the run's.

@@ -22,7 +22,7 @@ struct TrainRequest {
     std::map<std::string, std::string> libraries; // versions only the launcher knows
     int num_threads = 1;                          // per rank
     int node_size = 1;                            // ranks on this rank's machine
-    Device device;                                // of this rank
+    Stream compute;                               // that operations run in
     ProgressOptions progress;                     // used on rank 0
     std::function<bool()> stop_requested;         // polled between steps
 };

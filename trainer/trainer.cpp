@@ -33,11 +33,11 @@ MeshSizes fitting_sizes(const RunConfig& config, Communicator& world) {
 
 } // namespace
 
-Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size, Device device)
+Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size, const Stream& compute)
     : config_(config),
       world_(world),
       mesh_(world, fitting_sizes(config, world)),
-      allocator_(device),
+      allocator_(compute),
       store_(mesh_.grid()) {
     const bool sharded = config_.parallel.zero > 0;
     agree(world_, [&] {

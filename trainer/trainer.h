@@ -40,8 +40,8 @@ class Trainer {
   public:
     /// The config must be the same on all ranks. Checks that it fits the ranks and this machine, opens the
     /// data, takes memory and initialises. node_size is the number of ranks that share this rank's machine;
-    /// `device` is the rank's.
-    Trainer(const RunConfig& config, Communicator& world, int node_size, Device device = {});
+    /// operations run in `compute`, on the device it belongs to.
+    Trainer(const RunConfig& config, Communicator& world, int node_size, const Stream& compute = Stream());
     ~Trainer();
 
     /// Runs the next step. Exit 5, before the update, if loss or gradients are not finite.

@@ -54,9 +54,10 @@ ExitCode train(const TrainArguments& arguments) {
         request.num_threads = set_num_threads(request.config.train.threads, session.node_size());
         request.node_size = session.node_size();
         agree(session.world(), [&] {
-            request.device =
-                choose_device(request.config.train.device, session.node_rank(), session.node_size());
+            request.compute =
+                Stream(choose_device(request.config.train.device, session.node_rank(), session.node_size()));
         });
+        session.use_gpus(request.compute);
         request.progress = progress_on_screen();
         request.stop_requested = stop_requested;
         return run_training(request, session.world());
