@@ -61,6 +61,21 @@ TEST(parity, tensor_ranks) {
     }
 }
 
+TEST(parity, a_norm_over_heads_that_several_ranks_hold) {
+    LayoutCase run = parity_case(AuxScope::sequence, false);
+    auto& attention = std::get<AttentionConfig>(run.model.sublayers["attn"].kind);
+    attention.qk_norm = QkNorm::full;
+    std::get<GatedDeltaNetConfig>(run.model.sublayers["gdn"].kind).num_key_heads = 4;
+    std::get<MlpConfig>(run.model.sublayers["dense"].kind).size = 12;
+    for (const int64_t kv_heads : {1, 2, 4}) { // on four, two and one of four tensor ranks
+        attention.num_kv_heads = kv_heads;
+        const auto reference = alone(run);
+        for (const bool sequence : {true, false})
+            expect_parity(run, reference, 4,
+                          {.sizes = {.tensor = 4, .sequence = sequence}, .micro_batch = 3});
+    }
+}
+
 TEST(parity, expert_ranks) {
     const LayoutCase run = parity_case(AuxScope::global, false);
     const auto reference = alone(run);
