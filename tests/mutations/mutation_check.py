@@ -2,7 +2,8 @@
 """Breaks each kind of reduction on purpose and expects the parity tests to notice: a test of the tests.
 
 Not part of ctest, as every mutant is a build: python3 tests/mutations/mutation_check.py [WORDS] (a quarter of an hour
-on two cores; with WORDS only mutants that have one of them in their description). It works on a copy of the tree. Exit code 1 if a mutant survives.
+on two cores; with WORDS only mutants that have one of them in their description). It works on a copy of the tree. Exit
+code 1 if a mutant survives.
 """
 
 import pathlib
