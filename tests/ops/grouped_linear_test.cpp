@@ -70,7 +70,7 @@ TEST(grouped_linear, f32_and_threads) {
     expect_bf16_close_to_f32(op);
 }
 
-TEST(grouped_linear, refuses_offsets_that_do_not_fit) {
+TEST(grouped_linear, refuses_offsets_that_do_not_fit) { // on the CPU; the host does not see a GPU's
     TestContext t;
     OpCase op = grouped_case(t.allocator, {2, 3}, 4, 3);
     for (const std::vector<double>& bad : {std::vector<double>{0, 2, 4}, {1, 2, 5}, {0, 6, 5}}) {
