@@ -18,12 +18,14 @@ void expect_heads(const Tensor& q, const Tensor& k, const AttentionOptions& opti
     check(options.window >= 0, "attention: a window of {}", options.window);
 }
 
-AttentionProblem problem_of(const Documents& documents, const AttentionOptions& options) {
+AttentionProblem problem_of(Allocator& allocator, const Documents& documents,
+                            const AttentionOptions& options) {
     AttentionProblem problem{{}, options.scale, options.window};
     for (size_t i = 1; i < documents.offsets.size(); ++i) {
         const int64_t begin = documents.offsets[i - 1], count = documents.offsets[i] - begin;
         if (count > 0) problem.spans.push_back({begin, count, begin, count});
     }
+    problem.upload(allocator);
     return problem;
 }
 
@@ -44,6 +46,20 @@ double visible_pairs(const AttentionProblem& problem) {
 
 } // namespace
 
+void cpu::AttentionProblem::upload(Allocator& allocator) {
+    if (allocator.device().kind == DeviceKind::cpu) return;
+    const auto blocks = [](int64_t count) { return (count + kSpanBlock - 1) / kSpanBlock; };
+    std::vector<int64_t> numbers;
+    for (const cpu::AttentionSpan& span : spans) {
+        for (const int64_t number : {span.query_begin, span.num_queries, span.key_begin, span.num_keys,
+                                     num_query_blocks, num_key_blocks})
+            numbers.push_back(number);
+        num_query_blocks += blocks(span.num_queries);
+        num_key_blocks += blocks(span.num_keys);
+    }
+    span_table = braid::upload(allocator, std::span<const int64_t>(numbers));
+}
+
 Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
                  const DocumentsPtr& documents, const AttentionOptions& options) {
     const int64_t tokens = documents->num_tokens(), num_heads = q.dim(1), value_size = v.dim(-1);
@@ -52,7 +68,7 @@ Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
     expect_shape(k, {tokens, k.dim(1), q.dim(2)}, "attention k");
     expect_shape(v, {tokens, k.dim(1), value_size}, "attention v");
     ProfileScope scope(ctx.profiler, "attention");
-    AttentionProblem problem = problem_of(*documents, options);
+    AttentionProblem problem = problem_of(*ctx.allocator, *documents, options);
     const double pairs = visible_pairs(problem) * static_cast<double>(num_heads);
     const auto d = static_cast<double>(q.dim(2)), dv = static_cast<double>(value_size);
     scope.count_flops(pairs * (2 * d + 2 * dv));
@@ -90,7 +106,8 @@ Tensor attention_decode(Context& ctx, const Tensor& q, const Tensor& keys, const
     check(!ctx.tape, "attention_decode has no gradient");
     check(q.dim(0) <= keys.dim(0), "attention_decode: {} new tokens, but {} keys", q.dim(0), keys.dim(0));
     ProfileScope scope(ctx.profiler, "attention_decode");
-    const AttentionProblem problem{{{0, q.dim(0), 0, keys.dim(0)}}, options.scale, options.window};
+    AttentionProblem problem{{{0, q.dim(0), 0, keys.dim(0)}}, options.scale, options.window};
+    problem.upload(*ctx.allocator);
     scope.count_flops(visible_pairs(problem) *
                       static_cast<double>(2 * q.dim(1) * (q.dim(2) + values.dim(2))));
     const Shape rows = {q.dim(0), q.dim(1)};
@@ -110,10 +127,8 @@ AttentionStatistics attention_statistics(Context& ctx, const Tensor& q, const Te
     ProfileScope scope(ctx.profiler, "attention_statistics", ProfilePhase::other);
     AttentionStatistics statistics{Tensor::empty(*ctx.allocator, {q.dim(1)}, DType::f64),
                                    Tensor::empty(*ctx.allocator, {q.dim(1)}, DType::f64)};
-    device::attention_statistics(*ctx.allocator, problem_of(*documents, options), q, k, statistics.max_logit,
-                                 statistics.mean_entropy);
-    const auto tokens = static_cast<double>(std::max<int64_t>(q.dim(0), 1));
-    for (double& entropy : statistics.mean_entropy.span<double>()) entropy /= tokens;
+    device::attention_statistics(*ctx.allocator, problem_of(*ctx.allocator, *documents, options), q, k,
+                                 statistics.max_logit, statistics.mean_entropy);
     return statistics;
 }
 

@@ -19,14 +19,6 @@ void expect_head(const Tensor& h, const Parameter* w) {
     expect_dtype(h, w->compute_value().dtype(), "head, hidden states");
 }
 
-void expect_labels_in_range(const Tensor& labels, int64_t size) {
-    const auto label = labels.span<int32_t>();
-    for (size_t t = 0; t < label.size(); ++t)
-        if (label[t] < -1 || label[t] >= size)
-            throw DataError("label {} at position {} of the batch is outside the vocabulary of {}", label[t],
-                            t, size);
-}
-
 Tensor empty_chunk(Context& ctx, const Tensor& h, int64_t vocabulary, const LogitOptions& options) {
     const int64_t row_bytes = vocabulary * static_cast<int64_t>(size_of(logit_dtype(h)));
     const int64_t tokens = std::max(options.chunk_bytes / std::max<int64_t>(row_bytes, 1), kMinChunkTokens);
@@ -40,18 +32,11 @@ double gemm_flops(const Shape& h, const Parameter* w) {
 /// Labels as rows of this part of the head.
 Tensor local_labels(Context& ctx, const Tensor& labels, const Parameter* w) {
     const Partition& partition = w->sections()[0].partition;
-    expect_labels_in_range(labels, partition.global()[0]);
-    const int64_t first = partition.first_row(), rows = w->shape()[0];
-    if (rows == partition.global()[0]) return labels;
+    // To look at labels on a GPU the host would have to wait; they were checked before they went there.
+    if (labels.device().kind == DeviceKind::cpu) expect_labels_in_range(labels, partition.global()[0]);
+    if (w->shape()[0] == partition.global()[0]) return labels;
     const Tensor local = Tensor::empty(*ctx.allocator, labels.shape(), DType::i32);
-    for (int64_t t = 0; t < labels.numel(); ++t) {
-        const int64_t row = labels.data<int32_t>()[t] - first;
-        int32_t& out = local.data<int32_t>()[t];
-        if (labels.data<int32_t>()[t] == cpu::kNoLabel)
-            out = cpu::kNoLabel;
-        else
-            out = row >= 0 && row < rows ? static_cast<int32_t>(row) : cpu::kLabelElsewhere;
-    }
+    device::local_labels(labels, partition.first_row(), w->shape()[0], local);
     return local;
 }
 
@@ -63,6 +48,7 @@ TokenLosses run_token_losses(Context& ctx, const Tensor& h, const Parameter* w, 
                              const LogitOptions& options, const CombineHeadParts& combine) {
     expect_head(h, w);
     expect_shape(labels, {h.dim(0)}, "cross-entropy, labels");
+    expect_dtype(labels, DType::i32, "cross-entropy, labels");
     ProfileScope scope(ctx.profiler, "linear_cross_entropy");
     scope.count_flops(gemm_flops(h.shape(), w));
     TokenLosses result{Tensor::empty(*ctx.allocator, {h.dim(0)}, DType::f64),
@@ -71,28 +57,26 @@ TokenLosses run_token_losses(Context& ctx, const Tensor& h, const Parameter* w, 
     device::label_logits(h, *w, result.labels, options, empty_chunk(ctx, h, w->shape()[0], options),
                          label_logits, result.lse);
     if (combine) combine(result.lse, label_logits);
-    for (int64_t t = 0; t < h.dim(0); ++t) {
-        const bool counts = labels.data<int32_t>()[t] != cpu::kNoLabel;
-        if (!counts) result.lse.data<double>()[t] = 0; // of parts that are all 0
-        result.losses.data<double>()[t] =
-            counts ? result.lse.data<double>()[t] - label_logits.data<double>()[t] : 0;
-    }
+    device::finish_token_losses(labels, label_logits, result.lse, result.losses);
     return result;
-}
-
-double value_or_zero(const Tensor& scalar) {
-    return scalar.defined() ? *scalar.data<double>() : 0;
 }
 
 } // namespace
 
+void expect_labels_in_range(const Tensor& labels, int64_t size) {
+    const auto label = labels.span<int32_t>();
+    for (size_t t = 0; t < label.size(); ++t)
+        if (label[t] < -1 || label[t] >= size)
+            throw DataError("label {} at position {} of the batch is outside the vocabulary of {}", label[t],
+                            t, size);
+}
+
 LossOutputs linear_cross_entropy(Context& ctx, const Tensor& h, const Parameter* w, const Tensor& labels,
                                  const LogitOptions& options, const CombineHeadParts& combine) {
     const auto [losses, lse, local] = run_token_losses(ctx, h, w, labels, options, combine);
-    LossOutputs out{Tensor::zeros(*ctx.allocator, {1}, DType::f64),
-                    Tensor::zeros(*ctx.allocator, {1}, DType::f64), losses};
-    for (const double loss : losses.span<double>()) *out.cross_entropy.data<double>() += loss;
-    for (const double z : lse.span<double>()) *out.z_loss.data<double>() += z * z;
+    LossOutputs out{Tensor::empty(*ctx.allocator, {1}, DType::f64),
+                    Tensor::empty(*ctx.allocator, {1}, DType::f64), losses};
+    device::sum_losses(losses, lse, out.cross_entropy, out.z_loss);
     if (!ctx.tape) return out;
     ctx.tape->record({"linear_cross_entropy",
                       {out.cross_entropy.ref(), out.z_loss.ref()},
@@ -100,10 +84,9 @@ LossOutputs linear_cross_entropy(Context& ctx, const Tensor& h, const Parameter*
                       [w, options, ref = h.ref()](const Backward& run) {
                           const Tensor& h = run.saved[0];
                           Tensor dh = Tensor::empty(*run.ctx.allocator, ref.shape, ref.dtype);
-                          device::cross_entropy_gradient(h, *w, run.saved[1], run.saved[2], options,
-                                                         value_or_zero(run.dy[0]), value_or_zero(run.dy[1]),
-                                                         empty_chunk(run.ctx, h, w->shape()[0], options), dh,
-                                                         w->gradient());
+                          device::cross_entropy_gradient(
+                              h, *w, run.saved[1], run.saved[2], options, run.dy[0], run.dy[1],
+                              empty_chunk(run.ctx, h, w->shape()[0], options), dh, w->gradient());
                           run.count_flops(3 * gemm_flops(ref.shape, w));
                           run.add(ref, dh);
                       }});

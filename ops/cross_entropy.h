@@ -20,8 +20,12 @@ struct LossOutputs {
 /// logarithm of the sum of e^lse over ranks, label_logits their sum. Empty where one rank holds the head.
 using CombineHeadParts = std::function<void(const Tensor& lse, const Tensor& label_logits)>;
 
+/// Throws DataError naming the first of labels i32 [T], on the CPU, that is neither -1 nor in [0, size).
+void expect_labels_in_range(const Tensor& labels, int64_t size);
+
 /// The language model's head and loss: softmax cross-entropy of logits = cap(logit_scale h Wᵀ). h [T, D], w
-/// [V, D], labels i32 [T] with -1 where none counts. Throws DataError on any other label outside [0, V).
+/// [V, D], labels i32 [T] with -1 where none counts. Throws DataError on any other label outside [0, V),
+/// unless the labels lie on a GPU: whoever puts them there calls expect_labels_in_range before.
 ///
 /// Tokens go through in chunks of options.chunk_bytes of logits, in forward and, recomputed, in backward, so
 /// all logits never exist at once. w may be some rows of the head; then `combine` makes the sums whole, and

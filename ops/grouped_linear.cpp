@@ -7,6 +7,7 @@ namespace {
 
 void expect_offsets(const Tensor& offsets, int64_t groups, int64_t rows) {
     expect_shape(offsets, {groups + 1}, "grouped_linear, offsets");
+    if (offsets.device().kind != DeviceKind::cpu) return; // to look at them the host would have to wait
     const auto offset = offsets.span<int64_t>();
     check(offset.front() == 0 && offset.back() == rows, "grouped_linear: offsets from {} to {} for {} rows",
           offset.front(), offset.back(), rows);

@@ -45,10 +45,11 @@ double newton_schulz_slope(const std::vector<NewtonSchulzStep>& steps) {
     return slope;
 }
 
-std::vector<double> newton_schulz(Allocator& allocator, const Tensor& x,
-                                  const std::vector<NewtonSchulzStep>& steps) {
+Tensor newton_schulz(Allocator& allocator, const Tensor& x, const std::vector<NewtonSchulzStep>& steps) {
     check(x.rank() == 3 && x.is_contiguous(), "newton_schulz: expected packed matrices [n, rows, columns]");
-    return device::newton_schulz(allocator, x, steps);
+    const Tensor norms = Tensor::empty(allocator, {x.dim(0)}, DType::f64);
+    device::newton_schulz(allocator, x, steps, norms);
+    return norms;
 }
 
 double newton_schulz_flops(int64_t rows, int64_t columns, int num_steps) {

@@ -28,11 +28,11 @@ double newton_schulz_slope(const std::vector<NewtonSchulzStep>& steps);
 constexpr double kNewtonSchulzEps = 1e-7;
 
 /// Divides each of the matrices x [n, rows, columns], f32 or f64 and packed, by its Frobenius norm (plus
-/// kNewtonSchulzEps) and takes the steps, in place. Returns the norms. Not differentiable. Works on the
-/// shorter side; takes memory for 2 min(rows, columns)² + rows columns elements per matrix under way. The
-/// bits of a matrix do not depend on the others nor on the number of threads.
-std::vector<double> newton_schulz(Allocator& allocator, const Tensor& x,
-                                  const std::vector<NewtonSchulzStep>& steps);
+/// kNewtonSchulzEps) and takes the steps, in place. Returns the norms, f64 [n], where x lies. Not
+/// differentiable. Works on the shorter side; takes memory for 2 min(rows, columns)² + rows columns elements
+/// per matrix under way. The bits of a matrix do not depend on the number of threads; on the CPU not on the
+/// other matrices either, on a GPU only on how many there are.
+Tensor newton_schulz(Allocator& allocator, const Tensor& x, const std::vector<NewtonSchulzStep>& steps);
 
 /// The multiply-adds of `num_steps` steps on a matrix, counted as two operations each.
 double newton_schulz_flops(int64_t rows, int64_t columns, int num_steps);

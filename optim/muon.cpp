@@ -128,10 +128,8 @@ void Muon::update(int unit, int64_t step, double lr, double gradient_scale) {
     gather_matrices(unit, gradient_scale, matrices);
     LastUpdate& last = last_updates_[static_cast<size_t>(unit)];
     last = {lr, gradient_scale, {}};
-    for (const auto& [numbers, values] : matrices.batches) {
-        const std::vector<double> norms = ops::newton_schulz(allocator_, values, steps_);
-        for (size_t i = 0; i < norms.size(); ++i) last.norms[numbers[i]] = norms[i];
-    }
+    for (const auto& [numbers, values] : matrices.batches)
+        last.norms.emplace_back(numbers, ops::newton_schulz(allocator_, values, steps_));
     apply_updates(unit, lr, matrices);
 }
 
@@ -268,13 +266,18 @@ std::map<std::string, double> Muon::update_slopes() const {
         for (const Parameter* parameter : store_.units()[u]->parameters)
             for (const Parameter::Section& section : parameter->sections())
                 names.push_back(&section.spec.name);
-        for (const auto& [number, norm] : last_updates_[u].norms) {
-            const MatrixPlan::Matrix& matrix = plan_.unit(static_cast<int>(u)).matrices[number];
-            double& slope = slopes[*names[matrix.section]];
-            slope = std::max(slope, last_updates_[u].lr * settings_[u][matrix.section].lr_scale *
-                                        update_scale(matrix.rows, matrix.columns) *
-                                        ops::newton_schulz_slope(steps_) * share *
-                                        last_updates_[u].gradient_scale / (norm + ops::kNewtonSchulzEps));
+        for (const auto& [numbers, norms] : last_updates_[u].norms) {
+            Allocator host;
+            const Tensor values = to_device(host, norms);
+            for (size_t i = 0; i < numbers.size(); ++i) {
+                const MatrixPlan::Matrix& matrix = plan_.unit(static_cast<int>(u)).matrices[numbers[i]];
+                double& slope = slopes[*names[matrix.section]];
+                slope = std::max(slope, last_updates_[u].lr * settings_[u][matrix.section].lr_scale *
+                                            update_scale(matrix.rows, matrix.columns) *
+                                            ops::newton_schulz_slope(steps_) * share *
+                                            last_updates_[u].gradient_scale /
+                                            (values.data<double>()[i] + ops::kNewtonSchulzEps));
+            }
         }
     }
     return slopes;

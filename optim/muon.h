@@ -43,7 +43,8 @@ class Muon : public Optimizer {
     /// What update_slopes() needs of a unit's last update.
     struct LastUpdate {
         double lr = 0, gradient_scale = 0;
-        std::map<size_t, double> norms; // of the matrices computed here, before the steps
+        // Of the matrices computed here, before the steps: their numbers in the plan, and their norms.
+        std::vector<std::pair<std::vector<size_t>, Tensor>> norms;
     };
 
     void update_momentum(int unit, double gradient_scale);

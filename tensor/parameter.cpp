@@ -6,6 +6,8 @@
 #include <set>
 #include <tuple>
 
+#include "tensor/cuda/arithmetic.h"
+
 namespace braid {
 namespace {
 
@@ -240,6 +242,11 @@ void ParameterStore::values_changed(int unit) {
     for (Parameter* parameter : units_[static_cast<size_t>(unit)]->parameters) {
         parameter->derived_.reset();
         if (!parameter->rounded_.defined()) continue;
+        if constexpr (kBuildCuda)
+            if (parameter->value_.device().kind == DeviceKind::cuda) {
+                cuda::round(parameter->value_, parameter->rounded_);
+                continue;
+            }
         const float* value = parameter->value_.data<float>();
         bf16* rounded = parameter->rounded_.data<bf16>();
 #pragma omp parallel for simd schedule(static) if (parameter->value_.numel() > 1 << 14)

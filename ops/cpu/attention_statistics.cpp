@@ -70,7 +70,7 @@ void scan(const AttentionPlan& plan, const AttentionItem& item, const Tensor& q,
 } // namespace
 
 void attention_statistics(Allocator& allocator, const AttentionProblem& problem, const Tensor& q,
-                          const Tensor& k, const Tensor& max_logit, const Tensor& entropy_sum) {
+                          const Tensor& k, const Tensor& max_logit, const Tensor& mean_entropy) {
     const AttentionPlan plan(problem, q.dim(1), k.dim(1));
     const auto items = plan.query_items();
     // By block and head, then summed in the order of the blocks.
@@ -92,7 +92,7 @@ void attention_statistics(Allocator& allocator, const AttentionProblem& problem,
             }
         }
     });
-    const auto top = max_logit.span<double>(), entropy = entropy_sum.span<double>();
+    const auto top = max_logit.span<double>(), entropy = mean_entropy.span<double>();
     std::fill(top.begin(), top.end(), -std::numeric_limits<double>::infinity());
     std::fill(entropy.begin(), entropy.end(), 0.0);
     for (size_t i = 0; i < tops.size(); ++i) {
@@ -101,6 +101,8 @@ void attention_statistics(Allocator& allocator, const AttentionProblem& problem,
         top[head] = std::max(top[head], tops[i]);
         entropy[head] += entropies[i];
     }
+    const auto tokens = static_cast<double>(std::max<int64_t>(q.dim(0), 1));
+    for (double& sum : entropy) sum /= tokens;
 }
 
 } // namespace braid::ops::cpu

@@ -112,6 +112,10 @@ class HeadProducts {
     const bool is_rounded_;
 };
 
+double value_or_zero(const Tensor& scalar) {
+    return scalar.defined() ? *scalar.data<double>() : 0;
+}
+
 } // namespace
 
 void logits(const Tensor& h, const Parameter& w, const LogitOptions& options, const Tensor& y) {
@@ -144,9 +148,11 @@ void label_logits(const Tensor& h, const Parameter& w, const Tensor& labels, con
 }
 
 void cross_entropy_gradient(const Tensor& h, const Parameter& w, const Tensor& labels, const Tensor& lse,
-                            const LogitOptions& options, double factor, double z_factor, const Tensor& chunk,
-                            const Tensor& dh, const Tensor& dw) {
+                            const LogitOptions& options, const Tensor& factor_or_none,
+                            const Tensor& z_factor_or_none, const Tensor& chunk, const Tensor& dh,
+                            const Tensor& dw) {
     const Rounded result(dh);
+    const double factor = value_or_zero(factor_or_none), z_factor = value_or_zero(z_factor_or_none);
     dispatch_float(chunk.dtype(), [&]<typename T>() {
         const int64_t vocabulary = chunk.dim(1);
         const HeadProducts<T> head(h, w, options);
@@ -167,6 +173,36 @@ void cross_entropy_gradient(const Tensor& h, const Parameter& w, const Tensor& l
             head.gradients(first, rows, chunk, result, dw);
         });
     });
+}
+
+void local_labels(const Tensor& labels, int64_t first_row, int64_t num_rows, const Tensor& local) {
+    for (int64_t t = 0; t < labels.numel(); ++t) {
+        const int32_t label = labels.data<int32_t>()[t];
+        const int64_t row = label - first_row;
+        int32_t& out = local.data<int32_t>()[t];
+        if (label == kNoLabel)
+            out = kNoLabel;
+        else
+            out = row >= 0 && row < num_rows ? static_cast<int32_t>(row) : kLabelElsewhere;
+    }
+}
+
+void finish_token_losses(const Tensor& labels, const Tensor& label_logits, const Tensor& lse,
+                         const Tensor& losses) {
+    for (int64_t t = 0; t < labels.numel(); ++t) {
+        double& z = lse.data<double>()[t];
+        const bool counts = labels.data<int32_t>()[t] != kNoLabel;
+        if (!counts) z = 0; // of parts that are all 0
+        losses.data<double>()[t] = counts ? z - label_logits.data<double>()[t] : 0;
+    }
+}
+
+void sum_losses(const Tensor& losses, const Tensor& lse, const Tensor& cross_entropy, const Tensor& z_loss) {
+    double loss_sum = 0, z_sum = 0;
+    for (const double loss : losses.span<double>()) loss_sum += loss;
+    for (const double z : lse.span<double>()) z_sum += z * z;
+    *cross_entropy.data<double>() = loss_sum;
+    *z_loss.data<double>() = z_sum;
 }
 
 } // namespace braid::ops::cpu

@@ -40,12 +40,12 @@ struct Iteration {
 
 } // namespace
 
-std::vector<double> newton_schulz(Allocator& allocator, const Tensor& x,
-                                  const std::vector<NewtonSchulzStep>& steps) {
+void newton_schulz(Allocator& allocator, const Tensor& x, const std::vector<NewtonSchulzStep>& steps,
+                   const Tensor& norms) {
     const int64_t count = x.dim(0), rows = x.dim(1), columns = x.dim(2), side = std::min(rows, columns);
-    std::vector<double> norms(static_cast<size_t>(count));
+    const auto norm = norms.span<double>();
     for (int64_t i = 0; i < count; ++i)
-        norms[static_cast<size_t>(i)] = std::sqrt(sum_of_squares(x.rows(i, 1)));
+        norm[static_cast<size_t>(i)] = std::sqrt(sum_of_squares(x.rows(i, 1)));
     // Small matrices side by side, each on one thread; large ones one by one on all threads.
     constexpr int64_t kLargeElements = 512 * 512;
     const bool side_by_side = count > 1 && num_threads() > 1 && rows * columns < kLargeElements;
@@ -58,7 +58,7 @@ std::vector<double> newton_schulz(Allocator& allocator, const Tensor& x,
             T* const matrix = x.data<T>() + i * rows * columns;
             T* const gram = scratch.data<T>() + (side_by_side ? thread_index() : 0) * elements;
             Iteration<T> iteration{rows, columns, matrix, gram + 2 * square, gram, gram + square};
-            const T scale = static_cast<T>(1 / (norms[static_cast<size_t>(i)] + kNewtonSchulzEps));
+            const T scale = static_cast<T>(1 / (norm[static_cast<size_t>(i)] + kNewtonSchulzEps));
             for (int64_t k = 0; k < rows * columns; ++k) matrix[k] *= scale;
             for (const NewtonSchulzStep& s : steps) iteration.step(s);
             if (iteration.x != matrix) std::copy_n(iteration.x, rows * columns, matrix);
@@ -70,7 +70,6 @@ std::vector<double> newton_schulz(Allocator& allocator, const Tensor& x,
             for (int64_t i = 0; i < count; ++i) run(i);
         }
     });
-    return norms;
 }
 
 } // namespace braid::ops::cpu

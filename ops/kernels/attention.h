@@ -18,6 +18,15 @@ struct AttentionProblem {
     std::vector<AttentionSpan> spans;
     double scale;
     int64_t window; // 0: none
+
+    // Spans as a GPU's kernels read them, i64 [spans, 6]: the four numbers of each, and how many blocks of
+    // kSpanBlock queries, and of keys, the spans before it take. Undefined on the CPU.
+    static constexpr int64_t kSpanBlock = 64;
+    Tensor span_table = {};
+    int64_t num_query_blocks = 0, num_key_blocks = 0; // of all spans
+
+    /// Fills the table where `allocator` is a GPU's.
+    void upload(Allocator& allocator);
 };
 
 /// o [T, Hq, dv] from q [T, Hq, d], k [S, Hkv, d], v [S, Hkv, dv] (rows may be strided), and, for backward,
@@ -32,9 +41,9 @@ void attention_backward(Allocator& allocator, const AttentionProblem& problem, c
                         const Tensor& k, const Tensor& v, const Tensor& o, const Tensor& row_max,
                         const Tensor& row_sum, const Tensor& d_o, const Tensor& dq, const Tensor& dk,
                         const Tensor& dv);
-/// max_logit [Hq] and entropy_sum [Hq] (over tokens), both f64.
+/// max_logit [Hq] and mean_entropy [Hq] (over tokens), both f64.
 void attention_statistics(Allocator& allocator, const AttentionProblem& problem, const Tensor& q,
-                          const Tensor& k, const Tensor& max_logit, const Tensor& entropy_sum);
+                          const Tensor& k, const Tensor& max_logit, const Tensor& mean_entropy);
 
 } // namespace braid::ops::cpu
 

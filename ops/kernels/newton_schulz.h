@@ -8,8 +8,9 @@
 
 namespace braid::ops::cpu {
 
-std::vector<double> newton_schulz(Allocator& allocator, const Tensor& x,
-                                  const std::vector<NewtonSchulzStep>& steps);
+/// As in ops/newton_schulz.h; norms f64 [n].
+void newton_schulz(Allocator& allocator, const Tensor& x, const std::vector<NewtonSchulzStep>& steps,
+                   const Tensor& norms);
 
 } // namespace braid::ops::cpu
 

@@ -29,4 +29,10 @@ void fill(const Tensor& x, double value) {
     });
 }
 
+void round(const Tensor& x, const Tensor& y) {
+    const float* in = x.data<float>();
+    bf16* out = y.data<bf16>();
+    for_each(y, y.numel(), [=] __device__(int64_t i) { out[i] = static_cast<bf16>(in[i]); });
+}
+
 } // namespace braid::cuda

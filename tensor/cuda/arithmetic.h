@@ -8,5 +8,7 @@ namespace braid::cuda {
 void add(const Tensor& a, const Tensor& b, const Tensor& out);
 /// All elements of a packed floating tensor = value.
 void fill(const Tensor& x, double value);
+/// y (bf16) = x (f32) rounded, both packed.
+void round(const Tensor& x, const Tensor& y);
 
 } // namespace braid::cuda

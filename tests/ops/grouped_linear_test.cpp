@@ -28,14 +28,14 @@ TEST(grouped_linear, gradients) {
 }
 
 TEST(grouped_linear, matches_sums_written_out) {
-    TestContext t;
+    TestContext t, tested(test_device());
     // few rows and many, sizes that fill panels of 64 by 128 and such that do not
     for (const auto& [first, last, in, out] :
          {std::array<size_t, 4>{4, 3, 5, 2}, {40, 7, 133, 70}, {30, 25, 128, 64}, {24, 1, 1, 65}}) {
         const OpCase op =
             grouped_case(t.allocator, {static_cast<int64_t>(first), 0, static_cast<int64_t>(last)},
                          static_cast<int64_t>(in), static_cast<int64_t>(out));
-        const Values results = run_op(op, t, DType::f64);
+        const Values results = run_op(op, tested, DType::f64);
         const auto x = to_vector(op.inputs[0]), y = to_vector(results[0]);
         const Shape shape = {3, static_cast<int64_t>(out), static_cast<int64_t>(in)};
         const auto w = to_vector(random_tensor(t.allocator, shape, DType::f64, "grouped_linear parameter 0"));
@@ -70,7 +70,7 @@ TEST(grouped_linear, f32_and_threads) {
     expect_bf16_close_to_f32(op);
 }
 
-TEST(grouped_linear, refuses_offsets_that_do_not_fit) {
+TEST(grouped_linear, refuses_offsets_that_do_not_fit) { // on the CPU; the host does not see a GPU's
     TestContext t;
     OpCase op = grouped_case(t.allocator, {2, 3}, 4, 3);
     for (const std::vector<double>& bad : {std::vector<double>{0, 2, 4}, {1, 2, 5}, {0, 6, 5}}) {

@@ -24,9 +24,9 @@ TEST(linear, gradients) {
 }
 
 TEST(linear, matches_sums_written_out) {
-    TestContext t;
+    TestContext t, tested(test_device());
     const OpCase op = linear_case(t.allocator, 5, 7, 3);
-    const Values results = run_op(op, t, DType::f64);
+    const Values results = run_op(op, tested, DType::f64);
     const auto x = to_vector(op.inputs[0]), y = to_vector(results[0]);
     const auto w = to_vector(random_tensor(t.allocator, {3, 7}, DType::f64, "linear parameter 0"));
     for (size_t i = 0; i < 5; ++i)
