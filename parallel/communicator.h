@@ -23,8 +23,8 @@ class Pending {
     virtual void wait() = 0;
     /// Waits for about that long at most; whether it has finished.
     virtual bool wait_for(std::chrono::nanoseconds time) = 0;
-    /// Where wait() only queues and the host goes on (on a GPU): says at any time, from any thread, whether the
-    /// collective has finished. Empty where wait() itself waits.
+    /// Where wait() only queues and the host goes on (on a GPU): says at any time, from any thread, whether
+    /// the collective has finished. Empty where wait() itself waits.
     virtual std::function<bool()> completion() { return {}; }
     /// The ranks of the group that it still waits for, ascending. They have not joined, or have not moved on
     /// since: their pieces are not here or they have not taken ours. In a sum of the library that all have

@@ -88,7 +88,8 @@ class TracedPending : public Pending {
     }
     std::function<bool()> completion() override { return inner_->completion(); }
     std::vector<int> missing() override {
-        return entry_->ended() && !on_device_ ? std::vector<int>{} : entry_->explain([&] { return inner_->missing(); });
+        return entry_->ended() && !on_device_ ? std::vector<int>{}
+                                              : entry_->explain([&] { return inner_->missing(); });
     }
 
   private:

@@ -58,8 +58,7 @@ std::string describe_stuck(const CollectiveLog& log, const CollectiveEntry& stuc
     return text;
 }
 
-Watchdog::Watchdog(CollectiveLog& log, WatchdogOptions options)
-    : log_(log), options_(std::move(options)) {
+Watchdog::Watchdog(CollectiveLog& log, WatchdogOptions options) : log_(log), options_(std::move(options)) {
     // Signals are for the rank's own thread.
     sigset_t all, before;
     sigfillset(&all);

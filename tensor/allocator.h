@@ -34,7 +34,8 @@ class Allocator {
     };
 
     /// limit_bytes bounds `reserved`; 0 leaves it to the system.
-    explicit Allocator(Device device = {}, int64_t limit_bytes = 0) : Allocator(Stream(device), limit_bytes) {}
+    explicit Allocator(Device device = {}, int64_t limit_bytes = 0)
+        : Allocator(Stream(device), limit_bytes) {}
     /// Of the stream's device, for work in that stream.
     explicit Allocator(const Stream& stream, int64_t limit_bytes = 0)
         : stream_(stream), limit_bytes_(limit_bytes) {}

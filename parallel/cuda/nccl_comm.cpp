@@ -111,9 +111,8 @@ class NcclCommunicator : public Communicator {
         const auto mine = static_cast<size_t>(bytes[static_cast<size_t>(rank_)]);
         const bool even = std::all_of(bytes.begin(), bytes.end(), [&](int64_t b) { return b == bytes[0]; });
         if (!even)
-            return exchange(receive, bytes, [&](int) {
-                return std::span(static_cast<const std::byte*>(send), mine);
-            });
+            return exchange(receive, bytes,
+                            [&](int) { return std::span(static_cast<const std::byte*>(send), mine); });
         return run([&] {
             expect_success(ncclAllGather(send, receive, mine, ncclUint8, handle_->comm, native()),
                            "ncclAllGather");
