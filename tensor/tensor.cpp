@@ -155,6 +155,23 @@ Tensor to_device(Allocator& allocator, const Tensor& x) {
     return y;
 }
 
+template <typename T>
+Tensor upload(Allocator& allocator, std::span<const T> values) {
+    Tensor y = Tensor::empty(allocator, {static_cast<int64_t>(values.size())}, dtype_of<T>());
+    if (values.empty()) return y;
+    if constexpr (kBuildCuda)
+        if (y.device().kind == DeviceKind::cuda) {
+            // The runtime takes pageable memory into a buffer of its own before it returns.
+            cuda::copy(y.raw_data(), values.data(), y.bytes(), allocator.stream().native());
+            return y;
+        }
+    std::memcpy(y.raw_data(), values.data(), y.bytes());
+    return y;
+}
+
+template Tensor upload(Allocator&, std::span<const int32_t>);
+template Tensor upload(Allocator&, std::span<const int64_t>);
+
 void expect_shape(const Tensor& x, const Shape& shape, const char* what) {
     check(x.defined(), "{}: expected shape {}, found no tensor", what, to_string(shape));
     check(x.shape() == shape, "{}: expected shape {}, found {}", what, to_string(shape),

@@ -109,6 +109,11 @@ void copy(const Tensor& x, const Tensor& y);
 /// x's values in memory of `allocator`: x itself if it lies on that device.
 Tensor to_device(Allocator& allocator, const Tensor& x);
 
+/// A tensor of these values in memory of `allocator`, in its stream's order; unlike copy(), does not wait for
+/// the GPU. The values may go on return.
+template <typename T>
+Tensor upload(Allocator& allocator, std::span<const T> values);
+
 /// Throws InternalError unless x has this shape or dtype; `what` names the operation and the argument.
 void expect_shape(const Tensor& x, const Shape& shape, const char* what);
 void expect_dtype(const Tensor& x, DType dtype, const char* what);
