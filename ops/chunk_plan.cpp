@@ -20,4 +20,12 @@ ChunkPlan::ChunkPlan(const Documents& documents) {
     document_chunks.push_back(num_chunks());
 }
 
+void ChunkPlan::upload(Allocator& allocator) {
+    if (allocator.device().kind == DeviceKind::cpu) return;
+    static_assert(sizeof(Chunk) == 5 * sizeof(int64_t));
+    const auto* numbers = reinterpret_cast<const int64_t*>(chunks.data());
+    device_chunks = braid::upload(allocator, std::span(numbers, 5 * chunks.size())).view({num_chunks(), 5});
+    device_document_chunks = braid::upload(allocator, std::span<const int64_t>(document_chunks));
+}
+
 } // namespace braid::ops

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "ops/documents.h"
+#include "tensor/tensor.h"
 
 namespace braid::ops {
 
@@ -29,7 +30,13 @@ struct ChunkPlan {
     int64_t num_states = 0;
     int64_t num_square_elements = 0; // sum of length² over all chunks
 
+    /// `chunks` (as i64 [num_chunks, 5]) and `document_chunks` in the memory of a GPU, see upload().
+    Tensor device_chunks, device_document_chunks;
+
     explicit ChunkPlan(const Documents& documents);
+    /// Copies the tables to where kernels read them, if `allocator` is a GPU's: once for forward and
+    /// backward.
+    void upload(Allocator& allocator);
     int64_t num_chunks() const { return static_cast<int64_t>(chunks.size()); }
     int64_t num_documents() const { return static_cast<int64_t>(document_chunks.size()) - 1; }
 };

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "ops/kernels/delta_rule.h"
+#include "ops/kernels/elementwise.h"
 
 namespace braid::ops {
 namespace {
@@ -53,6 +54,17 @@ void record(Context& ctx, const DeltaInputs& in, std::shared_ptr<const ChunkPlan
          }});
 }
 
+/// x, or a copy of it that the host can read.
+Tensor on_host(Allocator& host, const Tensor& x) {
+    if (!x.defined() || x.device().kind == DeviceKind::cpu) return x;
+    Tensor packed = x;
+    if (!x.is_contiguous()) {
+        packed = Tensor::empty(x.allocator(), x.shape(), x.dtype());
+        device::scale(x, 1, packed);
+    }
+    return to_device(host, packed);
+}
+
 } // namespace
 
 Tensor gated_delta_rule(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& g,
@@ -63,8 +75,9 @@ Tensor gated_delta_rule(Context& ctx, const Tensor& q, const Tensor& k, const Te
     check(documents->num_tokens() == in.num_tokens(), "gated_delta_rule: documents of {} tokens for {} rows",
           documents->num_tokens(), in.num_tokens());
     ProfileScope scope(ctx.profiler, "gated_delta_rule");
-    auto plan = std::make_shared<const ChunkPlan>(*documents);
     Allocator& allocator = *ctx.allocator;
+    auto plan = std::make_shared<ChunkPlan>(*documents);
+    plan->upload(allocator);
     const int64_t heads = in.num_value_heads();
     Tensor o = Tensor::empty(allocator, v.shape(), v.dtype());
     const cpu::DeltaSaved saved{
@@ -92,7 +105,9 @@ Tensor gated_delta_rule_step(Context& ctx, const Tensor& q, const Tensor& k, con
     return o;
 }
 
-DeltaDiagnostics delta_diagnostics(const Tensor& g, const Tensor& final_states) {
+DeltaDiagnostics delta_diagnostics(const Tensor& device_g, const Tensor& device_states) {
+    Allocator host;
+    const Tensor g = on_host(host, device_g), final_states = on_host(host, device_states);
     DeltaDiagnostics result;
     if (g.defined() && g.numel() > 0)
         dispatch_float(g.dtype(), [&]<typename T>() {

@@ -37,7 +37,8 @@ struct DeltaDiagnostics {
     double state_rms = 0;                 // root mean square of the final states
 };
 
-/// From g [T, H_v] (may be undefined) and the final states of gated_delta_rule.
+/// From g [T, H_v] (may be undefined) and the final states of gated_delta_rule. Waits for a GPU that they
+/// lie on.
 DeltaDiagnostics delta_diagnostics(const Tensor& g, const Tensor& final_states);
 
 } // namespace braid::ops

@@ -45,6 +45,20 @@ Values make_inputs(Allocator& allocator, const Sizes& sizes, double rate) {
     return inputs;
 }
 
+/// The same where operations run.
+Values on_device(TestContext& t, const Values& x) {
+    Values y;
+    for (const Tensor& value : x) y.push_back(to_device(*t.ctx.allocator, value));
+    return y;
+}
+
+/// A copy of packed numbers on the host.
+Tensor copied(Allocator& host, const Tensor& x) {
+    const Tensor y = Tensor::empty(host, x.shape(), x.dtype());
+    copy(x, y);
+    return y;
+}
+
 DocumentsPtr make_documents(const std::vector<int32_t>& lengths) {
     TestContext t;
     t.set_documents(lengths);
@@ -199,7 +213,7 @@ TEST(delta_rule, chunks_cover_documents) {
 TEST(delta_rule, equals_the_recurrence_with_gradients) {
     for (const Sizes& sizes : all_sizes())
         for (const double rate : {kSlow, kFast, kViolent}) {
-            TestContext t;
+            TestContext t(test_device());
             const OpCase op = delta_case(t.allocator, sizes, rate);
             const Values results = run_op(op, t, DType::f64);
             const auto d_output =
@@ -232,7 +246,7 @@ TEST(delta_rule, gradients) {
 }
 
 TEST(delta_rule, zero_decay_is_plain_delta_net) {
-    TestContext t;
+    TestContext t(test_device());
     const Sizes sizes{{100, 33}, 2, 4, 8, 8};
     const Values gated = run_op(delta_case(t.allocator, sizes, 0), t, DType::f64);
     const Values plain = run_op(delta_case(t.allocator, sizes, 0, false), t, DType::f64);
@@ -244,7 +258,7 @@ TEST(delta_rule, zero_decay_is_plain_delta_net) {
 
 /// Documents packed together give the bits of documents run one by one.
 TEST(delta_rule, packing_changes_no_bit) {
-    TestContext t;
+    TestContext t(test_device());
     const Sizes sizes{{70, 64, 0, 3, 129}, 1, 2, 8, 12};
     const OpCase packed = delta_case(t.allocator, sizes, kSlow);
     const Values whole = run_op(packed, t, DType::f64);
@@ -252,20 +266,21 @@ TEST(delta_rule, packing_changes_no_bit) {
     int64_t first = 0;
     for (const int32_t length : sizes.documents) {
         Values inputs;
-        for (const Tensor& x : packed.inputs) inputs.push_back(x.rows(first, length));
+        for (const Tensor& x : packed.inputs)
+            inputs.push_back(to_device(*t.ctx.allocator, x).rows(first, length));
         const Segment segment("one", 0, Segment::Policy::keep, [&](Context& ctx, const Values& x) {
             return Values{
                 ops::gated_delta_rule(ctx, x[0], x[1], x[2], x[3], x[4], make_documents({length}), kScale)};
         });
         Segment::Saved saved;
         const Values o = segment.forward(t.ctx, inputs, &saved);
-        expect_identical(o[0], whole[0].rows(first, length), "o");
-        Gradients gradients(t.allocator);
-        gradients.add(o[0].ref(), d_output.rows(first, length));
+        expect_identical(to_device(t.allocator, o[0]), whole[0].rows(first, length), "o");
+        Gradients gradients(*t.ctx.allocator);
+        gradients.add(o[0].ref(), to_device(*t.ctx.allocator, d_output.rows(first, length)));
         segment.backward(t.ctx, saved, gradients);
         for (size_t i = 0; i < inputs.size(); ++i)
-            expect_identical(gradients.take(inputs[i].ref()), whole[i + 1].rows(first, length),
-                             fmt::format("gradient {}", i));
+            expect_identical(to_device(t.allocator, gradients.take(inputs[i].ref())),
+                             whole[i + 1].rows(first, length), fmt::format("gradient {}", i));
         first += length;
     }
 }
@@ -273,7 +288,7 @@ TEST(delta_rule, packing_changes_no_bit) {
 TEST(delta_rule, extreme_decay_stays_finite) {
     for (const DType dtype : {DType::f32, DType::f64})
         for (const double rate : {1e-8, 1e3, 1e30}) {
-            TestContext t;
+            TestContext t(test_device());
             const OpCase op = delta_case(t.allocator, {{150, 64}, 1, 2, 16, 16}, rate);
             const Values results = run_op(op, t, dtype);
             for (size_t i = 0; i < results.size(); ++i)
@@ -283,45 +298,52 @@ TEST(delta_rule, extreme_decay_stays_finite) {
 }
 
 TEST(delta_rule, not_a_number_is_not_lost) {
-    TestContext t;
+    TestContext t(test_device());
     for (size_t broken = 0; broken < 5; ++broken) {
         Values x = make_inputs(t.allocator, {{80}, 1, 1, 4, 4}, kSlow);
         x[broken].data<double>()[0] = std::nan("");
+        x = on_device(t, x);
         const Tensor o =
             ops::gated_delta_rule(t.ctx, x[0], x[1], x[2], x[3], x[4], make_documents({80}), kScale);
-        EXPECT_TRUE(std::isnan(to_vector(o)[0])) << "input " << broken;
+        EXPECT_TRUE(std::isnan(to_vector(to_device(t.allocator, o))[0])) << "input " << broken;
     }
 }
 
 TEST(delta_rule, reads_strided_rows) {
-    TestContext t;
+    TestContext t(test_device());
     const Sizes sizes{{70, 5}, 2, 4, 3, 5};
     const int64_t widths[] = {6, 6, 20, 4, 4};
     const Values packed = make_inputs(t.allocator, sizes, kSlow);
     const Tensor wide = Tensor::empty(t.allocator, {75, 41}, DType::f64);
-    Values strided;
     int64_t column = 1;
     for (size_t i = 0; i < 5; ++i) {
         const Tensor part = wide.columns(column, widths[i]);
         for (int64_t row = 0; row < 75; ++row)
             std::copy_n(packed[i].data<double>() + row * widths[i], widths[i],
                         part.data<double>() + row * 41);
-        strided.push_back(part.view(packed[i].shape()));
+        column += widths[i];
+    }
+    const Tensor placed = to_device(*t.ctx.allocator, wide);
+    Values strided;
+    column = 1;
+    for (size_t i = 0; i < 5; ++i) {
+        strided.push_back(placed.columns(column, widths[i]).view(packed[i].shape()));
         column += widths[i];
     }
     const auto documents = make_documents(sizes.documents);
     const auto run = [&](const Values& x) {
-        TestContext r(true);
+        TestContext r(test_device());
+        r.ctx.tape = &r.tape;
         const Tensor o = ops::gated_delta_rule(r.ctx, x[0], x[1], x[2], x[3], x[4], documents, kScale);
-        Gradients gradients(t.allocator);
-        gradients.add(o.ref(), random_tensor(t.allocator, o.shape(), DType::f64, "do"));
+        Gradients gradients(*r.ctx.allocator);
+        const Tensor d_output = random_tensor(t.allocator, o.shape(), DType::f64, "do");
+        gradients.add(o.ref(), to_device(*r.ctx.allocator, d_output));
         r.tape.backward(r.ctx, gradients);
-        Values results = {converted(t.allocator, o, DType::f64)};
-        for (const Tensor& input : x)
-            results.push_back(converted(t.allocator, gradients.take(input.ref()), DType::f64));
+        Values results = {copied(t.allocator, o)};
+        for (const Tensor& input : x) results.push_back(copied(t.allocator, gradients.take(input.ref())));
         return results;
     };
-    const Values expected = run(packed), found = run(strided);
+    const Values expected = run(on_device(t, packed)), found = run(strided);
     for (size_t i = 0; i < expected.size(); ++i)
         expect_identical(found[i], expected[i], fmt::format("{}", i));
 }
@@ -340,9 +362,9 @@ TEST(delta_rule, f32_and_threads) {
 }
 
 TEST(delta_rule, step_continues_a_document) {
-    TestContext t;
+    TestContext t(test_device());
     const Sizes sizes{{90}, 2, 4, 8, 12};
-    const Values x = make_inputs(t.allocator, sizes, kSlow);
+    const Values x = on_device(t, make_inputs(t.allocator, sizes, kSlow));
     const auto documents = make_documents(sizes.documents);
     Tensor final_state;
     const Tensor o =
@@ -354,26 +376,31 @@ TEST(delta_rule, step_continues_a_document) {
         for (const Tensor& input : x) part.push_back(input.rows(first, count));
         const Tensor y =
             ops::gated_delta_rule_step(t.ctx, part[0], part[1], part[2], part[3], part[4], state, kScale);
-        if (count) expect_close(y, o.rows(first, count), 1e-12, fmt::format("tokens from {}", first));
+        if (count)
+            expect_close(to_device(t.allocator, y), to_device(t.allocator, o.rows(first, count)), 1e-12,
+                         fmt::format("tokens from {}", first));
         first += count;
     }
-    expect_close(state, final_state.view(state.shape()), 1e-12, "state");
+    expect_close(to_device(t.allocator, state), to_device(t.allocator, final_state.view(state.shape())),
+                 1e-12, "state");
     Tensor plain_state;
     const Tensor plain =
         ops::gated_delta_rule_step(t.ctx, x[0], x[1], x[2], Tensor(), x[4], plain_state, kScale);
-    expect_close(plain, ops::gated_delta_rule(t.ctx, x[0], x[1], x[2], Tensor(), x[4], documents, kScale),
-                 1e-12, "plain delta rule");
+    const Tensor expected = ops::gated_delta_rule(t.ctx, x[0], x[1], x[2], Tensor(), x[4], documents, kScale);
+    expect_close(to_device(t.allocator, plain), to_device(t.allocator, expected), 1e-12, "plain delta rule");
 }
 
 TEST(delta_rule, final_states_change_no_bit_and_feed_diagnostics) {
-    TestContext t;
+    TestContext t(test_device());
     const Sizes sizes{{90, 0, 64}, 1, 2, 4, 6};
-    const Values x = make_inputs(t.allocator, sizes, kSlow);
+    const Values inputs = make_inputs(t.allocator, sizes, kSlow), x = on_device(t, inputs);
     const auto documents = make_documents(sizes.documents);
     Tensor states;
     const Tensor o = ops::gated_delta_rule(t.ctx, x[0], x[1], x[2], x[3], x[4], documents, kScale, &states);
-    expect_identical(ops::gated_delta_rule(t.ctx, x[0], x[1], x[2], x[3], x[4], documents, kScale), o, "o");
+    const Tensor alone = ops::gated_delta_rule(t.ctx, x[0], x[1], x[2], x[3], x[4], documents, kScale);
+    expect_identical(to_device(t.allocator, alone), to_device(t.allocator, o), "o");
     ASSERT_EQ(states.shape(), (Shape{3, 2, 4, 6}));
+    const Tensor final_states = to_device(t.allocator, states);
     double squares = 0;
     int64_t first = 0;
     for (int64_t d = 0; d < 3; ++d) {
@@ -382,12 +409,14 @@ TEST(delta_rule, final_states_change_no_bit_and_feed_diagnostics) {
         ops::gated_delta_rule_step(t.ctx, x[0].rows(first, length), x[1].rows(first, length),
                                    x[2].rows(first, length), x[3].rows(first, length),
                                    x[4].rows(first, length), state, kScale);
-        expect_close(states.rows(d, 1).view(state.shape()), state, 1e-12, fmt::format("document {}", d));
+        state = to_device(t.allocator, state);
+        expect_close(final_states.rows(d, 1).view(state.shape()), state, 1e-12,
+                     fmt::format("document {}", d));
         for (const double s : to_vector(state)) squares += s * s;
         first += length;
     }
     double sum = 0, least = 1;
-    for (const double g : to_vector(x[3])) {
+    for (const double g : to_vector(inputs[3])) {
         sum += std::exp(g);
         least = std::min(least, std::exp(g));
     }
