@@ -37,7 +37,8 @@ Tensor causal_conv(Context& ctx, const Tensor& x, const Parameter* w, const Docu
     const int64_t taps = w->shape()[1];
     const double flops = 2.0 * static_cast<double>(x.numel()) * static_cast<double>(taps);
     scope.count_flops(flops);
-    const auto reach = std::make_shared<const ConvReach>(find_reach(*documents, taps));
+    const auto reach = std::make_shared<ConvReach>(find_reach(*documents, taps));
+    reach->upload(*ctx.allocator);
     Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
     device::causal_conv(x, w->value(), *reach, silu, y, *ctx.allocator);
     if (!ctx.tape) return y;
@@ -70,7 +71,9 @@ Tensor causal_conv_step(Context& ctx, const Tensor& x, const Parameter* w, Tenso
     const Tensor rows = Tensor::empty(*ctx.allocator, {past + tokens, channels}, wide);
     device::cast(state, rows.rows(0, past));
     device::cast(x, rows.rows(past, tokens));
-    const ConvReach reach{std::vector<int32_t>(static_cast<size_t>(tokens), static_cast<int32_t>(past)), {}};
+    ConvReach reach{
+        std::vector<int32_t>(static_cast<size_t>(tokens), static_cast<int32_t>(past)), {}, {}, {}};
+    reach.upload(*ctx.allocator);
     Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
     device::causal_conv(rows.rows(past, tokens), w->value(), reach, silu, y, *ctx.allocator);
     device::cast(rows.rows(tokens, past), state);

@@ -3,17 +3,25 @@
 #include <cmath>
 
 #include "ops/reduce.h"
+#include "tensor/host_values.h"
 
 namespace braid {
 
 double gradient_sum_of_squares(const ParameterStore& store) {
-    double sum = 0;
+    std::vector<Tensor> owned; // all are queued before anybody waits
     for (const auto& unit : store.units())
         for (const Bucket& bucket : unit->buckets) {
             if (!bucket.counted) continue;
-            const FlatRange owned = store.owned_range(bucket);
-            sum += ops::sum_of_squares(unit->gradients.rows(owned.first, owned.last - owned.first));
+            const FlatRange range = store.owned_range(bucket);
+            owned.push_back(unit->gradients.rows(range.first, range.last - range.first));
         }
+    if (owned.empty()) return 0;
+    const Tensor squares =
+        Tensor::empty(owned[0].allocator(), {static_cast<int64_t>(owned.size())}, DType::f64);
+    for (size_t i = 0; i < owned.size(); ++i)
+        ops::sum_of_squares(owned[i], squares.rows(static_cast<int64_t>(i), 1));
+    double sum = 0;
+    for (const double value : host_values<double>(squares)) sum += value;
     return sum;
 }
 

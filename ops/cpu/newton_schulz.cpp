@@ -44,8 +44,10 @@ void newton_schulz(Allocator& allocator, const Tensor& x, const std::vector<Newt
                    const Tensor& norms) {
     const int64_t count = x.dim(0), rows = x.dim(1), columns = x.dim(2), side = std::min(rows, columns);
     const auto norm = norms.span<double>();
-    for (int64_t i = 0; i < count; ++i)
-        norm[static_cast<size_t>(i)] = std::sqrt(sum_of_squares(x.rows(i, 1)));
+    for (int64_t i = 0; i < count; ++i) {
+        sum_of_squares(x.rows(i, 1), norms.rows(i, 1));
+        norm[static_cast<size_t>(i)] = std::sqrt(norm[static_cast<size_t>(i)]);
+    }
     // Small matrices side by side, each on one thread; large ones one by one on all threads.
     constexpr int64_t kLargeElements = 512 * 512;
     const bool side_by_side = count > 1 && num_threads() > 1 && rows * columns < kLargeElements;

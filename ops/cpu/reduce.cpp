@@ -38,8 +38,8 @@ double by_blocks(const Tensor& x, Block&& block, Fold&& fold) {
 
 } // namespace
 
-double sum_of_squares(const Tensor& x) {
-    return dispatch_storage(x.dtype(), [&]<typename T>() {
+void sum_of_squares(const Tensor& x, const Tensor& sum) {
+    *sum.data<double>() = dispatch_storage(x.dtype(), [&]<typename T>() {
         return by_blocks<T>(
             x,
             [](const T* values, int64_t count) {
@@ -60,9 +60,9 @@ double sum_of_squares(const Tensor& x) {
     });
 }
 
-double max_abs(const Tensor& x) {
+void max_abs(const Tensor& x, const Tensor& largest) {
     const auto larger = [](double a, double b) { return b > a || b != b ? b : a; }; // a NaN stays
-    return dispatch_storage(x.dtype(), [&]<typename T>() {
+    *largest.data<double>() = dispatch_storage(x.dtype(), [&]<typename T>() {
         return by_blocks<T>(
             x,
             [&](const T* values, int64_t count) {

@@ -33,7 +33,7 @@ void update(const Tensor& values, const Tensor& first_moment, const Tensor& seco
         const T v1 = c.beta2 * v[i] + c.one_minus_beta2 * gradient * gradient;
         m[i] = m1;
         v[i] = v1;
-        p[i] = keep * p[i] - step_size * m1 / (sqrt(v1) * c.inverse_root_correction2 + c.eps);
+        p[i] = keep * p[i] - step_size * m1 / (std::sqrt(v1) * c.inverse_root_correction2 + c.eps);
     });
 }
 

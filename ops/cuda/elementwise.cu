@@ -44,6 +44,11 @@ void cast_elements(const Tensor& x, const Tensor& y) {
     for_each(y, y.numel(), [=] __device__(int64_t i) { out[i] = static_cast<To>(in[i]); });
 }
 
+template <typename From>
+void cast_from(const Tensor& x, const Tensor& y) {
+    dispatch_storage(y.dtype(), [&]<typename To>() { cast_elements<From, To>(x, y); });
+}
+
 } // namespace
 
 void add(const Tensor& a, const Tensor& b, const Tensor& y) {
@@ -52,6 +57,10 @@ void add(const Tensor& a, const Tensor& b, const Tensor& y) {
 
 void scale(const Tensor& x, double factor, const Tensor& y) {
     dispatch_storage(y.dtype(), [&]<typename T>() { scale_elements<T>(x, factor, y); });
+}
+
+void cast(const Tensor& x, const Tensor& y) {
+    dispatch_storage(x.dtype(), [&]<typename From>() { cast_from<From>(x, y); });
 }
 
 } // namespace braid::ops::cuda

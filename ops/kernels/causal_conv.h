@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "ops/kernels/on_device.h"
@@ -11,6 +12,14 @@ namespace braid::ops {
 /// For each token, how many tokens of its document stand before and after it, at most K - 1.
 struct ConvReach {
     std::vector<int32_t> before, after;
+    Tensor device_before, device_after; // i32 [T] on a GPU, after upload()
+
+    /// Copies them to where kernels read them, if `allocator` is a GPU's.
+    void upload(Allocator& allocator) {
+        if (allocator.device().kind == DeviceKind::cpu) return;
+        device_before = braid::upload(allocator, std::span<const int32_t>(before));
+        device_after = braid::upload(allocator, std::span<const int32_t>(after));
+    }
 };
 
 } // namespace braid::ops

@@ -5,8 +5,10 @@
 
 namespace braid::ops::cpu {
 
-double sum_of_squares(const Tensor& x);
-double max_abs(const Tensor& x);
+// Into f64 [1].
+
+void sum_of_squares(const Tensor& x, const Tensor& sum);
+void max_abs(const Tensor& x, const Tensor& largest);
 
 } // namespace braid::ops::cpu
 

@@ -102,4 +102,9 @@ void fill_zero(void* data, size_t bytes, void* stream) {
     expect_success(cudaMemsetAsync(data, 0, bytes, static_cast<cudaStream_t>(stream)), "cudaMemsetAsync");
 }
 
+void fill_zero_rows(void* data, size_t pitch, size_t width, size_t rows, void* stream) {
+    expect_success(cudaMemset2DAsync(data, pitch, 0, width, rows, static_cast<cudaStream_t>(stream)),
+                   "cudaMemset2DAsync");
+}
+
 } // namespace braid::cuda

@@ -41,5 +41,6 @@ void copy(void* to, const void* from, size_t bytes, void* stream);
 void copy_rows(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t rows,
                void* stream);
 void fill_zero(void* data, size_t bytes, void* stream);
+void fill_zero_rows(void* data, size_t pitch, size_t width, size_t rows, void* stream);
 
 } // namespace braid::cuda

@@ -134,6 +134,11 @@ cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t) {
     std::memset(data, value, bytes);
     return cudaSuccess;
 }
+cudaError_t cudaMemset2DAsync(void* data, size_t pitch, int value, size_t width, size_t rows, cudaStream_t) {
+    const cuda_emulation::DeviceAccess access;
+    for (size_t i = 0; i < rows; ++i) std::memset(static_cast<char*>(data) + i * pitch, value, width);
+    return cudaSuccess;
+}
 
 cudaError_t cudaMemset2DAsync(void* data, size_t pitch, int value, size_t width, size_t height, cudaStream_t) {
     const cuda_emulation::DeviceAccess access;
