@@ -140,11 +140,6 @@ cudaError_t cudaMemset2DAsync(void* data, size_t pitch, int value, size_t width,
     return cudaSuccess;
 }
 
-cudaError_t cudaMemset2DAsync(void* data, size_t pitch, int value, size_t width, size_t height, cudaStream_t) {
-    const cuda_emulation::DeviceAccess access;
-    for (size_t row = 0; row < height; ++row) std::memset(static_cast<std::byte*>(data) + row * pitch, value, width);
-    return cudaSuccess;
-}
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
     *stream = new CudaEmulationStream;
