@@ -190,7 +190,8 @@ const std::vector<Sizes>& all_sizes() {
         {{63, 65, 64}, 1, 2, 8, 4},                 // around it
         {{130, 0, 1, 7, 0, 192, 77}, 2, 6, 12, 20}, // packed, empty documents, shared q and k, odd dimensions
         {{0, 300}, 1, 1, 33, 17},
-        {{200}, 3, 3, 16, 70}, // wider values than a chunk
+        {{200}, 3, 3, 16, 70},  // wider values than a chunk
+        {{66}, 1, 1, 256, 256}, // the largest heads in use
     };
     return sizes;
 }

@@ -128,11 +128,8 @@ void expect_f32_close_to_f64(const OpCase& op, double bound) {
 void expect_bf16_close_to_f32(const OpCase& op, const Bf16Bound& bound) {
     TestContext t;
     const Values exact = run_op(op, t, DType::f32, true);
-    const auto chosen = ops::cpu::bf16_gemm();
-    for (const auto gemm : {ops::cpu::Bf16Gemm::widened, ops::cpu::Bf16Gemm::onednn}) {
-        if (gemm == ops::cpu::Bf16Gemm::onednn && !ops::cpu::can_use_onednn()) continue;
-        ops::cpu::set_bf16_gemm(gemm);
-        const Values found = run_op(op, t, DType::bf16, true);
+    const auto expect_close_in = [&](TestContext& tested) {
+        const Values found = run_op(op, tested, DType::bf16, true);
         EXPECT_EQ(exact.size(), found.size()) << op.name;
         for (size_t i = 0; i < std::min(exact.size(), found.size()); ++i) {
             // The sums of both runs are f32, but not always in the same order.
@@ -142,6 +139,16 @@ void expect_bf16_close_to_f32(const OpCase& op, const Bf16Bound& bound) {
                          op.name + " in bf16, result " + std::to_string(i));
         }
         expect_same_bits_for_any_threads(op, DType::bf16);
+    };
+    if (test_device().kind != DeviceKind::cpu) {
+        TestContext gpu(test_device());
+        return expect_close_in(gpu);
+    }
+    const auto chosen = ops::cpu::bf16_gemm();
+    for (const auto gemm : {ops::cpu::Bf16Gemm::widened, ops::cpu::Bf16Gemm::onednn}) {
+        if (gemm == ops::cpu::Bf16Gemm::onednn && !ops::cpu::can_use_onednn()) continue;
+        ops::cpu::set_bf16_gemm(gemm);
+        expect_close_in(t);
         if (op.parameters.empty()) break; // no product with weights
     }
     ops::cpu::set_bf16_gemm(chosen);

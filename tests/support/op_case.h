@@ -46,7 +46,7 @@ void check_op_gradients(const OpCase& op, const GradientCheckOptions& options = 
 void expect_f32_close_to_f64(const OpCase& op, double bound);
 /// Expects that outputs and gradients in bf16 and in f32, from the same numbers, agree, that dtypes are those
 /// of docs/precision.md, and the same bits from any number of threads; once more with oneDNN where it can
-/// run.
+/// run. On a GPU, the same of its results, held against the CPU's in f32.
 void expect_bf16_close_to_f32(const OpCase& op, const Bf16Bound& bound = {});
 /// Expects the same bits from 1, 2 and 3 OpenMP threads; on a GPU, from two runs.
 void expect_same_bits_for_any_threads(const OpCase& op, DType precision = DType::f32);
