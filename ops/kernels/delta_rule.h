@@ -29,8 +29,8 @@ struct DeltaSaved {
     Tensor inverse, corrected;
 };
 
-/// On a GPU `plan` has been uploaded. Fills o [T, H_v, d_v] and `saved`; final_states [num_documents, H_v, d_k, d_v] unless undefined. Transient
-/// memory comes from `allocator`.
+/// On a GPU `plan` has been uploaded. Fills o [T, H_v, d_v] and `saved`; final_states [num_documents, H_v,
+/// d_k, d_v] unless undefined. Transient memory comes from `allocator`.
 void delta_rule_forward(const DeltaInputs& in, const ChunkPlan& plan, const Tensor& o,
                         const DeltaSaved& saved, const Tensor& final_states, Allocator& allocator);
 
