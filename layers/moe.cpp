@@ -178,7 +178,9 @@ Values MoeLayer::run_experts(Context& ctx, const Values& in) const {
 }
 
 Tensor MoeLayer::run_expert_mlps(Context& ctx, const Values& tokens) const {
-    const ops::ExpertPlan plan = ops::make_expert_plan(ctx, tokens[2], expert_input_->shape()[0]);
+    // Other ranks' tokens come with choices of experts that are not here.
+    const auto choices = dispatcher_.is_distributed() ? ops::Choices::some : ops::Choices::all;
+    const ops::ExpertPlan plan = ops::make_expert_plan(ctx, tokens[2], expert_input_->shape()[0], choices);
     const Tensor rows = ops::permute(ctx, tokens[0], plan);
     const Tensor hidden =
         activate(ctx, ops::grouped_linear(ctx, rows, expert_input_, plan.offsets), config_.activation);

@@ -6,13 +6,14 @@
 
 namespace braid::ops {
 
-ExpertPlan make_expert_plan(Context& ctx, const Tensor& expert, int64_t num_experts) {
+ExpertPlan make_expert_plan(Context& ctx, const Tensor& expert, int64_t num_experts, Choices choices) {
     check(expert.rank() == 2 && expert.is_contiguous(),
           "make_expert_plan: choices of shape {} are not [tokens, k]", to_string(expert.shape()));
     check(expert.dim(1) >= 1 && expert.numel() <= std::numeric_limits<int32_t>::max(),
           "make_expert_plan: {} choices have no place in 32 bits", to_string(expert.shape()));
     ProfileScope scope(ctx.profiler, "expert_plan");
-    ExpertPlan plan{Tensor::empty(*ctx.allocator, {device::num_choices(expert)}, DType::i32),
+    const int64_t rows = choices == Choices::all ? expert.numel() : device::num_choices(expert, num_experts);
+    ExpertPlan plan{Tensor::empty(*ctx.allocator, {rows}, DType::i32),
                     Tensor::empty(*ctx.allocator, {expert.numel()}, DType::i32),
                     Tensor::zeros(*ctx.allocator, {num_experts + 1}, DType::i64), expert.dim(1)};
     device::make_expert_plan(expert, plan.order, plan.row_of_slot, plan.offsets);

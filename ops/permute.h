@@ -16,8 +16,14 @@ struct ExpertPlan {
     int64_t num_tokens() const { return row_of_slot.numel() / k; }
 };
 
-/// The plan for expert i32 [T, k] with values in [0, num_experts), or -1 for no choice.
-ExpertPlan make_expert_plan(Context& ctx, const Tensor& expert, int64_t num_experts);
+/// Whether every slot is a choice.
+enum class Choices : uint8_t { some, all };
+
+/// The plan for expert i32 [T, k] with values in [0, num_experts), or -1 for no choice. InternalError for
+/// other values. To count the choices it waits for a GPU, unless told that all slots are choices; a value
+/// that is none is then an error of the CPU only.
+ExpertPlan make_expert_plan(Context& ctx, const Tensor& expert, int64_t num_experts,
+                            Choices choices = Choices::some);
 
 /// Copies each token's row to all experts that it goes to: h [T, D] to [R, D], grouped by expert. The
 /// gradient of a token is the sum over its slots, in order (in f32 and rounded once, for bf16).

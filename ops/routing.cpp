@@ -2,15 +2,14 @@
 
 #include <algorithm>
 
+#include "ops/kernels/elementwise.h"
 #include "ops/kernels/routing.h"
 
 namespace braid::ops {
 namespace {
 
-Tensor scalar(Context& ctx, double value) {
-    Tensor y = Tensor::empty(*ctx.allocator, {1}, DType::f64);
-    *y.data<double>() = value;
-    return y;
+Tensor scalar(Context& ctx) {
+    return Tensor::empty(*ctx.allocator, {1}, DType::f64);
 }
 
 /// sum over tokens and experts of coefficient times probability, the probabilities of a token normalised to
@@ -18,15 +17,16 @@ Tensor scalar(Context& ctx, double value) {
 Tensor weighted_probabilities(Context& ctx, const char* name, const Tensor& probabilities,
                               const Tensor& coefficients, const cpu::TokenRows& rows) {
     ProfileScope scope(ctx.profiler, name);
-    Tensor y = scalar(ctx, device::weighted_probabilities(probabilities, coefficients, rows));
+    Tensor y = scalar(ctx);
+    device::weighted_probabilities(probabilities, coefficients, rows, y);
     if (ctx.tape)
         ctx.tape->record({name,
                           {y.ref()},
                           {probabilities, coefficients},
                           [rows, p = probabilities.ref()](const Backward& run) {
                               Tensor dp = Tensor::empty(*run.ctx.allocator, p.shape, p.dtype);
-                              device::weighted_probabilities_backward(*run.dy[0].data<double>(), run.saved[0],
-                                                                      run.saved[1], rows, dp);
+                              device::weighted_probabilities_backward(run.dy[0], run.saved[0], run.saved[1],
+                                                                      rows, dp);
                               run.add(p, dp);
                           }});
     return y;
@@ -42,11 +42,7 @@ Routing route(Context& ctx, const Tensor& logits, const Tensor& bias, const Rout
     check(options.k >= 1 && options.k <= experts, "route: {} of {} experts cannot be chosen", options.k,
           experts);
     if (bias.defined()) expect_shape(bias, {experts}, "route, bias");
-    if (given.defined()) {
-        expect_shape(given, {tokens, options.k}, "route, given experts");
-        for (const int32_t expert : given.span<int32_t>())
-            check(expert >= 0 && expert < experts, "route: expert {} of {} was given", expert, experts);
-    }
+    if (given.defined()) expect_shape(given, {tokens, options.k}, "route, given experts");
     ProfileScope scope(ctx.profiler, "route");
     Routing out{Tensor::empty(*ctx.allocator, {tokens, options.k}, DType::i32),
                 Tensor::empty(*ctx.allocator, {tokens, options.k}, logits.dtype()),
@@ -83,11 +79,7 @@ Tensor balance_loss_sequence(Context& ctx, const Tensor& probabilities, const Te
           "balance_loss_sequence: {} tokens in {} sequences", documents.num_tokens(),
           documents.num_sequences);
     const Tensor coefficients = Tensor::empty(*ctx.allocator, counts.shape(), DType::f64);
-    const double size = static_cast<double>(length);
-    for (int64_t i = 0; i < counts.numel(); ++i)
-        coefficients.data<double>()[i] = static_cast<double>(experts) *
-                                         static_cast<double>(counts.data<int64_t>()[i]) /
-                                         (static_cast<double>(k) * size) / size;
+    device::balance_coefficients(counts, k, length, coefficients);
     return weighted_probabilities(ctx, "balance_loss", probabilities, coefficients, {first_token, length});
 }
 
@@ -95,20 +87,19 @@ Tensor balance_loss_given_fractions(Context& ctx, const Tensor& probabilities, c
     const int64_t experts = probabilities.dim(1);
     expect_shape(fractions, {experts}, "balance_loss_given_fractions, fractions");
     const Tensor coefficients = Tensor::empty(*ctx.allocator, {1, experts}, DType::f64);
-    for (int64_t e = 0; e < experts; ++e)
-        coefficients.data<double>()[e] = static_cast<double>(experts) * fractions.data<double>()[e];
+    device::scale(fractions, static_cast<double>(experts), coefficients);
     return weighted_probabilities(ctx, "balance_loss", probabilities, coefficients,
                                   {0, probabilities.dim(0)});
 }
 
 Tensor router_z_loss(Context& ctx, const Tensor& logits) {
     ProfileScope scope(ctx.profiler, "router_z_loss");
-    Tensor y = scalar(ctx, device::router_z_loss(logits));
+    Tensor y = scalar(ctx);
+    device::router_z_loss(logits, y);
     if (ctx.tape)
         ctx.tape->record({"router_z_loss", {y.ref()}, {logits}, [logits = logits.ref()](const Backward& run) {
                               Tensor dlogits = Tensor::empty(*run.ctx.allocator, logits.shape, logits.dtype);
-                              device::router_z_loss_backward(*run.dy[0].data<double>(), run.saved[0],
-                                                             dlogits);
+                              device::router_z_loss_backward(run.dy[0], run.saved[0], dlogits);
                               run.add(logits, dlogits);
                           }});
     return y;

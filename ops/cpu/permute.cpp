@@ -8,9 +8,13 @@
 
 namespace braid::ops::cpu {
 
-int64_t num_choices(const Tensor& expert) {
-    const auto choice = expert.span<int32_t>();
-    return std::count_if(choice.begin(), choice.end(), [](int32_t e) { return e >= 0; });
+int64_t num_choices(const Tensor& expert, int64_t num_experts) {
+    int64_t count = 0;
+    for (const int32_t e : expert.span<int32_t>()) {
+        check(e >= -1 && e < num_experts, "expert {} of {} was chosen", e, num_experts);
+        count += e >= 0;
+    }
+    return count;
 }
 
 void make_expert_plan(const Tensor& expert, const Tensor& order, const Tensor& row_of_slot,
@@ -26,6 +30,8 @@ void make_expert_plan(const Tensor& expert, const Tensor& order, const Tensor& r
         ++offset[static_cast<size_t>(e) + 1];
     }
     for (size_t e = 1; e < offset.size(); ++e) offset[e] += offset[e - 1];
+    check(offset.back() == order.numel(), "{} choices of experts were said to be {}", offset.back(),
+          order.numel());
     std::vector<int64_t> next(offset.begin(),
                               offset.end()); // a counting sort, which keeps the order of slots
     for (size_t slot = 0; slot < choice.size(); ++slot) {

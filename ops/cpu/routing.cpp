@@ -78,6 +78,9 @@ double sum_over_tokens(int64_t tokens, const Term& term) {
 int64_t route(const Tensor& logits, const Tensor& bias, const RoutingOptions& options, const Tensor& given,
               const Tensor& expert, const Tensor& weight, const Tensor& probabilities) {
     const int64_t experts = logits.dim(1), k = options.k;
+    if (given.defined())
+        for (const int32_t e : given.span<int32_t>())
+            check(e >= 0 && e < experts, "route: expert {} of {} was given", e, experts);
     const auto biases = to_doubles(bias, experts);
     int64_t num_flips = 0;
     dispatch_float(logits.dtype(), [&]<typename T>() {
@@ -134,11 +137,18 @@ void route_backward(const Tensor& dweight, const Tensor& dprobabilities, const T
     });
 }
 
-double weighted_probabilities(const Tensor& probabilities, const Tensor& coefficients,
-                              const TokenRows& rows) {
+void balance_coefficients(const Tensor& counts, int64_t k, int64_t length, const Tensor& coefficients) {
+    const auto experts = static_cast<double>(counts.dim(1)), size = static_cast<double>(length);
+    for (int64_t i = 0; i < counts.numel(); ++i)
+        coefficients.data<double>()[i] =
+            experts * static_cast<double>(counts.data<int64_t>()[i]) / (static_cast<double>(k) * size) / size;
+}
+
+void weighted_probabilities(const Tensor& probabilities, const Tensor& coefficients, const TokenRows& rows,
+                            const Tensor& sum) {
     const int64_t experts = probabilities.dim(1);
-    return dispatch_float(probabilities.dtype(), [&]<typename T>() {
-        return sum_over_tokens(probabilities.dim(0), [&](int64_t t) {
+    dispatch_float(probabilities.dtype(), [&]<typename T>() {
+        *sum.data<double>() = sum_over_tokens(probabilities.dim(0), [&](int64_t t) {
             const T* p = probabilities.data<T>() + t * probabilities.row_stride();
             const double* c = coefficients.data<double>() + rows.row_of(t) * experts;
             double sum = 0;
@@ -148,8 +158,10 @@ double weighted_probabilities(const Tensor& probabilities, const Tensor& coeffic
     });
 }
 
-void weighted_probabilities_backward(double factor, const Tensor& probabilities, const Tensor& coefficients,
-                                     const TokenRows& rows, const Tensor& dprobabilities) {
+void weighted_probabilities_backward(const Tensor& scale, const Tensor& probabilities,
+                                     const Tensor& coefficients, const TokenRows& rows,
+                                     const Tensor& dprobabilities) {
+    const double factor = *scale.data<double>();
     const int64_t experts = probabilities.dim(1);
     dispatch_float(probabilities.dtype(), [&]<typename T>() {
 #pragma omp parallel for schedule(static) if (probabilities.dim(0) > 256)
@@ -165,16 +177,17 @@ void weighted_probabilities_backward(double factor, const Tensor& probabilities,
     });
 }
 
-double router_z_loss(const Tensor& logits) {
-    return dispatch_float(logits.dtype(), [&]<typename T>() {
-        return sum_over_tokens(logits.dim(0), [&](int64_t t) {
+void router_z_loss(const Tensor& logits, const Tensor& sum) {
+    dispatch_float(logits.dtype(), [&]<typename T>() {
+        *sum.data<double>() = sum_over_tokens(logits.dim(0), [&](int64_t t) {
             const double lse = log_sum_exp(logits.data<T>() + t * logits.row_stride(), logits.dim(1));
             return lse * lse;
         });
     });
 }
 
-void router_z_loss_backward(double factor, const Tensor& logits, const Tensor& dlogits) {
+void router_z_loss_backward(const Tensor& scale, const Tensor& logits, const Tensor& dlogits) {
+    const double factor = *scale.data<double>();
     const int64_t experts = logits.dim(1);
     dispatch_float(logits.dtype(), [&]<typename T>() {
 #pragma omp parallel for schedule(static) if (logits.dim(0) > 256)

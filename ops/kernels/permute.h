@@ -7,8 +7,11 @@ namespace braid::ops::cpu {
 
 // Shapes as in ops/permute.h. Each output row is written by one thread, in slot order where it is a sum.
 
-/// Entries of `expert` that are not -1.
-int64_t num_choices(const Tensor& expert);
+/// Entries of `expert` that are not -1, for which it waits for a GPU. InternalError for one that is not
+/// among the experts.
+int64_t num_choices(const Tensor& expert, int64_t num_experts);
+/// order has as many elements as there are choices; where that is not so, the CPU throws InternalError, and
+/// on a GPU, which is not asked, rows and experts do not belong together.
 void make_expert_plan(const Tensor& expert, const Tensor& order, const Tensor& row_of_slot,
                       const Tensor& offsets);
 /// rows[r] = h[order[r] / k].

@@ -9,7 +9,8 @@
 namespace braid::ops::cpu {
 
 /// Shapes as in ops/routing.h; bias and given may be undefined. Returns the number of tokens whose own choice
-/// is another set than the given one.
+/// is another set than the given one, for which it waits for a GPU, and throws InternalError for a given
+/// expert that does not exist; without given experts 0, and it does not wait.
 int64_t route(const Tensor& logits, const Tensor& bias, const RoutingOptions& options, const Tensor& given,
               const Tensor& expert, const Tensor& weight, const Tensor& probabilities);
 /// dlogits from dweight and dprobabilities, either of which may be undefined.
@@ -19,19 +20,24 @@ void route_backward(const Tensor& dweight, const Tensor& dprobabilities, const T
 /// Which row of a table per sequence belongs to a token.
 struct TokenRows {
     int64_t first_token, tokens_per_row;
-    int64_t row_of(int64_t token) const { return (first_token + token) / tokens_per_row; }
+    constexpr int64_t row_of(int64_t token) const { return (first_token + token) / tokens_per_row; }
 };
 
-/// Returns sum_t sum_e c[row of t, e] p_te / (sum_e p_te + 1e-20); coefficients c f64 [rows, E].
-double weighted_probabilities(const Tensor& probabilities, const Tensor& coefficients, const TokenRows& rows);
-/// dp = factor times its gradient.
-void weighted_probabilities_backward(double factor, const Tensor& probabilities, const Tensor& coefficients,
-                                     const TokenRows& rows, const Tensor& dprobabilities);
+/// coefficients f64 [rows, E] = E count / (k length) / length, of counts i64 in sequences of `length` tokens.
+void balance_coefficients(const Tensor& counts, int64_t k, int64_t length, const Tensor& coefficients);
 
-/// Returns sum_t lse(logits_t)².
-double router_z_loss(const Tensor& logits);
-/// dlogits = factor times its gradient.
-void router_z_loss_backward(double factor, const Tensor& logits, const Tensor& dlogits);
+/// sum f64 [1] = sum_t sum_e c[row of t, e] p_te / (sum_e p_te + 1e-20); coefficients c f64 [rows, E].
+void weighted_probabilities(const Tensor& probabilities, const Tensor& coefficients, const TokenRows& rows,
+                            const Tensor& sum);
+/// dp = factor, f64 [1], times its gradient.
+void weighted_probabilities_backward(const Tensor& factor, const Tensor& probabilities,
+                                     const Tensor& coefficients, const TokenRows& rows,
+                                     const Tensor& dprobabilities);
+
+/// sum f64 [1] = sum_t lse(logits_t)².
+void router_z_loss(const Tensor& logits, const Tensor& sum);
+/// dlogits = factor, f64 [1], times its gradient.
+void router_z_loss_backward(const Tensor& factor, const Tensor& logits, const Tensor& dlogits);
 
 /// Adds to counts i64 [rows, E] the choices of each row's tokens.
 void count_experts(const Tensor& expert, const TokenRows& rows, const Tensor& counts);
@@ -43,6 +49,7 @@ namespace braid::ops {
 
 BRAID_KERNEL(route)
 BRAID_KERNEL(route_backward)
+BRAID_KERNEL(balance_coefficients)
 BRAID_KERNEL(weighted_probabilities)
 BRAID_KERNEL(weighted_probabilities_backward)
 BRAID_KERNEL(router_z_loss)

@@ -190,7 +190,8 @@ const std::vector<Sizes>& all_sizes() {
         {{63, 65, 64}, 1, 2, 8, 4},                 // around it
         {{130, 0, 1, 7, 0, 192, 77}, 2, 6, 12, 20}, // packed, empty documents, shared q and k, odd dimensions
         {{0, 300}, 1, 1, 33, 17},
-        {{200}, 3, 3, 16, 70}, // wider values than a chunk
+        {{200}, 3, 3, 16, 70},  // wider values than a chunk
+        {{66}, 1, 1, 256, 256}, // the largest heads in use
     };
     return sizes;
 }
@@ -427,6 +428,7 @@ TEST(delta_rule, final_states_change_no_bit_and_feed_diagnostics) {
     EXPECT_EQ(ops::delta_diagnostics({}, {}).decay_mean, 1);
 }
 
+// Of the CPU's kernels, whose operations are those that the profile counts on all devices.
 TEST(delta_rule, work_is_linear_in_tokens) {
     const auto flops = [](int32_t tokens) {
         TestContext t(true);
@@ -449,9 +451,10 @@ TEST(delta_rule, work_is_linear_in_tokens) {
 }
 
 TEST(delta_rule, saves_what_it_declares) {
-    TestContext t(true);
+    TestContext t(test_device());
+    t.ctx.tape = &t.tape;
     const Sizes sizes{{128}, 1, 2, 32, 64};
-    const Values x = make_inputs(t.allocator, sizes, kSlow);
+    const Values x = on_device(t, make_inputs(t.allocator, sizes, kSlow));
     int64_t inputs = 0;
     for (const Tensor& input : x) inputs += static_cast<int64_t>(input.storage_bytes());
     const Tensor o =

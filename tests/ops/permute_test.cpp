@@ -17,13 +17,22 @@ Tensor choices(Allocator& allocator, int64_t tokens, int64_t k, int64_t experts)
     return from_vector(allocator, {tokens, k}, DType::i32, values);
 }
 
+Tensor on_device(TestContext& t, const Tensor& x) {
+    return to_device(*t.ctx.allocator, x);
+}
+
+std::vector<double> values_of(TestContext& t, const Tensor& x) {
+    return to_vector(to_device(t.allocator, x));
+}
+
 OpCase permute_case(Allocator& allocator, int64_t tokens, int64_t k, int64_t experts, int64_t width) {
     return {
         "permute",
         {},
         {random_tensor(allocator, {tokens, width}, DType::f64, "h"), choices(allocator, tokens, k, experts)},
         [=](Context& ctx, const Values& x, const OpCase::Weights&) {
-            return Values{ops::permute(ctx, x[0], ops::make_expert_plan(ctx, x[1], experts))};
+            const auto plan = ops::make_expert_plan(ctx, x[1], experts, ops::Choices::all);
+            return Values{ops::permute(ctx, x[0], plan)};
         }};
 }
 
@@ -49,33 +58,41 @@ TEST(permute, gradients) {
 }
 
 TEST(permute, plan_is_the_stable_sort_by_expert) {
-    TestContext t;
-    const Tensor expert = choices(t.allocator, 20, 3, 7);
-    const auto plan = ops::make_expert_plan(t.ctx, expert, 7);
-    const auto choice = to_vector(expert), order = to_vector(plan.order), row = to_vector(plan.row_of_slot);
-    const auto offsets = to_vector(plan.offsets);
-    std::vector<double> expected(choice.size());
-    std::iota(expected.begin(), expected.end(), 0);
-    std::stable_sort(expected.begin(), expected.end(), [&](double a, double b) {
-        return choice[static_cast<size_t>(a)] < choice[static_cast<size_t>(b)];
-    });
-    EXPECT_EQ(order, expected);
-    for (size_t r = 0; r < order.size(); ++r)
-        EXPECT_EQ(row[static_cast<size_t>(order[r])], static_cast<double>(r));
-    ASSERT_EQ(offsets.size(), 8u);
-    for (size_t e = 0; e <= 7; ++e)
-        EXPECT_EQ(offsets[e], static_cast<double>(std::count_if(choice.begin(), choice.end(), [&](double c) {
-                      return c < static_cast<double>(e);
-                  })));
+    for (const auto which : {ops::Choices::some, ops::Choices::all}) {
+        TestContext t(test_device());
+        const Tensor expert = choices(t.allocator, 20, 3, 7);
+        const auto plan = ops::make_expert_plan(t.ctx, on_device(t, expert), 7, which);
+        const auto choice = to_vector(expert), order = values_of(t, plan.order),
+                   row = values_of(t, plan.row_of_slot), offsets = values_of(t, plan.offsets);
+        std::vector<double> expected(choice.size());
+        std::iota(expected.begin(), expected.end(), 0);
+        std::stable_sort(expected.begin(), expected.end(), [&](double a, double b) {
+            return choice[static_cast<size_t>(a)] < choice[static_cast<size_t>(b)];
+        });
+        EXPECT_EQ(order, expected);
+        for (size_t r = 0; r < order.size(); ++r)
+            EXPECT_EQ(row[static_cast<size_t>(order[r])], static_cast<double>(r));
+        ASSERT_EQ(offsets.size(), 8u);
+        for (size_t e = 0; e <= 7; ++e)
+            EXPECT_EQ(offsets[e],
+                      static_cast<double>(std::count_if(choice.begin(), choice.end(), [&](double c) {
+                          return c < static_cast<double>(e);
+                      })));
+    }
 }
 
 TEST(permute, combine_undoes_permute) {
-    TestContext t;
-    const Tensor wide = random_tensor(t.allocator, {10, 8}, DType::f64, "wide"), h = wide.columns(2, 5);
-    const auto plan = ops::make_expert_plan(t.ctx, choices(t.allocator, 10, 2, 4), 4);
-    const Tensor weight = from_vector(t.allocator, {10, 2}, DType::f64, std::vector<double>(20, 0.5));
-    // halves of one number add up to it exactly
-    EXPECT_EQ(to_vector(ops::combine(t.ctx, ops::permute(t.ctx, h, plan), weight, plan)), to_vector(h));
+    TestContext t(test_device());
+    const Tensor wide = random_tensor(t.allocator, {10, 12}, DType::f64, "wide");
+    const auto plan = ops::make_expert_plan(t.ctx, on_device(t, choices(t.allocator, 10, 2, 4)), 4);
+    const Tensor weight =
+        on_device(t, from_vector(t.allocator, {10, 2}, DType::f64, std::vector<double>(20, 0.5)));
+    for (const auto& [first, count] : {std::array<int64_t, 2>{2, 5}, {2, 8}, {3, 8}}) {
+        const Tensor h = on_device(t, wide).columns(first, count);
+        // halves of one number add up to it exactly
+        EXPECT_EQ(values_of(t, ops::combine(t.ctx, ops::permute(t.ctx, h, plan), weight, plan)),
+                  to_vector(wide.columns(first, count)));
+    }
 }
 
 TEST(permute, f32_and_threads) {
@@ -90,31 +107,42 @@ TEST(permute, f32_and_threads) {
 }
 
 TEST(permute, slots_without_a_choice_have_no_row) {
-    TestContext t(true);
-    const Tensor expert = from_vector(t.allocator, {3, 2}, DType::i32, {1, -1, -1, -1, 0, 1});
+    TestContext t(test_device());
+    t.ctx.tape = &t.tape;
+    const auto numbers = [&](const Shape& shape, const std::vector<double>& values) {
+        return on_device(t, from_vector(t.allocator, shape, DType::f64, values));
+    };
+    const Tensor expert = on_device(t, from_vector(t.allocator, {3, 2}, DType::i32, {1, -1, -1, -1, 0, 1}));
     const ops::ExpertPlan plan = ops::make_expert_plan(t.ctx, expert, 2);
-    EXPECT_EQ(to_vector(plan.order), (std::vector<double>{4, 0, 5}));
-    EXPECT_EQ(to_vector(plan.row_of_slot), (std::vector<double>{1, -1, -1, -1, 0, 2}));
-    EXPECT_EQ(to_vector(plan.offsets), (std::vector<double>{0, 1, 3}));
-    const Tensor h = from_vector(t.allocator, {3, 1}, DType::f64, {10, 20, 30});
+    EXPECT_EQ(values_of(t, plan.order), (std::vector<double>{4, 0, 5}));
+    EXPECT_EQ(values_of(t, plan.row_of_slot), (std::vector<double>{1, -1, -1, -1, 0, 2}));
+    EXPECT_EQ(values_of(t, plan.offsets), (std::vector<double>{0, 1, 3}));
+    const Tensor h = numbers({3, 1}, {10, 20, 30});
     const Tensor rows = ops::permute(t.ctx, h, plan);
-    EXPECT_EQ(to_vector(rows), (std::vector<double>{30, 10, 30}));
-    const Tensor weight = from_vector(t.allocator, {3, 2}, DType::f64, {2, 9, 9, 9, 3, 4});
+    EXPECT_EQ(values_of(t, rows), (std::vector<double>{30, 10, 30}));
+    const Tensor weight = numbers({3, 2}, {2, 9, 9, 9, 3, 4});
     const Tensor y = ops::combine(t.ctx, rows, weight, plan), sums = ops::combine(t.ctx, rows, {}, plan);
-    EXPECT_EQ(to_vector(y), (std::vector<double>{20, 0, 210}));
-    EXPECT_EQ(to_vector(sums), (std::vector<double>{10, 0, 60}));
-    Gradients gradients(t.allocator);
-    gradients.add(y.ref(), from_vector(t.allocator, {3, 1}, DType::f64, {1, 5, 7}));
-    gradients.add(sums.ref(), from_vector(t.allocator, {3, 1}, DType::f64, {100, 500, 700}));
+    EXPECT_EQ(values_of(t, y), (std::vector<double>{20, 0, 210}));
+    EXPECT_EQ(values_of(t, sums), (std::vector<double>{10, 0, 60}));
+    Gradients gradients(*t.ctx.allocator);
+    gradients.add(y.ref(), numbers({3, 1}, {1, 5, 7}));
+    gradients.add(sums.ref(), numbers({3, 1}, {100, 500, 700}));
     t.tape.backward(t.ctx, gradients);
-    EXPECT_EQ(to_vector(gradients.take(h.ref())), (std::vector<double>{102, 0, 1449}));
-    EXPECT_EQ(to_vector(gradients.take(weight.ref())), (std::vector<double>{10, 0, 0, 0, 210, 210}));
+    EXPECT_EQ(values_of(t, gradients.take(h.ref())), (std::vector<double>{102, 0, 1449}));
+    EXPECT_EQ(values_of(t, gradients.take(weight.ref())), (std::vector<double>{10, 0, 0, 0, 210, 210}));
 }
 
 TEST(permute, refuses_experts_that_do_not_exist) {
-    TestContext t;
-    for (const double bad : {3.0, -2.0})
-        EXPECT_THROW(ops::make_expert_plan(t.ctx, from_vector(t.allocator, {1, 2}, DType::i32, {0, bad}), 3),
+    TestContext t(test_device());
+    for (const double bad : {3.0, -2.0}) {
+        const Tensor expert = on_device(t, from_vector(t.allocator, {1, 2}, DType::i32, {0, bad}));
+        EXPECT_THROW(ops::make_expert_plan(t.ctx, expert, 3), InternalError);
+    }
+    // Only the CPU looks at choices of which all are said to be experts.
+    TestContext cpu;
+    for (const double bad : {3.0, -1.0})
+        EXPECT_THROW(ops::make_expert_plan(cpu.ctx, from_vector(cpu.allocator, {1, 2}, DType::i32, {0, bad}),
+                                           3, ops::Choices::all),
                      InternalError);
 }
 

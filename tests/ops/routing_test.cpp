@@ -17,6 +17,14 @@ const RoutingOptions kOptions[] = {{RoutingScore::softmax, true, 1, 2},
                                    {RoutingScore::sigmoid, true, 2.446, 2},
                                    {RoutingScore::sigmoid, false, 1, 1}};
 
+Tensor on_device(TestContext& t, const Tensor& x) {
+    return to_device(*t.ctx.allocator, x);
+}
+
+std::vector<double> values_of(TestContext& t, const Tensor& x) {
+    return to_vector(to_device(t.allocator, x));
+}
+
 OpCase route_case(Allocator& allocator, int64_t tokens, int64_t experts, const RoutingOptions& options,
                   bool biased) {
     const Tensor bias = biased ? random_tensor(allocator, {experts}, DType::f64, "bias") : Tensor();
@@ -24,7 +32,8 @@ OpCase route_case(Allocator& allocator, int64_t tokens, int64_t experts, const R
             {},
             {random_tensor(allocator, {tokens, experts}, DType::f64, "logits")},
             [=](Context& ctx, const Values& x, const OpCase::Weights&) {
-                const auto routing = ops::route(ctx, x[0], bias, options);
+                const auto routing =
+                    ops::route(ctx, x[0], bias.defined() ? to_device(*ctx.allocator, bias) : bias, options);
                 return Values{routing.expert, routing.weight, routing.probabilities};
             }};
 }
@@ -51,7 +60,7 @@ TEST(routing, gradients) {
 }
 
 TEST(routing, matches_the_definition) {
-    TestContext t;
+    TestContext t(test_device());
     for (const RoutingOptions& options : kOptions) {
         const OpCase op = route_case(t.allocator, 30, 9, options, true);
         const Values results = run_op(op, t, DType::f64);
@@ -81,23 +90,29 @@ TEST(routing, matches_the_definition) {
 }
 
 TEST(routing, ties_go_to_the_lower_expert) {
-    TestContext t;
-    const Tensor logits = from_vector(t.allocator, {2, 5}, DType::f32, {1, 1, 1, 1, 1, 0, 2, 1, 2, 2});
-    const auto expert = to_vector(ops::route(t.ctx, logits, {}, {RoutingScore::softmax, true, 1, 4}).expert);
-    EXPECT_EQ(expert, (std::vector<double>{0, 1, 2, 3, 1, 3, 4, 2}));
+    TestContext t(test_device());
+    const auto chosen = [&](const Tensor& logits, int64_t k) {
+        return values_of(
+            t, ops::route(t.ctx, on_device(t, logits), {}, {RoutingScore::softmax, true, 1, k}).expert);
+    };
+    EXPECT_EQ(chosen(from_vector(t.allocator, {2, 5}, DType::f32, {1, 1, 1, 1, 1, 0, 2, 1, 2, 2}), 4),
+              (std::vector<double>{0, 1, 2, 3, 1, 3, 4, 2}));
+    std::vector<double> all(70);
+    std::iota(all.begin(), all.end(), 0);
+    EXPECT_EQ(chosen(from_vector(t.allocator, {1, 70}, DType::f32, std::vector<double>(70, 0.5)), 70), all);
 }
 
 TEST(routing, choices_stay_valid_when_logits_do_not) {
-    TestContext t;
+    TestContext t(test_device());
     const double nan = std::nan("");
     const Tensor logits = from_vector(t.allocator, {2, 3}, DType::f32, {nan, nan, nan, 1, nan, 2});
     for (const auto score : {RoutingScore::softmax, RoutingScore::sigmoid}) {
-        const auto routing = ops::route(t.ctx, logits, {}, {score, true, 1, 3});
-        auto expert = to_vector(routing.expert);
+        const auto routing = ops::route(t.ctx, on_device(t, logits), {}, {score, true, 1, 3});
+        auto expert = values_of(t, routing.expert);
         std::sort(expert.begin(), expert.begin() + 3);
         std::sort(expert.begin() + 3, expert.end());
         EXPECT_EQ(expert, (std::vector<double>{0, 1, 2, 0, 1, 2}));
-        EXPECT_TRUE(std::isnan(to_vector(routing.weight)[0])); // and the error is not hidden
+        EXPECT_TRUE(std::isnan(values_of(t, routing.weight)[0])); // and the error is not hidden
     }
 }
 
@@ -109,63 +124,67 @@ TEST(routing, refuses_more_experts_than_there_are) {
                  InternalError);
 }
 
-/// The experts that route() chooses last instead of first.
-Tensor worst_experts(Context& ctx, const Tensor& logits, const RoutingOptions& options) {
+/// The experts that route() chooses last instead of first, on the host.
+Tensor worst_experts(TestContext& t, const Tensor& logits, const RoutingOptions& options) {
     RoutingOptions all = options;
     all.k = logits.dim(1);
-    const Tensor order = ops::route(ctx, logits, {}, all).expert;
-    Tensor worst = Tensor::empty(*ctx.allocator, {logits.dim(0), options.k}, DType::i32);
-    for (int64_t t = 0; t < logits.dim(0); ++t)
-        std::copy_n(order.data<int32_t>() + (t + 1) * all.k - options.k, options.k,
-                    worst.data<int32_t>() + t * options.k);
+    const auto order = values_of(t, ops::route(t.ctx, on_device(t, logits), {}, all).expert);
+    Tensor worst = Tensor::empty(t.allocator, {logits.dim(0), options.k}, DType::i32);
+    for (int64_t i = 0; i < logits.dim(0); ++i)
+        for (int64_t j = 0; j < options.k; ++j)
+            worst.data<int32_t>()[i * options.k + j] =
+                static_cast<int32_t>(order[static_cast<size_t>((i + 1) * all.k - options.k + j)]);
     return worst;
 }
 
 TEST(routing, given_experts_are_weighed_by_their_own_scores) {
-    TestContext t;
+    TestContext t(test_device());
     for (const RoutingOptions& options : kOptions) {
         const Tensor logits = random_tensor(t.allocator, {7, 6}, DType::f64, "logits");
-        const Tensor given = worst_experts(t.ctx, logits, options);
-        const auto routing = ops::route(t.ctx, logits, {}, options, given);
-        expect_identical(routing.expert, given, "experts");
+        const Tensor given = worst_experts(t, logits, options);
+        const auto routing = ops::route(t.ctx, on_device(t, logits), {}, options, on_device(t, given));
+        expect_identical(to_device(t.allocator, routing.expert), given, "experts");
         EXPECT_EQ(routing.num_flips, 7); // k is at most half of the experts
+        const auto probabilities = values_of(t, routing.probabilities), weight = values_of(t, routing.weight);
         for (int64_t i = 0; i < 7; ++i) {
-            const double* p = routing.probabilities.data<double>() + i * 6;
+            const double* p = probabilities.data() + i * 6;
             double total = 0;
             for (int64_t j = 0; j < options.k; ++j) total += p[given.data<int32_t>()[i * options.k + j]];
             for (int64_t j = 0; j < options.k; ++j)
-                EXPECT_NEAR(routing.weight.data<double>()[i * options.k + j],
+                EXPECT_NEAR(weight[static_cast<size_t>(i * options.k + j)],
                             options.scale * p[given.data<int32_t>()[i * options.k + j]] /
                                 (options.normalize ? total : 1),
                             1e-14); // a few roundings of numbers below three
         }
         check_op_gradients(
             {"route", {}, {logits}, [=](Context& ctx, const Values& x, const OpCase::Weights&) {
-                 const auto chosen = ops::route(ctx, x[0], {}, options, given);
+                 const auto chosen = ops::route(ctx, x[0], {}, options, to_device(*ctx.allocator, given));
                  return Values{chosen.expert, chosen.weight, chosen.probabilities};
              }});
     }
 }
 
 TEST(routing, given_experts_in_another_order_are_no_flip) {
-    TestContext t;
+    TestContext t(test_device());
     const RoutingOptions options{RoutingScore::softmax, true, 1, 2};
-    const Tensor logits = from_vector(t.allocator, {3, 4}, DType::f32, {1, 4, 3, 0, 0, 1, 2, 3, 9, 0, 0, 8});
-    const Tensor given = from_vector(t.allocator, {3, 2}, DType::i32, {2, 1, 3, 2, 0, 1});
+    const Tensor logits =
+        on_device(t, from_vector(t.allocator, {3, 4}, DType::f32, {1, 4, 3, 0, 0, 1, 2, 3, 9, 0, 0, 8}));
+    const Tensor given = on_device(t, from_vector(t.allocator, {3, 2}, DType::i32, {2, 1, 3, 2, 0, 1}));
     EXPECT_EQ(ops::route(t.ctx, logits, {}, options, given).num_flips, 1); // of the last token
     EXPECT_EQ(ops::route(t.ctx, logits, {}, options).num_flips, 0);
 }
 
 TEST(routing, refuses_given_experts_that_do_not_exist) {
-    TestContext t;
-    const RoutingOptions options{RoutingScore::softmax, true, 1, 2};
-    const Tensor logits = random_tensor(t.allocator, {1, 3}, DType::f32, "logits");
-    for (const double expert : {-1, 3})
-        EXPECT_THROW(
-            ops::route(t.ctx, logits, {}, options, from_vector(t.allocator, {1, 2}, DType::i32, {0, expert})),
-            InternalError);
-    EXPECT_THROW(ops::route(t.ctx, logits, {}, options, from_vector(t.allocator, {1, 1}, DType::i32, {0})),
-                 InternalError);
+    TestContext t(test_device());
+    const Tensor logits = on_device(t, random_tensor(t.allocator, {1, 3}, DType::f32, "logits"));
+    const auto route = [&](const std::vector<double>& given) {
+        const Shape shape{1, static_cast<int64_t>(given.size())};
+        return ops::route(t.ctx, logits, {}, {RoutingScore::softmax, true, 1, 2},
+                          on_device(t, from_vector(t.allocator, shape, DType::i32, given)));
+    };
+    EXPECT_NO_THROW(route({0, 2}));
+    for (const double expert : {-1, 3}) EXPECT_THROW(route({0, expert}), InternalError);
+    EXPECT_THROW(route({0}), InternalError);
 }
 
 TEST(routing, f32_and_threads) {
@@ -194,7 +213,8 @@ OpCase losses_case(Allocator& allocator, int64_t sequences, int64_t length, int6
             const Tensor counts = ops::count_experts_by_sequence(ctx, routing.expert, experts, *documents);
             return Values{ops::balance_loss_sequence(ctx, routing.probabilities, counts,
                                                      routing.expert.dim(1), *documents),
-                          ops::balance_loss_given_fractions(ctx, routing.probabilities, fractions),
+                          ops::balance_loss_given_fractions(ctx, routing.probabilities,
+                                                            to_device(*ctx.allocator, fractions)),
                           ops::router_z_loss(ctx, x[0])};
         }};
 }
@@ -209,7 +229,7 @@ TEST(routing_losses, gradients) {
 }
 
 TEST(routing_losses, match_the_definitions) {
-    TestContext t;
+    TestContext t(test_device());
     const size_t sequences = 2, length = 9, experts = 4;
     for (const auto score : {RoutingScore::softmax, RoutingScore::sigmoid}) {
         const OpCase op = losses_case(t.allocator, sequences, length, experts, score);
@@ -245,25 +265,29 @@ TEST(routing_losses, match_the_definitions) {
 }
 
 TEST(routing_losses, balanced_is_one) {
-    TestContext t;
+    TestContext t(test_device());
     t.set_documents({2, 2}, 2);
-    const Tensor p = from_vector(t.allocator, {4, 2}, DType::f64, {1, 1, 1, 1, 1, 1, 1, 1});
-    const Tensor expert = from_vector(t.allocator, {4, 1}, DType::i32, {0, 1, 1, 0});
+    const Tensor p = on_device(t, from_vector(t.allocator, {4, 2}, DType::f64, {1, 1, 1, 1, 1, 1, 1, 1}));
+    const Tensor expert = on_device(t, from_vector(t.allocator, {4, 1}, DType::i32, {0, 1, 1, 0}));
     const Tensor counts = ops::count_experts_by_sequence(t.ctx, expert, 2, *t.ctx.documents);
-    EXPECT_NEAR(*ops::balance_loss_sequence(t.ctx, p, counts, 1, *t.ctx.documents).data<double>(), 2, 1e-15);
-    const Tensor half = from_vector(t.allocator, {2}, DType::f64, {0.5, 0.5});
-    EXPECT_NEAR(*ops::balance_loss_given_fractions(t.ctx, p, half).data<double>(), 4, 1e-15);
+    EXPECT_NEAR(values_of(t, ops::balance_loss_sequence(t.ctx, p, counts, 1, *t.ctx.documents))[0], 2, 1e-15);
+    const Tensor half = on_device(t, from_vector(t.allocator, {2}, DType::f64, {0.5, 0.5}));
+    EXPECT_NEAR(values_of(t, ops::balance_loss_given_fractions(t.ctx, p, half))[0], 4, 1e-15);
 }
 
 TEST(router_bias, counts_and_steps_by_the_sign) {
-    TestContext t;
-    const Tensor expert = from_vector(t.allocator, {4, 2}, DType::i32, {0, 1, 0, 2, 0, 1, 4, 3});
-    const Tensor counts = ops::count_experts(t.ctx, expert, 6);
-    EXPECT_EQ(to_vector(counts), (std::vector<double>{3, 2, 1, 1, 1, 0}));
-    const Tensor four = from_vector(t.allocator, {4}, DType::i64, {3, 2, 1, 2}); // the mean is 2
-    Tensor bias = from_vector(t.allocator, {4}, DType::f64, {0.5, 0.5, 0.5, 0.5});
-    ops::update_router_bias(bias, four, 0.25);
-    EXPECT_EQ(to_vector(bias), (std::vector<double>{0.25, 0.5, 0.75, 0.5}));
+    TestContext t(test_device());
+    const auto integers = [&](const Shape& shape, DType dtype, const std::vector<double>& values) {
+        return on_device(t, from_vector(t.allocator, shape, dtype, values));
+    };
+    const Tensor expert = integers({4, 2}, DType::i32, {0, 1, 0, 2, 0, 1, 4, 3});
+    EXPECT_EQ(values_of(t, ops::count_experts(t.ctx, expert, 6)), (std::vector<double>{3, 2, 1, 1, 1, 0}));
+    const Tensor four = integers({4}, DType::i64, {3, 2, 1, 2}); // the mean is 2
+    for (const DType dtype : {DType::f32, DType::f64}) {
+        const Tensor bias = on_device(t, from_vector(t.allocator, {4}, dtype, {0.5, 0.5, 0.5, 0.5}));
+        ops::update_router_bias(bias, four, 0.25);
+        EXPECT_EQ(values_of(t, bias), (std::vector<double>{0.25, 0.5, 0.75, 0.5}));
+    }
 }
 
 } // namespace
