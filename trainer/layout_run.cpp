@@ -20,7 +20,7 @@ class LayoutRank {
         : run_(run),
           layout_(layout),
           mesh_(world, layout.sizes),
-          allocator_(run.device),
+          allocator_(run.compute),
           store_(mesh_.grid()) {
         model_ = std::make_unique<Model>(run.model, store_);
         store_.allocate(allocator_, run.precision, true);

@@ -110,6 +110,7 @@ LayoutCase make_case(const VerifyRequest& request) {
     run.seed = request.config.seed;
     run.steps = request.steps;
     run.precision = request.precision;
+    run.compute = request.compute;
     run.replay_routing = request.precision != DType::f64;
     // A batch that does not divide evenly, and sequences long enough for several chunks of the delta rule.
     run.global_batch = 5;
@@ -216,6 +217,9 @@ void expect_fits(const LayoutCase& run, const NamedLayout& named, int num_proces
     const LayoutRules rules(run.model);
     const MeshSizes& asked = named.layout.sizes;
     try {
+        if (num_processes == 1 && named.num_ranks > 1 && run.compute.device().kind == DeviceKind::cuda)
+            throw ConfigError("on GPUs each rank is a process of its own: start this with braid-mpirun -n {}",
+                              named.num_ranks);
         if (num_processes > 1 && named.num_ranks > num_processes)
             throw ConfigError("it needs {} ranks, and this job has {}", named.num_ranks, num_processes);
         rules.expect_fits(make_grid(asked, named.num_ranks, 0));

@@ -10,6 +10,7 @@
 #include "launch/ranks.h"
 #include "parallel/agreement.h"
 #include "parallel/collectives.h"
+#include "trainer/device_choice.h"
 #include "trainer/verify.h"
 
 namespace braid {
@@ -68,7 +69,12 @@ ExitCode verify(const VerifyArguments& arguments) {
             request.precision = verify_precision(arguments.precision);
             request.config = read_run_config(arguments.config, arguments.overrides);
             request.layouts = parse_layouts(arguments.layouts);
+            if (request.config.train.device ==
+                DeviceChoice::cuda) // auto is the CPU here, which has threads as ranks
+                request.compute =
+                    Stream(choose_device(DeviceChoice::cuda, session.node_rank(), session.node_size()));
         });
+        session.use_gpus(request.compute);
         Table table; // of nothing where the request is refused
         const auto results =
             verify_layouts(request, session.world(),

@@ -2,7 +2,6 @@
 
 #include <cstddef>
 
-#include "tensor/cuda/launch.h"
 #include "tensor/cuda/runtime.h"
 
 namespace braid::ops::cuda {
