@@ -23,7 +23,9 @@ struct bf16 {
         bits = is_nan ? static_cast<uint16_t>((word >> 16) | 0x40u)
                       : static_cast<uint16_t>((word + 0x7fffu + ((word >> 16) & 1u)) >> 16);
     }
-    constexpr explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+    constexpr explicit operator float() const {
+        return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+    }
 };
 
 enum class DType : uint8_t { f32, f64, bf16, u8, u16, i32, i64 };

@@ -107,10 +107,11 @@ class Block {
             block += fibers_[i]->state == State::at_block_barrier;
             warp += fibers_[i]->state == State::at_warp_barrier;
         }
-        std::fprintf(stderr,
-                     "CUDA emulation: of %zu threads %zu wait at __syncthreads and %zu at a warp operation that "
-                     "the others never reach\n",
-                     count_, block, warp);
+        std::fprintf(
+            stderr,
+            "CUDA emulation: of %zu threads %zu wait at __syncthreads and %zu at a warp operation that "
+            "the others never reach\n",
+            count_, block, warp);
         std::abort();
     }
 
@@ -136,15 +137,15 @@ void run(dim3 grid, dim3 size, size_t shared_bytes, const std::function<void()>&
     const size_t threads = size_t{size.x} * size.y * size.z;
     if (threads == 0 || threads > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 ||
         grid.z > 65535 || grid.x > 2147483647u || shared_bytes > 227 << 10) {
-        std::fprintf(stderr, "CUDA emulation: a launch of %u x %u x %u blocks of %zu threads with %zu bytes\n",
+        std::fprintf(stderr,
+                     "CUDA emulation: a launch of %u x %u x %u blocks of %zu threads with %zu bytes\n",
                      grid.x, grid.y, grid.z, threads, shared_bytes);
         std::abort();
     }
     const DeviceAccess access;
     for (unsigned z = 0; z < grid.z; ++z)
         for (unsigned y = 0; y < grid.y; ++y)
-            for (unsigned x = 0; x < grid.x; ++x)
-                block.run(grid, size, dim3(x, y, z), shared_bytes, thread);
+            for (unsigned x = 0; x < grid.x; ++x) block.run(grid, size, dim3(x, y, z), shared_bytes, thread);
 }
 
 const Built& built() {

@@ -41,9 +41,9 @@ bool fits(const cublasLtMatmulDescOpaque_t& desc, const Layout& a, const Layout&
     const bool wide = a.type == CUDA_R_64F;
     return a.type == b.type && (c.type == a.type || (a.type == CUDA_R_16BF && c.type == CUDA_R_32F)) &&
            desc.compute == (wide ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F) &&
-           desc.scale == (wide ? CUDA_R_64F : CUDA_R_32F) && c.rows == m && c.columns == n && m > 0 && n > 0 &&
-           k > 0 && k == (desc.transpose_b ? b.columns : b.rows) && a.count == c.count && b.count == c.count &&
-           (c.count == 1 || c.stride != 0);
+           desc.scale == (wide ? CUDA_R_64F : CUDA_R_32F) && c.rows == m && c.columns == n && m > 0 &&
+           n > 0 && k > 0 && k == (desc.transpose_b ? b.columns : b.rows) && a.count == c.count &&
+           b.count == c.count && (c.count == 1 || c.stride != 0);
 }
 
 /// Column-major, as stored, in packed columns.
@@ -68,7 +68,8 @@ std::vector<T> read(const Layout& layout, const void* data, int64_t index) {
 
 template <typename T>
 void write(const Layout& layout, const std::vector<T>& values, void* data, int64_t index) {
-    auto* to = static_cast<std::byte*>(data) + static_cast<size_t>(index * layout.stride) * size_of(layout.type);
+    auto* to =
+        static_cast<std::byte*>(data) + static_cast<size_t>(index * layout.stride) * size_of(layout.type);
     for (int64_t j = 0; j < layout.columns; ++j)
         for (int64_t i = 0; i < layout.rows; ++i) {
             const T value = values[static_cast<size_t>(j * layout.rows + i)];
@@ -81,8 +82,8 @@ void write(const Layout& layout, const std::vector<T>& values, void* data, int64
 
 /// In f32 or f64, with sums in the order of OpenBLAS.
 template <typename T>
-void multiply(const cublasLtMatmulDescOpaque_t& desc, T alpha, const Layout& a, const void* a_data, const Layout& b,
-              const void* b_data, T beta, const Layout& c, void* c_data) {
+void multiply(const cublasLtMatmulDescOpaque_t& desc, T alpha, const Layout& a, const void* a_data,
+              const Layout& b, const void* b_data, T beta, const Layout& c, void* c_data) {
     const auto transposed = [](bool yes) { return yes ? CblasTrans : CblasNoTrans; };
     const auto m = static_cast<int>(c.rows), n = static_cast<int>(c.columns),
                k = static_cast<int>(desc.transpose_a ? a.rows : a.columns);
@@ -91,13 +92,13 @@ void multiply(const cublasLtMatmulDescOpaque_t& desc, T alpha, const Layout& a, 
         std::vector<T> result(static_cast<size_t>(c.rows * c.columns));
         if (beta != 0) result = read<T>(c, c_data, i);
         if constexpr (sizeof(T) == 8)
-            cblas_dgemm(CblasColMajor, transposed(desc.transpose_a), transposed(desc.transpose_b), m, n, k, alpha,
-                        left.data(), static_cast<int>(a.rows), right.data(), static_cast<int>(b.rows), beta,
-                        result.data(), m);
+            cblas_dgemm(CblasColMajor, transposed(desc.transpose_a), transposed(desc.transpose_b), m, n, k,
+                        alpha, left.data(), static_cast<int>(a.rows), right.data(), static_cast<int>(b.rows),
+                        beta, result.data(), m);
         else
-            cblas_sgemm(CblasColMajor, transposed(desc.transpose_a), transposed(desc.transpose_b), m, n, k, alpha,
-                        left.data(), static_cast<int>(a.rows), right.data(), static_cast<int>(b.rows), beta,
-                        result.data(), m);
+            cblas_sgemm(CblasColMajor, transposed(desc.transpose_a), transposed(desc.transpose_b), m, n, k,
+                        alpha, left.data(), static_cast<int>(a.rows), right.data(), static_cast<int>(b.rows),
+                        beta, result.data(), m);
         write(c, result, c_data, i);
     }
 }
@@ -124,7 +125,8 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* desc, cublasComputeType_t compute, cudaDataType_t scale) {
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* desc, cublasComputeType_t compute,
+                                        cudaDataType_t scale) {
     *desc = new cublasLtMatmulDescOpaque_t{compute, scale};
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -132,8 +134,9 @@ cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc) {
     delete desc;
     return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t attribute,
-                                              const void* value, size_t bytes) {
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc,
+                                              cublasLtMatmulDescAttributes_t attribute, const void* value,
+                                              size_t bytes) {
     if (bytes != sizeof(int32_t)) return CUBLAS_STATUS_INVALID_VALUE;
     const bool transpose = *static_cast<const cublasOperation_t*>(value) == CUBLAS_OP_T;
     (attribute == CUBLASLT_MATMUL_DESC_TRANSA ? desc->transpose_a : desc->transpose_b) = transpose;
@@ -150,8 +153,9 @@ cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
     delete layout;
     return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout, cublasLtMatrixLayoutAttribute_t attribute,
-                                                const void* value, size_t bytes) {
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
+                                                cublasLtMatrixLayoutAttribute_t attribute, const void* value,
+                                                size_t bytes) {
     const bool counts = attribute == CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT;
     if (bytes != (counts ? sizeof(int32_t) : sizeof(int64_t))) return CUBLAS_STATUS_INVALID_VALUE;
     if (counts)
@@ -170,8 +174,8 @@ cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t prefer
     return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
-                                                    cublasLtMatmulPreferenceAttributes_t attribute, const void* value,
-                                                    size_t bytes) {
+                                                    cublasLtMatmulPreferenceAttributes_t attribute,
+                                                    const void* value, size_t bytes) {
     if (attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES) {
         if (bytes != sizeof(uint64_t)) return CUBLAS_STATUS_INVALID_VALUE;
         preference->workspace_bytes = *static_cast<const uint64_t*>(value);
@@ -186,8 +190,9 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
-                                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
                                               cublasLtMatmulPreference_t preference, int requested,
                                               cublasLtMatmulHeuristicResult_t* results, int* found) {
     *found = 0;
@@ -205,16 +210,17 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
                               const void* beta, const void* c, cublasLtMatrixLayout_t c_layout, void* d,
                               cublasLtMatrixLayout_t, const cublasLtMatmulAlgo_t* algo, void* workspace,
                               size_t workspace_bytes, cudaStream_t) {
-    if (c != d || !workspace || workspace_bytes < kWorkspaceBytes || !fits(*desc, *a_layout, *b_layout, *c_layout) ||
-        !is_aligned(a, algo->alignments, 0) || !is_aligned(b, algo->alignments, 1) ||
-        !is_aligned(c, algo->alignments, 2) || !is_aligned(d, algo->alignments, 3))
+    if (c != d || !workspace || workspace_bytes < kWorkspaceBytes ||
+        !fits(*desc, *a_layout, *b_layout, *c_layout) || !is_aligned(a, algo->alignments, 0) ||
+        !is_aligned(b, algo->alignments, 1) || !is_aligned(c, algo->alignments, 2) ||
+        !is_aligned(d, algo->alignments, 3))
         return CUBLAS_STATUS_INVALID_VALUE;
     const cuda_emulation::DeviceAccess access;
     if (desc->scale == CUDA_R_64F)
-        multiply(*desc, *static_cast<const double*>(alpha), *a_layout, a, *b_layout, b, *static_cast<const double*>(beta),
-                 *c_layout, d);
+        multiply(*desc, *static_cast<const double*>(alpha), *a_layout, a, *b_layout, b,
+                 *static_cast<const double*>(beta), *c_layout, d);
     else
-        multiply(*desc, *static_cast<const float*>(alpha), *a_layout, a, *b_layout, b, *static_cast<const float*>(beta),
-                 *c_layout, d);
+        multiply(*desc, *static_cast<const float*>(alpha), *a_layout, a, *b_layout, b,
+                 *static_cast<const float*>(beta), *c_layout, d);
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -1,9 +1,9 @@
 #pragma once
 
 // The part of the CUDA runtime that Braid uses, on the host, so that the CUDA backend and its kernels run
-// where no GPU is: the preset cuda-emulated puts this folder in front of the toolkit's headers. Every call has
-// finished when it returns. Device memory can be touched by kernels and copies only: the host that reads it
-// ends with a segmentation fault, as it would with a GPU.
+// where no GPU is: the preset cuda-emulated puts this folder in front of the toolkit's headers. Every call
+// has finished when it returns. Device memory can be touched by kernels and copies only: the host that reads
+// it ends with a segmentation fault, as it would with a GPU.
 //
 // Kernels run block by block; a block's threads are fibers that take turns at __syncthreads and warp
 // operations. A barrier that some threads of a block never reach is reported and ends the program.
@@ -22,8 +22,19 @@
 #define __restrict__ __restrict
 #define __shared__ static thread_local // a block at a time, all its threads on one thread of the host
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorNotReady = 600, cudaErrorInvalidValue = 1 };
-enum cudaMemcpyKind { cudaMemcpyHostToHost, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
+enum cudaError_t {
+    cudaSuccess = 0,
+    cudaErrorMemoryAllocation = 2,
+    cudaErrorNotReady = 600,
+    cudaErrorInvalidValue = 1
+};
+enum cudaMemcpyKind {
+    cudaMemcpyHostToHost,
+    cudaMemcpyHostToDevice,
+    cudaMemcpyDeviceToHost,
+    cudaMemcpyDeviceToDevice,
+    cudaMemcpyDefault
+};
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocDefault = 0 };
 
 struct dim3 {
@@ -50,11 +61,13 @@ cudaError_t cudaMalloc(void** data, size_t bytes);
 cudaError_t cudaFree(void* data);
 cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned flags);
 cudaError_t cudaFreeHost(void* data);
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream);
 cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
                               size_t height, cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t stream);
-cudaError_t cudaMemset2DAsync(void* data, size_t pitch, int value, size_t width, size_t height, cudaStream_t stream);
+cudaError_t cudaMemset2DAsync(void* data, size_t pitch, int value, size_t width, size_t height,
+                              cudaStream_t stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);

@@ -1,4 +1,4 @@
-#include "nccl.h"
+#include <nccl.h>
 
 #include <mpi.h>
 
@@ -106,9 +106,11 @@ ncclResult_t ncclGroupEnd() {
     for (Message& m : messages) {
         MPI_Request request;
         if (m.is_send)
-            MPI_Issend(m.bytes.data(), static_cast<int>(m.bytes.size()), MPI_BYTE, m.peer, kTag, m.comm->group, &request);
+            MPI_Issend(m.bytes.data(), static_cast<int>(m.bytes.size()), MPI_BYTE, m.peer, kTag,
+                       m.comm->group, &request);
         else
-            MPI_Irecv(m.bytes.data(), static_cast<int>(m.bytes.size()), MPI_BYTE, m.peer, kTag, m.comm->group, &request);
+            MPI_Irecv(m.bytes.data(), static_cast<int>(m.bytes.size()), MPI_BYTE, m.peer, kTag, m.comm->group,
+                      &request);
         requests.push_back(request);
     }
     MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE);
@@ -116,18 +118,21 @@ ncclResult_t ncclGroupEnd() {
         if (!m.is_send) copy(m.device, m.bytes.data(), m.bytes.size());
     return ncclSuccess;
 }
-ncclResult_t ncclSend(const void* send, size_t count, ncclDataType_t type, int peer, ncclComm_t comm, cudaStream_t) {
+ncclResult_t ncclSend(const void* send, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t) {
     return add(comm, true, const_cast<void*>(send), count * bytes_of(type), peer);
 }
-ncclResult_t ncclRecv(void* receive, size_t count, ncclDataType_t type, int peer, ncclComm_t comm, cudaStream_t) {
+ncclResult_t ncclRecv(void* receive, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t) {
     return add(comm, false, receive, count * bytes_of(type), peer);
 }
-ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDataType_t type, ncclComm_t comm,
-                           cudaStream_t) {
+ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDataType_t type,
+                           ncclComm_t comm, cudaStream_t) {
     const size_t bytes = count * bytes_of(type);
     std::vector<char> mine(bytes), all(bytes * static_cast<size_t>(comm->size));
     copy(mine.data(), send, bytes);
-    MPI_Allgather(mine.data(), static_cast<int>(bytes), MPI_BYTE, all.data(), static_cast<int>(bytes), MPI_BYTE, comm->group);
+    MPI_Allgather(mine.data(), static_cast<int>(bytes), MPI_BYTE, all.data(), static_cast<int>(bytes),
+                  MPI_BYTE, comm->group);
     copy(receive, all.data(), all.size());
     return ncclSuccess;
 }
@@ -136,8 +141,8 @@ ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDa
     if (type == ncclUint8) return ncclInvalidUsage;
     std::vector<char> values(count * bytes_of(type));
     copy(values.data(), send, values.size());
-    MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(count), type == ncclFloat32 ? MPI_FLOAT : MPI_DOUBLE,
-                  MPI_SUM, comm->group);
+    MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(count),
+                  type == ncclFloat32 ? MPI_FLOAT : MPI_DOUBLE, MPI_SUM, comm->group);
     copy(receive, values.data(), values.size());
     return ncclSuccess;
 }

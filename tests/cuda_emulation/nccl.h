@@ -1,12 +1,12 @@
 #pragma once
 
-// The part of NCCL that Braid uses, over MPI, for the emulated GPUs: one thing at a time, and every call waits
-// until its messages have come, so that ranks which do not issue their collectives in one order hang here where
-// NCCL may hang.
+// The part of NCCL that Braid uses, over MPI, for the emulated GPUs: one thing at a time, and every call
+// waits until its messages have come, so that ranks which do not issue their collectives in one order hang
+// here where NCCL may hang.
 
 #include <cstddef>
 
-#include "cuda_runtime.h"
+#include <cuda_runtime.h>
 
 using ncclComm_t = struct NcclEmulation*;
 enum ncclResult_t { ncclSuccess = 0, ncclInvalidUsage = 5, ncclRemoteError = 6, ncclInProgress = 7 };
@@ -28,9 +28,11 @@ ncclResult_t ncclCommUserRank(ncclComm_t comm, int* rank);
 ncclResult_t ncclCommCount(ncclComm_t comm, int* size);
 ncclResult_t ncclGroupStart();
 ncclResult_t ncclGroupEnd();
-ncclResult_t ncclSend(const void* send, size_t count, ncclDataType_t type, int peer, ncclComm_t comm, cudaStream_t stream);
-ncclResult_t ncclRecv(void* receive, size_t count, ncclDataType_t type, int peer, ncclComm_t comm, cudaStream_t stream);
-ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDataType_t type, ncclComm_t comm,
-                           cudaStream_t stream);
+ncclResult_t ncclSend(const void* send, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream);
+ncclResult_t ncclRecv(void* receive, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream);
+ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDataType_t type,
+                           ncclComm_t comm, cudaStream_t stream);
 ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t op,
                            ncclComm_t comm, cudaStream_t stream);

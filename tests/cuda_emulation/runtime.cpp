@@ -57,7 +57,9 @@ struct CudaEmulationStream {};
 struct CudaEmulationEvent {};
 
 const char* cudaGetErrorString(cudaError_t error) {
-    return error == cudaSuccess ? "no error" : error == cudaErrorMemoryAllocation ? "out of memory" : "invalid argument";
+    return error == cudaSuccess                 ? "no error"
+           : error == cudaErrorMemoryAllocation ? "out of memory"
+                                                : "invalid argument";
 }
 cudaError_t cudaGetLastError() {
     return cudaSuccess;
@@ -139,7 +141,6 @@ cudaError_t cudaMemset2DAsync(void* data, size_t pitch, int value, size_t width,
     for (size_t i = 0; i < rows; ++i) std::memset(static_cast<char*>(data) + i * pitch, value, width);
     return cudaSuccess;
 }
-
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
     *stream = new CudaEmulationStream;

@@ -55,8 +55,8 @@ class Gpu(TrainingCase):
                 self.assert_close(name, "alone", 1e-5)
 
     def test_verify(self):
-        out, _ = self.braid("verify", "base.yaml", GPU, "--shrink", "--steps", "1", "--layouts", "tensor=2; expert=2; data=2",
-                            "model.sublayers.gdn.num_key_heads=2", "train.sequence_length=8", ranks=2)
+        out, _ = self.braid("verify", "base.yaml", GPU, "--shrink", "--steps", "1", "train.sequence_length=8",
+                            "model.sublayers.gdn.num_key_heads=2", "--layouts", "tensor=2; expert=2; data=2", ranks=2)
         self.assertEqual(out.count("equal"), 3 + 1, out)   # and the heading
 
     def test_what_is_refused(self):

@@ -16,7 +16,8 @@ void add(Recorder& recorder, Allocator& allocator, int64_t first_sample, const s
     const auto tokens = static_cast<int64_t>(losses.size());
     labels.resize(losses.size(), 0);
     const Documents documents{{0, static_cast<int32_t>(tokens)}, tokens / 2, first_sample};
-    recorder.add_sequences(documents, from_vector(allocator, {tokens}, DType::f64, losses),
+    recorder.add_sequences(std::make_shared<const Documents>(documents),
+                           from_vector(allocator, {tokens}, DType::f64, losses),
                            from_vector(allocator, {tokens}, DType::i32, labels));
 }
 

@@ -38,7 +38,7 @@ TEST(allocator, counters_follow_what_is_held) {
 }
 
 TEST(allocator, the_limit_gives_back_what_is_unused_before_it_refuses) {
-    Allocator allocator({}, 3 * 4096);
+    Allocator allocator(Device(), 3 * 4096);
     const Allocator::Block a = allocator.allocate(2 * 4096);
     EXPECT_THROW(allocator.allocate(2 * 4096), Error);
     allocator.release(a);
