@@ -48,7 +48,7 @@ Communicator& for_memory_of(Communicator& comm, const Tensor& x) {
 
 OrderedAllReduce::OrderedAllReduce(Communicator& comm, Allocator& allocator, Tensor values, Result result)
     : comm_(for_memory_of(comm, values)),
-      values_(std::move(values)),
+      values_(values.view({values.numel()})),
       split_{values_.numel(), comm.size()},
       result_(result) {
     if (comm_.size() == 1) return;

@@ -57,7 +57,10 @@ Tensor attend(TestContext& t, const Inputs& in, const DocumentsPtr& documents,
               const ops::AttentionOptions& options) {
     TestContext tested(test_device());
     const Inputs moved = there(tested, in);
-    return to_device(t.allocator, ops::attention(tested.ctx, moved.q, moved.k, moved.v, documents, options));
+    const Tensor o = ops::attention(tested.ctx, moved.q, moved.k, moved.v, documents, options);
+    Tensor copied = Tensor::empty(t.allocator, o.shape(), o.dtype()); // o goes with its allocator
+    copy(o, copied);
+    return copied;
 }
 
 /// What the definition gives, a query at a time with the whole row of probabilities.

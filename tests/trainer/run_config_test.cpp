@@ -143,7 +143,7 @@ TEST(run_config, what_is_not_built_is_refused_as_such) {
     for (const std::string override :
          {"parallel.context=1", "parallel.pipeline=1", "parallel.virtual_stages=1", "parallel.schedule=1f1b",
           "parallel.context_method={attention: ring}", "model.mtp={depth: 0}", "checkpoint.async=false",
-          "train.device=cuda", "model.sublayers.x={type: mla}", "model.sublayers.x={type: kimi_delta}",
+          "model.sublayers.x={type: mla}", "model.sublayers.x={type: kimi_delta}",
           "model.sublayers.x={type: mamba2}", "model.sublayers.moe.clamp=7",
           "model.sublayers.moe.capacity_factor=2"})
         EXPECT_THAT(refused({override}), HasSubstr("not built yet")) << override;
