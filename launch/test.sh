@@ -1,10 +1,12 @@
 #!/bin/bash
 # Install, build and test. docs/testing.md says what each part covers.
 #
-#     launch/test.sh                everything a change must pass: the CPU build and the sanitizers, without slow tests
+#     launch/test.sh                everything a change must pass: the CPU build, the sanitizers and CUDA, without slow tests
 #     launch/test.sh --fast         unit tests of the CPU build
 #     launch/test.sh --slow         the slow tests of the CPU build
 #     launch/test.sh --sanitizers   the address and thread sanitizer builds
+#     launch/test.sh --cuda         the CUDA backend: its tests on an emulated GPU, and the compiler's view of its kernels
+#     launch/test.sh --gpu          the CUDA backend's tests on this machine's GPU
 #
 # The last line is `N passed, N failed`, with `, N skipped` where tests were. Exit code 0 when none failed, 1 when some
 # did, 2 on wrong usage. A build that fails counts as one failure.
@@ -13,14 +15,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
 case "${1:-}" in
     "") mode=all ;;
-    --fast | --slow | --sanitizers) mode=${1#--} ;;
+    --fast | --slow | --sanitizers | --cuda | --gpu) mode=${1#--} ;;
     *)
         sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" | head -n -1 >&2
         exit 2
         ;;
 esac
 
-launch/install_deps.sh || exit
+install_for=()
+[[ $mode == all || $mode == cuda || $mode == gpu ]] && install_for=(--cuda)
+launch/install_deps.sh "${install_for[@]}" || exit
 source launch/env.sh
 cores=$(nproc)
 results=build/test-results
@@ -66,5 +70,11 @@ if [[ $mode == all || $mode == sanitizers ]]; then
     build cpu-tsan --target test_base test_parallel test_optim test_data test_trainer &&
         run_tests cpu-tsan -L unit -LE slow -R '^(base|parallel|optim|data|trainer)\.'
 fi
+if [[ $mode == all || $mode == cuda ]]; then
+    # The emulation runs the kernels' source on the CPU; what a GPU would run is compiled, linked and looked at.
+    build cuda-emulated --target braid test_ops && run_tests cuda-emulated -L gpu
+    build cuda --target braid && run_tests cuda -L cuda
+fi
+[[ $mode == gpu ]] && build cuda && run_tests cuda -L 'gpu|cuda'
 
 python3 tests/support/count_results.py "$failed_steps" "$results"/*.xml

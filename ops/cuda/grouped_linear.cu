@@ -1,6 +1,6 @@
 #include "ops/kernels/grouped_linear.h"
 
-#include "ops/cuda/tile_product.h"
+#include "ops/cuda/tensor_core_product.h"
 
 namespace braid::ops::cuda {
 namespace {
@@ -8,6 +8,10 @@ namespace {
 using namespace braid::cuda;
 
 constexpr unsigned kWholeWarp = 0xffffffffu;
+
+template <typename T, bool kDeepA, bool kDeepB>
+using ProductOf = std::conditional_t<std::is_same_v<T, bf16>, TensorCoreProduct<kDeepA, kDeepB>,
+                                     TileProduct<T, kDeepA, kDeepB>>;
 
 /// The rows of one group, and the first of them that a tile takes.
 struct GroupTile {
@@ -47,11 +51,11 @@ __device__ __forceinline__ GroupTile find_tile(const int64_t* offsets, int64_t g
 /// y[r] = x[r] B_e for the rows r of each group e, B_e being w_eᵀ with w_e [columns, depth] (kDeepW), or w_e
 /// [depth, columns].
 template <typename T, bool kDeepW>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     rows_kernel(const T* x, int64_t stride, const T* w, const int64_t* offsets, int64_t groups,
                 int64_t columns, int64_t depth, int64_t column_tiles, T* y) {
-    using Product = TileProduct<T, true, kDeepW>;
-    __shared__ typename Product::Shared shared;
+    using Product = ProductOf<T, true, kDeepW>;
+    auto& shared = *dynamic_shared<typename Product::Shared>();
     const GroupTile tile = find_tile(offsets, groups, blockIdx.x / column_tiles, Product::kRows);
     if (tile.group < 0) return;
     const int64_t column = blockIdx.x % column_tiles * Product::kColumns, rows = tile.end - tile.begin;
@@ -69,11 +73,11 @@ __global__ void __launch_bounds__(kThreads)
 
 /// dw_e [out, in] += the sum over the rows r of e of dy[r]ᵀ x[r].
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     weights_kernel(const T* dy, int64_t dy_stride, const T* x, int64_t x_stride, const int64_t* offsets,
                    int64_t out, int64_t in, Accumulation<T>* dw) {
-    using Product = TileProduct<T, false, false>;
-    __shared__ typename Product::Shared shared;
+    using Product = ProductOf<T, false, false>;
+    auto& shared = *dynamic_shared<typename Product::Shared>();
     const int64_t column_tiles = (in + Product::kColumns - 1) / Product::kColumns,
                   tiles = (out + Product::kRows - 1) / Product::kRows * column_tiles;
     const int64_t group = blockIdx.x / tiles, tile = blockIdx.x % tiles, begin = offsets[group],
@@ -101,25 +105,26 @@ dim3 grid_of(int64_t blocks) {
 /// y [R, columns] from x [R, depth] and the weights of each group.
 template <typename T, bool kDeepW>
 void multiply_rows(const Tensor& x, const Tensor& w, const Tensor& offsets, const Tensor& y) {
-    using Product = TileProduct<T, true, kDeepW>;
+    using Product = ProductOf<T, true, kDeepW>;
     const int64_t groups = w.dim(0), columns = y.dim(1);
     if (x.dim(0) == 0) return;
     // Every group may end within a tile, and no more tiles than that are needed.
     const int64_t row_tiles = x.dim(0) / Product::kRows + groups,
                   column_tiles = tiles_of(columns, Product::kColumns);
-    launch(rows_kernel<T, kDeepW>, grid_of(row_tiles * column_tiles), kThreads, 0, y, x.data<T>(),
-           x.row_stride(), w.data<T>(), offsets.data<int64_t>(), groups, columns, x.dim(1), column_tiles,
-           y.data<T>());
+    launch(rows_kernel<T, kDeepW>, grid_of(row_tiles * column_tiles), kThreads,
+           sizeof(typename Product::Shared), y, x.data<T>(), x.row_stride(), w.data<T>(),
+           offsets.data<int64_t>(), groups, columns, x.dim(1), column_tiles, y.data<T>());
 }
 
 template <typename T>
 void add_weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& offsets, const Tensor& dw) {
-    using Product = TileProduct<T, false, false>;
+    using Product = ProductOf<T, false, false>;
     const int64_t groups = dw.dim(0), out = dw.dim(1), in = dw.dim(2);
     if (x.dim(0) == 0) return;
     const int64_t tiles = tiles_of(out, Product::kRows) * tiles_of(in, Product::kColumns);
-    launch(weights_kernel<T>, grid_of(groups * tiles), kThreads, 0, dw, dy.data<T>(), dy.row_stride(),
-           x.data<T>(), x.row_stride(), offsets.data<int64_t>(), out, in, dw.data<Accumulation<T>>());
+    launch(weights_kernel<T>, grid_of(groups * tiles), kThreads, sizeof(typename Product::Shared), dw,
+           dy.data<T>(), dy.row_stride(), x.data<T>(), x.row_stride(), offsets.data<int64_t>(), out, in,
+           dw.data<Accumulation<T>>());
 }
 
 } // namespace

@@ -2,6 +2,7 @@
 
 #include <cuda_runtime.h>
 #include <ucontext.h>
+#include <csetjmp>
 
 #include <array>
 #include <cstdio>
@@ -19,7 +20,9 @@ constexpr unsigned kWarp = 32;
 enum class State { ready, at_block_barrier, at_warp_barrier, done };
 
 struct Fiber {
-    ucontext_t context;
+    ucontext_t context; // for its first turn; jumps, which leave signals alone, are many times faster
+    jmp_buf here;
+    bool has_started = false;
     std::unique_ptr<std::byte[]> stack{new std::byte[kStackBytes]};
     State state = State::ready;
     Built built;
@@ -35,6 +38,7 @@ class Block {
         body_ = &body;
         shared_.assign(shared_bytes, std::byte{0xa5}); // nobody may rely on zeros
         slots_.assign((count + kWarp - 1) / kWarp * kWarp, 0);
+        given_.resize(slots_.size() * kLaneBytes);
         for (size_t i = 0; i < count; ++i) start(*fibers_[i], i, grid, size, index);
         size_t done = 0;
         while (done < count) {
@@ -43,7 +47,7 @@ class Block {
                 if (fibers_[i]->state != State::ready) continue;
                 moved = true;
                 current_ = i;
-                swapcontext(&scheduler_, &fibers_[i]->context);
+                resume(*fibers_[i]);
                 done += fibers_[i]->state == State::done;
             }
             if (!release() && !moved && done < count) stuck();
@@ -54,17 +58,26 @@ class Block {
     void* shared() { return shared_.data(); }
 
     void wait(State state) {
-        current().state = state;
-        swapcontext(&current().context, &scheduler_);
+        Fiber& fiber = current();
+        fiber.state = state;
+        if (_setjmp(fiber.here) == 0) _longjmp(scheduler_, 1);
     }
     uint64_t& slot(size_t lane) { return slots_[current_ / kWarp * kWarp + lane]; }
     size_t lane() const { return current_ % kWarp; }
+    std::byte* given(size_t lane) { return &given_[(current_ / kWarp * kWarp + lane) * kLaneBytes]; }
     bool is_running(size_t lane) const {
         const size_t i = current_ / kWarp * kWarp + lane;
         return i < count_ && fibers_[i]->state != State::done;
     }
 
   private:
+    /// Gives the fiber a turn.
+    void resume(Fiber& fiber) {
+        if (_setjmp(scheduler_) != 0) return;
+        if (fiber.has_started) _longjmp(fiber.here, 1);
+        fiber.has_started = true;
+        setcontext(&fiber.context);
+    }
     void start(Fiber& fiber, size_t i, dim3 grid, dim3 size, dim3 index) {
         const auto at = static_cast<unsigned>(i);
         fiber.state = State::ready;
@@ -72,10 +85,11 @@ class Block {
         getcontext(&fiber.context);
         fiber.context.uc_stack.ss_sp = fiber.stack.get();
         fiber.context.uc_stack.ss_size = kStackBytes;
-        fiber.context.uc_link = &scheduler_;
+        fiber.context.uc_link = nullptr;
+        fiber.has_started = false;
         makecontext(&fiber.context, reinterpret_cast<void (*)()>(&Block::enter), 0);
     }
-    static void enter();
+    [[noreturn]] static void enter();
 
     /// Lets those go on whose barrier all have reached.
     bool release() {
@@ -118,9 +132,10 @@ class Block {
     std::vector<std::unique_ptr<Fiber>> fibers_;
     size_t count_ = 0, current_ = 0;
     const std::function<void()>* body_ = nullptr;
-    ucontext_t scheduler_;
+    jmp_buf scheduler_;
     std::vector<std::byte> shared_;
     std::vector<uint64_t> slots_;
+    std::vector<std::byte> given_;
 };
 
 thread_local Block block;
@@ -128,7 +143,7 @@ thread_local Block block;
 void Block::enter() {
     (*block.body_)();
     block.current().state = State::done;
-    // uc_link goes back to the scheduler.
+    _longjmp(block.scheduler_, 1);
 }
 
 } // namespace
@@ -176,6 +191,13 @@ unsigned ballot(bool predicate) {
         if (block.is_running(lane)) bits |= static_cast<unsigned>(block.slot(lane) & 1) << lane;
     block.wait(State::at_warp_barrier);
     return bits;
+}
+
+void share(const void* given, size_t bytes, const std::function<void(const std::byte* lanes)>& read) {
+    std::memcpy(block.given(block.lane()), given, bytes);
+    block.wait(State::at_warp_barrier);
+    read(block.given(0));
+    block.wait(State::at_warp_barrier);
 }
 
 } // namespace cuda_emulation

@@ -103,6 +103,14 @@ void sync_block();
 /// returned take part.
 uint64_t exchange(uint64_t value, int source);
 unsigned ballot(bool predicate);
+/// Calls read with what the 32 lanes of the warp gave, `bytes` (at most 64) each, kLaneBytes apart. All of
+/// them take part.
+constexpr size_t kLaneBytes = 64;
+void share(const void* given, size_t bytes, const std::function<void(const std::byte* lanes)>& read);
+
+// Instructions for tensor cores; see ops/cuda/tensor_core.h.
+void multiply_add(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+void load_matrices(uint32_t (&to)[4], const void* row, bool transposed);
 
 } // namespace cuda_emulation
 

@@ -70,6 +70,16 @@ TEST(grouped_linear, f32_and_threads) {
     expect_bf16_close_to_f32(op);
 }
 
+// Rows, columns and depths that fill tiles of a GPU's tensor cores and that do not, with strides that their
+// copies take and that they do not.
+TEST(grouped_linear, bf16_in_tiles_of_tensor_cores) {
+    for (const auto& [first, last, in, out] :
+         {std::array<int64_t, 4>{150, 70, 136, 200}, {5, 128, 72, 40}, {1, 64, 67, 33}, {40, 1, 8, 260}}) {
+        TestContext t;
+        expect_bf16_close_to_f32(grouped_case(t.allocator, {first, 0, last}, in, out));
+    }
+}
+
 TEST(grouped_linear, refuses_offsets_that_do_not_fit) { // on the CPU; the host does not see a GPU's
     TestContext t;
     OpCase op = grouped_case(t.allocator, {2, 3}, 4, 3);
