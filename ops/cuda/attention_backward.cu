@@ -1,3 +1,4 @@
+#include "ops/cuda/attention_tensor_core.h"
 #include "ops/cuda/attention_tile.h"
 
 namespace braid::ops::cuda {
@@ -191,6 +192,9 @@ void attention_backward(Allocator& allocator, const AttentionProblem& problem, c
     dispatch_storage(q.dtype(), [&]<typename Stored>() {
         using T = Accumulation<Stored>;
         find_delta<Stored>(o, d_o, delta);
+        if constexpr (std::is_same_v<Stored, bf16>)
+            if (tensor_core_attention_backward(problem, q, k, v, row_max, row_sum, delta, d_o, dq, dk, dv))
+                return;
         using Rows = HeadRows<const Stored>;
         run_backward<Stored>(
             problem, Spans(problem, q, k),

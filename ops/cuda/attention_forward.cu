@@ -1,3 +1,4 @@
+#include "ops/cuda/attention_tensor_core.h"
 #include "ops/cuda/attention_tile.h"
 
 namespace braid::ops::cuda {
@@ -109,6 +110,8 @@ void run_forward(const AttentionProblem& problem, const Tensor& q, const Tensor&
 
 void attention_forward(Allocator&, const AttentionProblem& problem, const Tensor& q, const Tensor& k,
                        const Tensor& v, const Tensor& o, const Tensor& row_max, const Tensor& row_sum) {
+    if (q.dtype() == DType::bf16 && tensor_core_attention_forward(problem, q, k, v, o, row_max, row_sum))
+        return;
     dispatch_storage(q.dtype(), [&]<typename T>() { run_forward<T>(problem, q, k, v, o, row_max, row_sum); });
 }
 
