@@ -96,7 +96,8 @@ install_wheels() {
 ((${#missing[@]})) && install_packages
 if ((with_cuda)); then
     home=${BRAID_CUDA_HOME:-$HOME/.cache/braid}
-    command -v nvcc > /dev/null || [[ -x /usr/local/cuda/bin/nvcc ]] || install_wheels cuda_toolkit.txt "$home/cuda-13.0"
+    command -v nvcc > /dev/null || [[ -x /usr/local/cuda/bin/nvcc ]] ||
+        install_wheels cuda_toolkit.txt "$home/cuda-13.0"
     command -v cuobjdump > /dev/null || [[ -x /usr/local/cuda/bin/cuobjdump ]] ||
         install_wheels cuda_tools.txt "$home/cuda-tools-13.2"
 fi

@@ -1,11 +1,11 @@
 #!/bin/bash
 # Install, build and test. docs/testing.md says what each part covers.
 #
-#     launch/test.sh                everything a change must pass: the CPU build, the sanitizers and CUDA, without slow tests
+#     launch/test.sh                everything a change must pass: the CPU build, sanitizers, CUDA; no slow tests
 #     launch/test.sh --fast         unit tests of the CPU build
 #     launch/test.sh --slow         the slow tests of the CPU build
 #     launch/test.sh --sanitizers   the address and thread sanitizer builds
-#     launch/test.sh --cuda         the CUDA backend: its tests on an emulated GPU, and the compiler's view of its kernels
+#     launch/test.sh --cuda         the CUDA backend: its tests on an emulated GPU, and what its compiler made
 #     launch/test.sh --gpu          the CUDA backend's tests on this machine's GPU
 #
 # The last line is `N passed, N failed`, with `, N skipped` where tests were. Exit code 0 when none failed, 1 when some

@@ -84,7 +84,8 @@ def main():
         return SKIPPED
     problems = [f"expected {line}" for line in expected if line not in found]
     problems += [f"found    {line}" for line in found if line not in expected]
-    print("\n".join(sorted(problems, key=lambda line: line[9:]) + [f"{len(kernels)} kernels, {len(problems)} differences"]))
+    problems.sort(key=lambda line: line.split("  ")[-1])
+    print("\n".join(problems + [f"{len(kernels)} kernels, {len(problems)} differences"]))
     if problems:
         print(f"where the change is meant, take it over: BRAID_BINARY_DIR={BUILD} {sys.argv[0]} --write")
     return 1 if problems else 0
