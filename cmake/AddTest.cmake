@@ -51,14 +51,18 @@ endif()
     endforeach()
 endfunction()
 
-# braid_gpu_tests(folder): the same cases once more on a GPU, as folder.subject.case.cuda with the label gpu. Where there
-# is no GPU they are skipped, and ctest says so.
+# braid_gpu_tests(folder [filter]): the same cases, or those of gtest's filter, once more on a GPU, as
+# folder.subject.case.cuda with the label gpu. Where there is no GPU they are skipped, and ctest says so.
 function(braid_gpu_tests folder)
     if(NOT BRAID_CUDA)
         return()
     endif()
+    set(filter "-*.slow_*:*/slow_*")
+    if(ARGN)
+        set(filter ${ARGN})
+    endif()
     math(EXPR limit "300 * ${BRAID_TEST_TIMEOUT_SCALE}")
-    gtest_discover_tests(test_${folder} TEST_PREFIX ${folder}. TEST_SUFFIX .cuda TEST_FILTER "-*.slow_*:*/slow_*"
+    gtest_discover_tests(test_${folder} TEST_PREFIX ${folder}. TEST_SUFFIX .cuda TEST_FILTER ${filter}
         TEST_LIST test_${folder}_gpu DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120 PROPERTIES LABELS gpu TIMEOUT ${limit})
     set(late_properties ${CMAKE_CURRENT_BINARY_DIR}/test_${folder}_gpu_environment.cmake)
     file(CONFIGURE OUTPUT ${late_properties} @ONLY CONTENT [[
