@@ -2,8 +2,10 @@
 # ctest: labels=gpu timeout=600 processors=2
 """A GPU trains what the CPU trains: curves, repeats, checkpoints from one on the other, layouts over NCCL."""
 
+import json
 import unittest
 
+import h5py
 from training_case import TrainingCase
 
 GPU = "train.device=cuda"
@@ -54,6 +56,57 @@ class Gpu(TrainingCase):
                 for here, there in zip(self.losses(name), self.losses("gpu")[:2], strict=True):
                     for x, y in zip(here, there, strict=True):
                         self.assertAlmostEqual(x / y, 1, delta=1e-5)
+
+    def test_eval_and_generate(self):
+        self.train("model", "train.device=cpu", "train.steps=60", "checkpoint.every=0", "eval.every=0",
+                   "model.sublayers.gdn.num_key_heads=2")
+        (self.folder / "in.jsonl").write_text('{"context": "alph", "continuation": "a beta"}\n', encoding="utf-8")
+
+        def losses(device, ranks=0):
+            out, _ = self.braid("eval", "runs/model", "--data", "valid.h5", "--max-tokens", "64", "--micro-batch", "1",
+                                "--device", device, ranks=ranks)
+            return json.loads(out)
+
+        def logits(device):
+            self.braid("eval", "runs/model", "--tokens", ",".join(map(str, b"alpha beta gamma")), "--logits",
+                       f"{device}.h5", "--device", device)
+            with h5py.File(self.folder / f"{device}.h5") as file:
+                return file["logits"][:]
+
+        def likelihood(device):
+            self.braid("eval", "runs/model", "--requests", "in.jsonl", "-o", f"{device}.jsonl", "--device", device)
+            return json.loads((self.folder / f"{device}.jsonl").read_text(encoding="utf-8"))
+
+        cpu = losses("cpu")
+        for gpu in (losses("cuda"), losses("cuda", ranks=2)):
+            self.assertEqual(gpu["labels"], cpu["labels"])
+            self.assertAlmostEqual(gpu["loss"] / cpu["loss"], 1, delta=1e-5)
+        expected, found = logits("cpu"), logits("cuda")
+        # f32 on both, sums of at most 32 terms, two layers: some 1e-6 of the largest logit.
+        self.assertLess(abs(found - expected).max(), 1e-5 * abs(expected).max())
+        self.assertTrue((found != expected).any(), "the same bits: was it the GPU?")
+        expected, found = likelihood("cpu"), likelihood("cuda")
+        self.assertAlmostEqual(found["loglikelihood"] / expected["loglikelihood"], 1, delta=1e-5)
+        self.assertEqual(found["is_greedy"], expected["is_greedy"])
+        # The cache of keys and values has room for the prompt and then for twice that: it grows on the way.
+        text = ["generate", "runs/model", "--prompt", "alpha be", "--tokens", "10", "--device"]
+        for sampling in (("--temperature", "0"), ("--seed", "3")):
+            cpu, gpu = (self.braid(*text, device, *sampling)[0] for device in ("cpu", "cuda"))
+            self.assertEqual(gpu, cpu)
+            self.assertGreater(len(cpu), len("alpha be"))
+
+    def test_evaluation_in_training(self):
+        arguments = (*SMALL, "train.steps=2", "checkpoint.every=0", "eval.every=2", "eval.at_start=true",
+                     "eval.tokens=48", "log.layers_every=1", "optimizer.schedule.warmup_steps=1")
+        self.train("cpu", "train.device=cpu", *arguments)
+        self.train("gpu", GPU, *arguments)
+        evaluations = 0
+        for here, there in zip(self.metrics("gpu"), self.metrics("cpu"), strict=True):
+            self.assertEqual(here.keys(), there.keys())
+            if "eval/held/loss" in there:
+                evaluations += 1
+                self.assertAlmostEqual(here["eval/held/loss"] / there["eval/held/loss"], 1, delta=1e-5)
+        self.assertEqual(evaluations, 2, "before the first step and after the last")
 
     def test_bf16(self):
         arguments = (*SMALL, "train.stop_at=2", "train.precision=bf16", "checkpoint.every=0")

@@ -61,7 +61,7 @@ class TrainingCase(unittest.TestCase):
     def run_command(self, *command, expect=0, timeout=120):
         """Runs a command in the folder and returns (standard output, standard error)."""
         done = subprocess.run(command, cwd=self.folder, env=self.environment, timeout=timeout, capture_output=True,
-                              text=True, check=False)
+                              text=True, errors="surrogateescape", check=False)
         self.assertEqual(done.returncode, expect, f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
         return done.stdout, done.stderr
 
