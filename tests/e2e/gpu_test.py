@@ -6,7 +6,7 @@ import json
 import unittest
 
 import h5py
-from training_case import TrainingCase
+from training_case import TrainingCase, skip_without_gpu
 
 GPU = "train.device=cuda"
 # The emulated GPU is a thousand times slower than the CPU, a real one has no use for more.
@@ -15,6 +15,10 @@ SMALL = ("train.sequence_length=12", "train.global_batch=2", "train.micro_batch=
 
 
 class Gpu(TrainingCase):
+    def setUp(self):
+        super().setUp()
+        self.environment["BRAID_SHARE_GPU"] = "1"   # where there is one
+
     def losses(self, name):
         return [(line["loss"], line["aux_loss"], line["grad_norm"]) for line in self.metrics(name)]
 
@@ -130,10 +134,23 @@ class Gpu(TrainingCase):
                             "model.sublayers.gdn.num_key_heads=2", "--layouts", "tensor=2; expert=2; data=2", ranks=2)
         self.assertEqual(out.count("equal"), 3 + 1, out)   # and the heading
 
+    def test_ranks_share_a_gpu_where_the_environment_says_so(self):
+        self.environment.update(CUDA_VISIBLE_DEVICES="0", BRAID_EMULATED_GPUS="1")
+        arguments = (*SMALL, "train.stop_at=1", "checkpoint.every=0", "train.sequence_length=4")
+        self.train("alone", GPU, *arguments)
+        self.train("shared", GPU, *arguments, ranks=2)
+        self.assert_close("shared", "alone", 1e-5)
+        for value, message in (("0", "train.device: cuda: expected a GPU for each of the 2 ranks of this machine, found 1"),
+                               ("yes", "BRAID_SHARE_GPU: expected 0 or 1, found 'yes'")):
+            self.environment["BRAID_SHARE_GPU"] = value
+            _, errors = self.train("refused", GPU, *arguments, ranks=2, expect=2)
+            self.assertIn(message, errors)
+
     def test_what_is_refused(self):
         _, errors = self.braid("verify", "base.yaml", GPU, "--layouts", "data=2", expect=2)
         self.assertIn("braid-mpirun -n 2", errors)
 
 
 if __name__ == "__main__":
+    skip_without_gpu()
     unittest.main()

@@ -6,6 +6,7 @@ import pathlib
 import random
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -42,6 +43,16 @@ def exit_codes(ranks, *arguments, folder=None):
         subprocess.run([BRAID_MPIRUN, "-n", str(ranks), "bash", "-c", script, "rank", *arguments], cwd=folder or codes,
                        env=dict(os.environ, CODES=prefix), timeout=60, capture_output=True, check=True)
         return [int(pathlib.Path(f"{prefix}.{rank}").read_text(encoding="utf-8")) for rank in range(ranks)]
+
+
+def skip_without_gpu():
+    """Ends a test program, counted as skipped, where the built program finds no GPU; first in its main."""
+    # A GPU is looked for before the checkpoint.
+    done = subprocess.run([BRAID, "generate", "no checkpoint", "--prompt", "a", "--device", "cuda"], capture_output=True,
+                          text=True, check=False)
+    if "expected a GPU" in done.stderr and "found 0" in done.stderr:
+        print("no GPU")
+        sys.exit(77)
 
 
 class TrainingCase(unittest.TestCase):
