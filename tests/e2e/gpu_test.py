@@ -140,7 +140,7 @@ class Gpu(TrainingCase):
         self.train("alone", GPU, *arguments)
         self.train("shared", GPU, *arguments, ranks=2)
         self.assert_close("shared", "alone", 1e-5)
-        for value, message in (("0", "train.device: cuda: expected a GPU for each of the 2 ranks of this machine, found 1"),
+        for value, message in (("0", "cuda: expected a GPU for each of the 2 ranks of this machine, found 1"),
                                ("yes", "BRAID_SHARE_GPU: expected 0 or 1, found 'yes'")):
             self.environment["BRAID_SHARE_GPU"] = value
             _, errors = self.train("refused", GPU, *arguments, ranks=2, expect=2)

@@ -48,8 +48,8 @@ def exit_codes(ranks, *arguments, folder=None):
 def skip_without_gpu():
     """Ends a test program, counted as skipped, where the built program finds no GPU; first in its main."""
     # A GPU is looked for before the checkpoint.
-    done = subprocess.run([BRAID, "generate", "no checkpoint", "--prompt", "a", "--device", "cuda"], capture_output=True,
-                          text=True, check=False)
+    command = [BRAID, "generate", "no checkpoint", "--prompt", "a", "--device", "cuda"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "expected a GPU" in done.stderr and "found 0" in done.stderr:
         print("no GPU")
         sys.exit(77)
