@@ -1,6 +1,6 @@
 #include "ops/kernels/muon.h"
 
-#include "ops/kernels/rectangles.h"
+#include "ops/cpu/rectangles.h"
 
 namespace braid::ops::cpu {
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ops/cpu/rectangles.h"
+
 namespace braid::ops::cpu {
 
 void copy_rectangles(const Tensor& x, const Tensor& y, const Rectangles& rectangles) {

@@ -36,10 +36,20 @@ class GpuStuckRank(StuckRankCase):
         # Whoever waits for it on the GPU may have learnt it from NCCL before mpirun says so.
         self.assertRegex(errors, r"braid-mpirun: rank 1 on \S+ was ended by signal 9 \(SIGKILL\)\n")
 
-    def test_an_error_of_nccl_ends_the_job(self):
+    def expect_stand_in(self):
         cache = (pathlib.Path(os.environ["BRAID_BINARY_DIR"]) / "CMakeCache.txt").read_text(encoding="utf-8")
         if "BRAID_CUDA_EMULATION:BOOL=ON" not in cache:
-            self.skipTest("no error can be ordered from a real NCCL")
+            self.skipTest("no fault can be ordered from a real NCCL")
+
+    def test_a_rank_that_never_connects_ends_the_job(self):
+        self.expect_stand_in()
+        self.environment["BRAID_EMULATED_NCCL_ABSENT"] = "1"
+        _, errors = self.train("absent", *self.ARGUMENTS, "parallel.watchdog_seconds=2", ranks=2, expect=6)
+        self.assertRegex(errors, r"braid: rank 0 on \S+ waited 2\.\d s for ranks it cannot tell in split 0 of world: "
+                                 r"connecting the GPUs\n")
+
+    def test_an_error_of_nccl_ends_the_job(self):
+        self.expect_stand_in()
         self.environment["BRAID_EMULATED_NCCL_ERROR"] = "1:20"
         _, errors = self.train("broken", *self.ARGUMENTS, "eval.every=0", "checkpoint.every=0", ranks=2, expect=6)
         self.assertRegex(errors, r"braid: rank 1: all_\w+ \d+ of data: step \d+, .*: NCCL: remote error\n")
