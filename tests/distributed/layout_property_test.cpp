@@ -19,11 +19,13 @@ constexpr uint64_t kDraws = 4;
 #else
 constexpr uint64_t kDraws = 40;
 #endif
+constexpr uint64_t kGpuDraws = 2; // of some seconds each on an emulated GPU
 
 TEST(layout_property, processes_compute_what_one_rank_computes) {
     const DeviceRanks ranks;
     const int size = ranks.world->size();
-    for (const uint64_t seed : layout_seeds(static_cast<uint64_t>(size) * 100'000, kDraws)) {
+    const uint64_t draws = ranks.compute.device().kind == DeviceKind::cpu ? kDraws : kGpuDraws;
+    for (const uint64_t seed : layout_seeds(static_cast<uint64_t>(size) * 100'000, draws)) {
         LayoutDraw draw = draw_layout(seed, size);
         draw.run.compute = draw.laid_out.compute = ranks.compute;
         const auto reference =
