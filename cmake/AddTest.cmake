@@ -51,14 +51,18 @@ endif()
     endforeach()
 endfunction()
 
-# braid_gpu_tests(folder): the same cases once more on a GPU, as folder.subject.case.cuda with the label gpu. Where there
-# is no GPU they are skipped, and ctest says so.
+# braid_gpu_tests(folder [filter]): the same cases, or those of gtest's filter, once more on a GPU, as
+# folder.subject.case.cuda with the label gpu. Where there is no GPU they are skipped, and ctest says so.
 function(braid_gpu_tests folder)
     if(NOT BRAID_CUDA)
         return()
     endif()
+    set(filter "-*.slow_*:*/slow_*")
+    if(ARGN)
+        set(filter ${ARGN})
+    endif()
     math(EXPR limit "300 * ${BRAID_TEST_TIMEOUT_SCALE}")
-    gtest_discover_tests(test_${folder} TEST_PREFIX ${folder}. TEST_SUFFIX .cuda TEST_FILTER "-*.slow_*:*/slow_*"
+    gtest_discover_tests(test_${folder} TEST_PREFIX ${folder}. TEST_SUFFIX .cuda TEST_FILTER ${filter}
         TEST_LIST test_${folder}_gpu DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120 PROPERTIES LABELS gpu TIMEOUT ${limit})
     set(late_properties ${CMAKE_CURRENT_BINARY_DIR}/test_${folder}_gpu_environment.cmake)
     file(CONFIGURE OUTPUT ${late_properties} @ONLY CONTENT [[
@@ -92,9 +96,28 @@ function(braid_mpi_test program)
     endforeach()
 endfunction()
 
-# braid_script_test(prefix script): a Python test program (exit code 0 passes, 77 skips) as the ctest entry prefix.NAME. It says
+# braid_mpi_gpu_test(program suite RANKS 1 2 4 TIMEOUT seconds): a suite of an MPI program once more with each rank on a
+# GPU, as program.suite.N_ranks.cuda with the label gpu. Skipped, and counted as skipped, where there is none.
+function(braid_mpi_gpu_test program suite)
+    cmake_parse_arguments(ARG "" "TIMEOUT" "RANKS" ${ARGN})
+    if(NOT BRAID_MPI OR NOT BRAID_CUDA)
+        return()
+    endif()
+    math(EXPR limit "${ARG_TIMEOUT} * ${BRAID_TEST_TIMEOUT_SCALE}")
+    foreach(ranks ${ARG_RANKS})
+        set(name ${program}.${suite}.${ranks}_ranks.cuda)
+        add_test(NAME ${name} COMMAND ${PROJECT_SOURCE_DIR}/launch/braid-mpirun -n ${ranks}
+                 $<TARGET_FILE:test_${program}> --gtest_filter=${suite}.*)
+        set_tests_properties(${name} PROPERTIES LABELS gpu TIMEOUT ${limit} PROCESSORS ${ranks}
+                             SKIP_REGULAR_EXPRESSION "SKIPPED . BRAID_TEST_DEVICE"
+                             ENVIRONMENT "${BRAID_SCRIPT_ENVIRONMENT};BRAID_TEST_DEVICE=cuda")
+    endforeach()
+endfunction()
+
+# braid_script_test(prefix script): a Python test program (exit code 0 passes) as the ctest entry prefix.NAME. It says
 # what it needs in a comment line: "# ctest: labels=mpi timeout=120 processors=2". It finds the built program in
-# $BRAID, the launcher in $BRAID_MPIRUN, the tree in $BRAID_SOURCE_DIR, and tests/support on its import path.
+# $BRAID, the launcher in $BRAID_MPIRUN, the tree in $BRAID_SOURCE_DIR, and tests/support on its import path. With exit
+# code 77 it says that it was skipped.
 function(braid_script_test prefix script)
     cmake_path(GET script STEM stem)
     string(REGEX REPLACE "_test$" "" stem ${stem})

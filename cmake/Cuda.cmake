@@ -10,11 +10,6 @@ if(BRAID_CUDA_EMULATION)
     add_library(braid_cuda_runtime STATIC ${emulation_sources})
     target_include_directories(braid_cuda_runtime SYSTEM PUBLIC ${emulation})
     target_link_libraries(braid_cuda_runtime PRIVATE braid_flags PUBLIC Threads::Threads braid::blas)
-    if(BRAID_MPI)
-        target_link_libraries(braid_cuda_runtime PUBLIC braid::mpi) # NCCL's stand-in
-    else()
-        message(FATAL_ERROR "BRAID_CUDA_EMULATION needs BRAID_MPI: its NCCL is made of it")
-    endif()
 else()
     set(CMAKE_CUDA_ARCHITECTURES 90a CACHE STRING "GPU architectures; the preset cuda-release has 80, 90a and 100")
     # What launch/install_deps.sh --cuda has installed where there is no other.

@@ -90,7 +90,12 @@ MpiSession::~MpiSession() {
 
 void MpiSession::use_gpus(const Stream& compute) {
     if (!log_ || world_->size() == 1 || compute.device().kind == DeviceKind::cpu) return;
+    // NCCL waits for all ranks to come, and nobody can see for whom.
+    const CollectiveLabel label(log_.get(), "connecting the GPUs");
+    const int64_t id = log_->begin("world", nullptr, 0, CollectiveKind::split, 0);
+    log_->waiting(id, {});
     auto world = with_gpus(mpi_communicator(MPI_COMM_WORLD), *world_, compute);
+    log_->end(id);
     world_ = traced_communicator(std::move(world), *log_, "world");
 }
 

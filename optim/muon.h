@@ -4,7 +4,7 @@
 
 #include "ops/newton_schulz.h"
 #include "optim/adamw.h"
-#include "optim/matrix_plan.h"
+#include "optim/matrix_moves.h"
 
 namespace braid {
 
@@ -33,25 +33,18 @@ class Muon : public Optimizer {
     std::map<std::string, double> update_slopes() const override;
 
   private:
-    /// The matrices that this rank computes in a unit.
-    struct Matrices {
-        // Those of one shape side by side: their numbers in the plan, and [matrices, rows, columns].
-        std::vector<std::pair<std::vector<size_t>, Tensor>> batches;
-        std::vector<Tensor> of; // by number; undefined for those that others compute
-    };
-    struct Messages;
     /// What update_slopes() needs of a unit's last update.
     struct LastUpdate {
         double lr = 0, gradient_scale = 0;
-        // Of the matrices computed here, before the steps: their numbers in the plan, and their norms.
-        std::vector<std::pair<std::vector<size_t>, Tensor>> norms;
+        std::vector<Tensor> norms; // of the matrices computed here, before the steps, by batch
     };
 
-    void update_momentum(int unit, double gradient_scale);
-    Matrices make_matrices(const MatrixPlan::Unit& plan) const;
-    void exchange(const Messages& send, const Messages& receive);
-    void gather_matrices(int unit, double gradient_scale, const Matrices& matrices);
-    void apply_updates(int unit, double lr, const Matrices& matrices);
+    Tensor update_momentum(int unit, double gradient_scale);
+    Tensor exchange(const Tensor& send, const std::vector<int64_t>& sent,
+                    const std::vector<int64_t>& received);
+    Tensor gather_matrices(const MatrixMoves& moves, const Tensor& momentum);
+    void apply_updates(int unit, double lr, const Tensor& matrices);
+    Tensor empty(int64_t elements) const;
     double update_scale(int64_t out, int64_t in) const;
 
     const OptimizerConfig config_;
@@ -62,8 +55,10 @@ class Muon : public Optimizer {
     const MatrixPlan plan_;
     const std::vector<ops::NewtonSchulzStep> steps_;
     AdamW adamw_;
-    std::vector<std::vector<Tensor>> momentum_; // by unit and range of the plan
-    std::vector<LastUpdate> last_updates_;      // by unit
+    // By unit.
+    std::vector<MatrixMoves> moves_;
+    std::vector<Tensor> momentum_; // of all ranges of the plan, one after the other
+    std::vector<LastUpdate> last_updates_;
     double exposed_seconds_ = 0;
 };
 

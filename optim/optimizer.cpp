@@ -34,11 +34,6 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerConfig& config, Paramet
         case OptimizerType::adamw:
             return std::make_unique<AdamW>(config, store, allocator, sharded);
         case OptimizerType::muon:
-            if (allocator.device().kind != DeviceKind::cpu)
-                throw ConfigError(
-                    "optimizer.type: muon updates matrices on the CPU only; expected train.device cpu, found "
-                    "{}",
-                    to_string(allocator.device()));
             return std::make_unique<Muon>(config, store, mesh, allocator, sharded);
     }
     throw InternalError("unknown optimizer");

@@ -1,8 +1,12 @@
 #include "parallel/gpu_ranks.h"
 
+#include <algorithm>
+#include <cstdlib>
+#include <string_view>
 #include <utility>
 
 #include "base/error.h"
+#include "parallel/collectives.h"
 #include "parallel/cuda/nccl_comm.h"
 
 namespace braid {
@@ -41,12 +45,37 @@ class RanksWithGpus : public Communicator {
     std::unique_ptr<Communicator> host_, device_;
 };
 
+/// NCCL refuses two ranks on one GPU of one host. It takes each rank for a host of its own where it is told
+/// so, and then only sockets connect them. It reads these variables at its first call.
+[[maybe_unused]] void let_nccl_share_gpus(Communicator& control, Device device) {
+    if (!may_share_gpus()) return;
+    std::vector<std::string> devices = all_gather_text(control, to_string(device));
+    std::sort(devices.begin(), devices.end());
+    if (std::adjacent_find(devices.begin(), devices.end()) == devices.end()) return;
+    setenv("NCCL_HOSTID", fmt::format("braid-rank-{}", control.rank()).c_str(), 1);
+    for (const auto& [name, value] : {std::pair("NCCL_NET", "Socket"),
+                                      {"NCCL_SOCKET_IFNAME", "lo"},
+                                      {"NCCL_P2P_DISABLE", "1"},
+                                      {"NCCL_SHM_DISABLE", "1"}})
+        setenv(name, value, 0); // what the user says stands
+}
+
 } // namespace
+
+bool may_share_gpus() {
+    const char* given = std::getenv("BRAID_SHARE_GPU");
+    const std::string_view value = given ? given : "0";
+    if (value != "0" && value != "1")
+        throw ConfigError("the environment variable BRAID_SHARE_GPU: expected 0 or 1, found '{}'", value);
+    return value == "1";
+}
 
 std::unique_ptr<Communicator> with_gpus([[maybe_unused]] std::unique_ptr<Communicator> host,
                                         [[maybe_unused]] Communicator& control, const Stream& compute) {
-    if constexpr (kBuildCuda)
+    if constexpr (kBuildCuda) {
+        let_nccl_share_gpus(control, compute.device());
         return std::make_unique<RanksWithGpus>(std::move(host), nccl_communicator(control, compute));
+    }
     throw InternalError("{}: this build has no CUDA", to_string(compute.device()));
 }
 

@@ -150,6 +150,12 @@ class TracedCommunicator : public Communicator {
     std::unique_ptr<Communicator> split(int color, int key, const std::string& axis) override;
 
   private:
+    std::vector<int> others() const {
+        std::vector<int> ranks = *members_;
+        ranks.erase(ranks.begin() + rank());
+        return ranks;
+    }
+
     std::unique_ptr<OpenEntry> open(CollectiveKind kind, int64_t bytes_sent) {
         inner_->set_operation(stable_hash(log_.label()) + static_cast<uint64_t>(kind));
         return std::make_unique<OpenEntry>(log_, log_.begin(axis_, members_, sequence_++, kind, bytes_sent));
@@ -159,7 +165,8 @@ class TracedCommunicator : public Communicator {
     std::unique_ptr<Pending> trace(CollectiveKind kind, int64_t bytes_sent, Start&& start) {
         if (size() == 1) return start();
         auto entry = open(kind, bytes_sent);
-        if (inner_->is_on_device()) entry->waiting({}); // to start may be to wait for the others there
+        // To start may be to wait for the others there, and later nobody can tell for whom.
+        if (inner_->is_on_device()) entry->waiting(others());
         auto pending = std::make_unique<TracedPending>(members_, std::move(entry));
         pending->start(start);
         return pending;

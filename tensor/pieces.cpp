@@ -1,7 +1,6 @@
 #include "tensor/pieces.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace braid {
 namespace {
@@ -18,7 +17,7 @@ void put_rows(const Tensor& rows, const Tensor& all, int64_t first) {
     const Tensor place = all.rows(first, rows.dim(0));
     check(rows.is_contiguous() && place.bytes() == rows.bytes(), "a piece of shape {} does not fit into {}",
           to_string(rows.shape()), to_string(all.shape()));
-    if (rows.bytes() > 0) std::memcpy(place.raw_data(), rows.raw_data(), rows.bytes());
+    copy(rows, place);
 }
 
 Shape with_rows(const Shape& shape, int64_t rows) {

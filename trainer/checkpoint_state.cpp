@@ -26,8 +26,14 @@ void load_state(const CheckpointReader& checkpoint, std::span<const NamedTensor>
     std::vector<TensorInfo> wanted;
     for (const NamedTensor& tensor : tensors) wanted.push_back(tensor.info);
     checkpoint.expect(wanted, kinds);
-    for (const NamedTensor& tensor : tensors)
-        checkpoint.read(tensor.info.name, whole_box(tensor.info.shape), tensor.value);
+    Allocator host;
+    for (const NamedTensor& tensor : tensors) {
+        const bool is_here = tensor.value.device() == host.device();
+        const Tensor here =
+            is_here ? tensor.value : Tensor::empty(host, tensor.value.shape(), tensor.value.dtype());
+        checkpoint.read(tensor.info.name, whole_box(tensor.info.shape), here);
+        if (!is_here) copy(here, tensor.value);
+    }
 }
 
 } // namespace braid

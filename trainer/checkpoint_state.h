@@ -11,7 +11,7 @@ namespace braid {
 /// A tensor of a model that one process holds whole, as those that only read a checkpoint do.
 struct NamedTensor {
     TensorInfo info;
-    Tensor value; // packed, in host memory, of info's shape and element type
+    Tensor value; // packed, of info's shape and element type
 };
 
 /// The parameters of a store as "model/NAME", one per section, and its buffers as "buffer/NAME". The values

@@ -21,7 +21,7 @@ std::vector<double> row_of(const Tensor& logits, int64_t row) {
 
 } // namespace
 
-InferenceModel::InferenceModel(const std::string& path) {
+InferenceModel::InferenceModel(const std::string& path, const Stream& compute) : allocator_(compute) {
     const CheckpointReader checkpoint = CheckpointReader::open(resolve_checkpoint(path));
     const Manifest& manifest = checkpoint.manifest();
     config_ = parse_run_config(manifest.config, checkpoint.folder() + ", its config");

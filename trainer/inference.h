@@ -15,8 +15,9 @@ namespace braid {
 /// A model with the weights of a checkpoint, without gradients or optimizer.
 class InferenceModel {
   public:
-    /// Loads a checkpoint folder, or the newest of a run folder. CheckpointError where it is refused.
-    explicit InferenceModel(const std::string& path);
+    /// Loads a checkpoint folder, or the newest of a run folder, to run in `compute`. CheckpointError where
+    /// it is refused.
+    explicit InferenceModel(const std::string& path, const Stream& compute = Stream());
 
     const RunConfig& config() const { return config_; }
     const Model& model() const { return *model_; }
@@ -25,7 +26,7 @@ class InferenceModel {
     /// The checkpoint's step.
     int64_t step() const { return step_; }
 
-    /// Logits [n, V] after each of these tokens, of one document that starts with them.
+    /// Logits [n, V] after each of these tokens, of one document that starts with them; on its device.
     Tensor logits(std::span<const int32_t> tokens);
 
   private:

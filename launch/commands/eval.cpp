@@ -8,6 +8,7 @@
 #include "base/hdf5_file.h"
 #include "base/sha256.h"
 #include "launch/commands.h"
+#include "launch/device_option.h"
 #include "launch/ranks.h"
 #include "parallel/agreement.h"
 #include "trainer/evaluator.h"
@@ -22,6 +23,7 @@ struct EvalArguments {
     std::vector<int32_t> tokens;
     int64_t max_tokens = 0, micro_batch = 0;
     bool force = false;
+    std::string device;
 };
 
 ExitCode evaluate_file(const EvalArguments& arguments) {
@@ -30,7 +32,8 @@ ExitCode evaluate_file(const EvalArguments& arguments) {
         std::unique_ptr<InferenceModel> model;
         std::unique_ptr<ValidationLoader> data;
         agree(session.world(), [&] {
-            model = std::make_unique<InferenceModel>(arguments.checkpoint);
+            model = std::make_unique<InferenceModel>(arguments.checkpoint,
+                                                     chosen_device(arguments.device, session));
             const LoaderOptions options{.sequence_length = model->config().train.sequence_length,
                                         .vocab_size = model->config().model.vocab_size};
             data = std::make_unique<ValidationLoader>(arguments.data, options, arguments.max_tokens);
@@ -53,12 +56,13 @@ ExitCode evaluate_file(const EvalArguments& arguments) {
 
 ExitCode write_logits(const EvalArguments& arguments) {
     set_num_threads(0, 1);
-    InferenceModel model(arguments.checkpoint);
+    InferenceModel model(arguments.checkpoint, chosen_device(arguments.device));
     for (int32_t token : arguments.tokens)
         if (token < 0 || token >= model.config().model.vocab_size)
             throw DataError("--tokens: expected ids from 0 to {}, found {}",
                             model.config().model.vocab_size - 1, token);
-    const Tensor logits = model.logits(arguments.tokens);
+    Allocator host;
+    const Tensor logits = to_device(host, model.logits(arguments.tokens));
     AtomicOutput output(arguments.logits, arguments.force ? Overwrite::yes : Overwrite::no);
     Hdf5File file = Hdf5File::create(output.path());
     file.write("logits", logits.dtype(), {logits.dim(0), logits.dim(1)}, logits.raw_data());
@@ -78,7 +82,8 @@ ExitCode answer_requests(const EvalArguments& arguments) {
         agree(world, [&] {
             if (world.rank() == 0)
                 output.emplace(arguments.output, arguments.force ? Overwrite::yes : Overwrite::no);
-            model = std::make_unique<InferenceModel>(arguments.checkpoint);
+            model = std::make_unique<InferenceModel>(arguments.checkpoint,
+                                                     chosen_device(arguments.device, session));
             requests = read_requests(arguments.requests, model->tokenizer());
             for (const Request& request : requests) lines += request.line + "\n";
         });
@@ -121,6 +126,7 @@ void add_eval_command(CLI::App& app, Action& action) {
     auto* output = command->add_option("-o,--output", arguments->output,
                                        "The JSON lines with their log-likelihoods that --requests gives");
     command->add_flag("--force", arguments->force, "Replace the file of --logits or -o");
+    add_device_option(*command, arguments->device);
     tokens->needs(logits)->excludes(data)->excludes(requests);
     logits->needs(tokens);
     requests->needs(output)->excludes(data);

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "launch/commands.h"
+#include "launch/device_option.h"
 #include "launch/ranks.h"
 #include "trainer/inference.h"
 
@@ -10,13 +11,13 @@ namespace braid {
 namespace {
 
 struct GenerateArguments {
-    std::string checkpoint, prompt;
+    std::string checkpoint, prompt, device;
     SamplingOptions sampling;
 };
 
 ExitCode run(const GenerateArguments& arguments) {
     set_num_threads(0, 1);
-    InferenceModel model(arguments.checkpoint);
+    InferenceModel model(arguments.checkpoint, chosen_device(arguments.device));
     fmt::print("{}", arguments.prompt);
     generate(model, encode(model.tokenizer(), arguments.prompt), arguments.sampling, [&](int32_t token) {
         const std::string text = model.tokenizer().decode(std::span(&token, 1));
@@ -49,6 +50,7 @@ void add_generate_command(CLI::App& app, Action& action) {
         ->check(CLI::Range(0.0, 1.0))
         ->capture_default_str();
     command->add_option("--seed", sampling.seed, "The same seed gives the same text")->capture_default_str();
+    add_device_option(*command, arguments->device);
     command->callback([arguments, &action] { action = [arguments] { return run(*arguments); }; });
 }
 

@@ -20,9 +20,11 @@ void expect_success(ncclResult_t code, const char* call) {
 /// A handle that is shared by the collectives under way.
 struct Handle {
     ncclComm_t comm = nullptr;
+    mutable bool aborted = false;
 
     explicit Handle(ncclComm_t comm) : comm(comm) {}
     ~Handle() {
+        if (aborted) return;
         // While an error unwinds, others may be gone, and an orderly end would wait for them.
         if (std::uncaught_exceptions() > 0)
             ncclCommAbort(comm);
@@ -34,10 +36,12 @@ struct Handle {
 
     /// A peer that failed, or a connection that broke, since the last look.
     void expect_healthy() const {
+        if (aborted) throw CommError("NCCL: the communicator was given up after an error");
         ncclResult_t state = ncclSuccess;
         expect_success(ncclCommGetAsyncError(comm, &state), "ncclCommGetAsyncError");
         if (state == ncclSuccess || state == ncclInProgress) return;
-        ncclCommAbort(comm);
+        ncclCommAbort(comm); // frees it: what it had under way would never end
+        aborted = true;
         throw CommError("NCCL: {}", ncclGetErrorString(state));
     }
 };

@@ -2,8 +2,9 @@
 
 // The part of the CUDA runtime that Braid uses, on the host, so that the CUDA backend and its kernels run
 // where no GPU is: the preset cuda-emulated puts this folder in front of the toolkit's headers. Every call
-// has finished when it returns. Device memory can be touched by kernels and copies only: the host that reads
-// it ends with a segmentation fault, as it would with a GPU.
+// has finished when it returns, but for NCCL's and what is given to its stream: a host that makes another
+// stream wait for that waits itself. Device memory can be touched by kernels and copies only: the host that
+// reads it ends with a segmentation fault, as it would with a GPU.
 //
 // Kernels run block by block; a block's threads are fibers that take turns at __syncthreads and warp
 // operations. A barrier that some threads of a block never reach is reported and ends the program.
@@ -77,7 +78,6 @@ cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
-cudaError_t cudaDeviceSynchronize();
 
 namespace cuda_emulation {
 

@@ -1,30 +1,81 @@
 #include <nccl.h>
 
-#include <mpi.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
-#include <functional>
-#include <vector>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
 
-// Device memory goes through the host, so that MPI never touches it.
+#include "tests/cuda_emulation/nccl_sockets.h"
+#include "tests/cuda_emulation/queue.h"
+
+using cuda_emulation::Mark;
+using cuda_emulation::Message;
+using cuda_emulation::Sockets;
+
+namespace {
+
+/// What a communicator shares with its collectives under way.
+struct Shared {
+    Shared(const std::string& name, int rank, int size) : sockets(name, rank, size) {}
+
+    Sockets sockets;
+    std::atomic<ncclResult_t> state{ncclSuccess};
+    int splits = 0;
+    Mark last; // behind all its collectives
+};
+
+/// A message whose memory is on the device.
+struct DeviceMessage {
+    bool is_send;
+    int peer;
+    void* device;
+    size_t bytes;
+};
+
+} // namespace
 
 struct NcclEmulation {
-    MPI_Comm group;
-    int rank, size;
+    std::shared_ptr<Shared> shared;
 };
 
 namespace {
 
-constexpr int kTag = 23;
-struct Message {
-    NcclEmulation* comm;
-    bool is_send;
-    void* device;
-    int peer;
-    std::vector<char> bytes;
-};
-thread_local std::vector<Message> group;
+// Of the thread's open group.
+thread_local std::vector<DeviceMessage> group;
+thread_local ncclComm_t group_comm = nullptr;
+thread_local cudaStream_t group_stream = nullptr;
 thread_local int depth = 0;
+std::atomic<int> num_started{0};
+
+std::set<ncclComm_t>& living() {
+    static auto& all = *new std::set<ncclComm_t>; // outlives other statics
+    return all;
+}
+
+/// NCCL would read memory that is gone.
+const std::shared_ptr<Shared>& shared_of(ncclComm_t comm) {
+    if (!living().contains(comm)) {
+        std::fprintf(stderr, "CUDA emulation: NCCL: a communicator is used that was destroyed or aborted\n");
+        std::abort();
+    }
+    return comm->shared;
+}
+
+/// BRAID_EMULATED_NCCL_ERROR=RANK:N: on that rank of every communicator an error after N collectives.
+bool fails_now(int rank) {
+    int of_rank = 0, after = 0;
+    const char* given = std::getenv("BRAID_EMULATED_NCCL_ERROR");
+    return given && std::sscanf(given, "%d:%d", &of_rank, &after) == 2 && rank == of_rank &&
+           num_started >= after;
+}
 
 void copy(void* to, const void* from, size_t bytes) {
     const cuda_emulation::DeviceAccess access;
@@ -35,19 +86,78 @@ size_t bytes_of(ncclDataType_t type) {
     return type == ncclUint8 ? 1 : type == ncclFloat32 ? 4 : 8;
 }
 
-NcclEmulation* make(MPI_Comm group) {
-    auto* comm = new NcclEmulation{group, 0, 0};
-    MPI_Comm_rank(group, &comm->rank);
-    MPI_Comm_size(group, &comm->size);
+ncclComm_t make(const std::string& name, int rank, int size) {
+    auto* comm = new NcclEmulation{std::make_shared<Shared>(name, rank, size)};
+    living().insert(comm);
     return comm;
 }
 
-ncclResult_t add(NcclEmulation* comm, bool is_send, void* device, size_t bytes, int peer) {
-    if (peer < 0 || peer >= comm->size || peer == comm->rank) return ncclInvalidUsage;
-    Message message{comm, is_send, device, peer, std::vector<char>(bytes)};
-    if (is_send) copy(message.bytes.data(), device, bytes);
-    group.push_back(std::move(message));
-    return depth > 0 ? ncclSuccess : ncclGroupEnd();
+/// Where a rank has gone nothing comes any more, until the communicator is aborted: so it is on a GPU.
+void exchange(Shared& shared, std::vector<Message>& messages) {
+    if (shared.sockets.exchange(messages)) return;
+    shared.state = ncclRemoteError;
+    while (!shared.sockets.aborted()) usleep(10'000);
+}
+
+template <typename Body>
+ncclResult_t start(ncclComm_t comm, cudaStream_t stream, Body body) {
+    const auto& shared = shared_of(comm);
+    ++num_started;
+    shared->last = cuda_emulation::push(stream, [shared, body = std::move(body)] { body(*shared); });
+    return ncclSuccess;
+}
+
+ncclResult_t start_group() {
+    if (group.empty()) return ncclSuccess;
+    return start(group_comm, group_stream, [parts = std::exchange(group, {})](Shared& shared) {
+        std::vector<Message> messages;
+        for (const DeviceMessage& part : parts) {
+            messages.push_back({part.is_send, part.peer, std::vector<char>(part.bytes)});
+            // Only now, so that whoever overwrites it too early is found out.
+            if (part.is_send) copy(messages.back().bytes.data(), part.device, part.bytes);
+        }
+        exchange(shared, messages);
+        if (shared.sockets.aborted()) return;
+        for (size_t i = 0; i < parts.size(); ++i)
+            if (!parts[i].is_send) copy(parts[i].device, messages[i].bytes.data(), parts[i].bytes);
+    });
+}
+
+ncclResult_t add(ncclComm_t comm, cudaStream_t stream, DeviceMessage message) {
+    const Sockets& sockets = shared_of(comm)->sockets;
+    if (message.peer < 0 || message.peer >= sockets.size() || message.peer == sockets.rank())
+        return ncclInvalidUsage;
+    if (!group.empty() && (group_comm != comm || group_stream != stream)) return ncclInvalidUsage;
+    group.push_back(message);
+    group_comm = comm, group_stream = stream;
+    return depth > 0 ? ncclSuccess : start_group();
+}
+
+/// Every rank's bytes, by rank.
+std::vector<std::vector<char>> gather(Shared& shared, std::vector<char> mine) {
+    std::vector<Message> messages;
+    const int size = shared.sockets.size(), rank = shared.sockets.rank();
+    for (int peer = 0; peer < size; ++peer) {
+        if (peer == rank) continue;
+        messages.push_back({true, peer, mine});
+        messages.push_back({false, peer, std::vector<char>(mine.size())});
+    }
+    exchange(shared, messages);
+    std::vector<std::vector<char>> all(static_cast<size_t>(size));
+    for (Message& message : messages)
+        if (!message.is_send) all[static_cast<size_t>(message.peer)] = std::move(message.bytes);
+    all[static_cast<size_t>(rank)] = std::move(mine);
+    return all;
+}
+
+template <typename T>
+void add_up(const std::vector<std::vector<char>>& all, void* to, size_t count) {
+    std::vector<T> sum(count), values(count);
+    for (const std::vector<char>& bytes : all) {
+        std::memcpy(values.data(), bytes.data(), bytes.size());
+        for (size_t i = 0; i < count; ++i) sum[i] += values[i];
+    }
+    copy(to, sum.data(), count * sizeof(T));
 }
 
 } // namespace
@@ -56,41 +166,60 @@ const char* ncclGetErrorString(ncclResult_t code) {
     return code == ncclSuccess ? "no error" : code == ncclRemoteError ? "remote error" : "invalid usage";
 }
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
-    std::memset(id->internal, 1, sizeof id->internal);
+    static int number = 0;
+    *id = {};
+    std::snprintf(id->internal, sizeof id->internal, "nccl-%ld-%d", static_cast<long>(getpid()), number++);
     return ncclSuccess;
 }
 ncclResult_t ncclCommInitRank(ncclComm_t* comm, int size, ncclUniqueId id, int rank) {
-    if (id.internal[0] != 1) return ncclInvalidUsage; // not handed out by rank 0
-    MPI_Comm group;
-    MPI_Comm_dup(MPI_COMM_WORLD, &group);
-    *comm = make(group);
-    return (*comm)->rank == rank && (*comm)->size == size ? ncclSuccess : ncclInvalidUsage;
+    if (id.internal[0] != 'n') return ncclInvalidUsage;             // not handed out by rank 0
+    const char* absent = std::getenv("BRAID_EMULATED_NCCL_ABSENT"); // a rank that never comes
+    while (absent && std::atoi(absent) == rank) pause();
+    *comm = make(id.internal, rank, size);
+    return ncclSuccess;
 }
 ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* part, ncclConfig_t*) {
-    MPI_Comm group;
-    MPI_Comm_split(comm->group, color, key, &group);
-    *part = make(group);
+    const auto& shared = shared_of(comm);
+    shared->last.wait();
+    std::vector<char> mine(2 * sizeof(int));
+    std::memcpy(mine.data(), std::array{color, key}.data(), mine.size());
+    const auto all = gather(*shared, mine);
+    std::vector<std::pair<int, int>> members; // key, rank
+    for (size_t r = 0; r < all.size(); ++r) {
+        std::array<int, 2> theirs{};
+        std::memcpy(theirs.data(), all[r].data(), all[r].size());
+        if (theirs[0] == color) members.emplace_back(theirs[1], static_cast<int>(r));
+    }
+    std::sort(members.begin(), members.end());
+    const auto place = std::find(members.begin(), members.end(), std::pair(key, shared->sockets.rank()));
+    *part =
+        make(shared->sockets.name() + "/" + std::to_string(shared->splits++) + "." + std::to_string(color),
+             static_cast<int>(place - members.begin()), static_cast<int>(members.size()));
     return ncclSuccess;
 }
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
-    MPI_Comm_free(&comm->group);
+    shared_of(comm)->last.wait();
+    living().erase(comm);
     delete comm;
     return ncclSuccess;
 }
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
+    shared_of(comm)->sockets.abort();
+    living().erase(comm);
     delete comm;
     return ncclSuccess;
 }
-ncclResult_t ncclCommGetAsyncError(ncclComm_t, ncclResult_t* state) {
-    *state = ncclSuccess;
+ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
+    const auto& shared = shared_of(comm);
+    *state = fails_now(shared->sockets.rank()) ? ncclRemoteError : shared->state.load();
     return ncclSuccess;
 }
 ncclResult_t ncclCommUserRank(ncclComm_t comm, int* rank) {
-    *rank = comm->rank;
+    *rank = shared_of(comm)->sockets.rank();
     return ncclSuccess;
 }
 ncclResult_t ncclCommCount(ncclComm_t comm, int* size) {
-    *size = comm->size;
+    *size = shared_of(comm)->sockets.size();
     return ncclSuccess;
 }
 ncclResult_t ncclGroupStart() {
@@ -99,50 +228,35 @@ ncclResult_t ncclGroupStart() {
 }
 ncclResult_t ncclGroupEnd() {
     if (depth > 0) --depth;
-    if (depth > 0) return ncclSuccess;
-    std::vector<Message> messages = std::move(group);
-    group.clear();
-    std::vector<MPI_Request> requests;
-    for (Message& m : messages) {
-        MPI_Request request;
-        if (m.is_send)
-            MPI_Issend(m.bytes.data(), static_cast<int>(m.bytes.size()), MPI_BYTE, m.peer, kTag,
-                       m.comm->group, &request);
-        else
-            MPI_Irecv(m.bytes.data(), static_cast<int>(m.bytes.size()), MPI_BYTE, m.peer, kTag, m.comm->group,
-                      &request);
-        requests.push_back(request);
-    }
-    MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE);
-    for (Message& m : messages)
-        if (!m.is_send) copy(m.device, m.bytes.data(), m.bytes.size());
-    return ncclSuccess;
+    return depth > 0 ? ncclSuccess : start_group();
 }
 ncclResult_t ncclSend(const void* send, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
-                      cudaStream_t) {
-    return add(comm, true, const_cast<void*>(send), count * bytes_of(type), peer);
+                      cudaStream_t stream) {
+    return add(comm, stream, {true, peer, const_cast<void*>(send), count * bytes_of(type)});
 }
 ncclResult_t ncclRecv(void* receive, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
-                      cudaStream_t) {
-    return add(comm, false, receive, count * bytes_of(type), peer);
+                      cudaStream_t stream) {
+    return add(comm, stream, {false, peer, receive, count * bytes_of(type)});
 }
 ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDataType_t type,
-                           ncclComm_t comm, cudaStream_t) {
-    const size_t bytes = count * bytes_of(type);
-    std::vector<char> mine(bytes), all(bytes * static_cast<size_t>(comm->size));
-    copy(mine.data(), send, bytes);
-    MPI_Allgather(mine.data(), static_cast<int>(bytes), MPI_BYTE, all.data(), static_cast<int>(bytes),
-                  MPI_BYTE, comm->group);
-    copy(receive, all.data(), all.size());
-    return ncclSuccess;
+                           ncclComm_t comm, cudaStream_t stream) {
+    return start(comm, stream, [=, bytes = count * bytes_of(type)](Shared& shared) {
+        std::vector<char> mine(bytes);
+        copy(mine.data(), send, bytes);
+        const auto all = gather(shared, mine);
+        if (shared.sockets.aborted()) return;
+        for (size_t r = 0; r < all.size(); ++r)
+            copy(static_cast<char*>(receive) + r * bytes, all[r].data(), bytes);
+    });
 }
 ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t,
-                           ncclComm_t comm, cudaStream_t) {
+                           ncclComm_t comm, cudaStream_t stream) {
     if (type == ncclUint8) return ncclInvalidUsage;
-    std::vector<char> values(count * bytes_of(type));
-    copy(values.data(), send, values.size());
-    MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(count),
-                  type == ncclFloat32 ? MPI_FLOAT : MPI_DOUBLE, MPI_SUM, comm->group);
-    copy(receive, values.data(), values.size());
-    return ncclSuccess;
+    return start(comm, stream, [=](Shared& shared) {
+        std::vector<char> mine(count * bytes_of(type));
+        copy(mine.data(), send, mine.size());
+        const auto all = gather(shared, mine);
+        if (shared.sockets.aborted()) return;
+        type == ncclFloat32 ? add_up<float>(all, receive, count) : add_up<double>(all, receive, count);
+    });
 }

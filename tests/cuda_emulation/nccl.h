@@ -1,8 +1,9 @@
 #pragma once
 
-// The part of NCCL that Braid uses, over MPI, for the emulated GPUs: one thing at a time, and every call
-// waits until its messages have come, so that ranks which do not issue their collectives in one order hang
-// here where NCCL may hang.
+// The part of NCCL that Braid uses, over sockets of one machine, for the emulated GPUs. A collective runs
+// beside the host, in the order of its stream, one at a time, so that ranks which do not issue their
+// collectives in one order hang here where NCCL may hang; memory is read and written while it runs. Where a
+// rank has gone the stream stands still and ncclCommGetAsyncError says so, until ncclCommAbort.
 
 #include <cstddef>
 

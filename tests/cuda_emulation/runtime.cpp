@@ -5,7 +5,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <memory>
 #include <mutex>
+
+#include "tests/cuda_emulation/queue.h"
 
 namespace {
 
@@ -31,8 +34,13 @@ struct Arena {
 };
 
 Arena& arena() {
-    static Arena one;
+    static Arena& one = *new Arena; // outlives threads that are left at the end
     return one;
+}
+
+bool is_device_memory(const void* data) {
+    const auto* at = static_cast<const std::byte*>(data);
+    return at >= arena().base && at < arena().base + kArenaBytes;
 }
 
 } // namespace
@@ -53,8 +61,41 @@ DeviceAccess::~DeviceAccess() {
 
 } // namespace cuda_emulation
 
-struct CudaEmulationStream {};
-struct CudaEmulationEvent {};
+using cuda_emulation::Mark;
+using cuda_emulation::Queue;
+
+struct CudaEmulationStream {
+    std::shared_ptr<Queue> queue; // once it works beside the host
+
+    Mark mark() const { return queue ? Mark{queue, queue->last()} : Mark{}; }
+};
+struct CudaEmulationEvent {
+    Mark mark;
+};
+
+Mark cuda_emulation::push(cudaStream_t stream, std::function<void()> work) {
+    if (!stream->queue) stream->queue = Queue::start();
+    const uint64_t number = stream->queue->push(std::move(work));
+    return {stream->queue, number};
+}
+
+namespace {
+
+/// Runs `body` behind what the stream has been given. Where that is under way still, `body` is given to it,
+/// if it may run later.
+template <typename Body>
+cudaError_t in_order(cudaStream_t stream, bool may_run_later, const Body& body) {
+    const Mark mark = stream ? stream->mark() : Mark{};
+    if (may_run_later && !mark.reached()) {
+        cuda_emulation::push(stream, body);
+        return cudaSuccess;
+    }
+    mark.wait();
+    body();
+    return cudaSuccess;
+}
+
+} // namespace
 
 const char* cudaGetErrorString(cudaError_t error) {
     return error == cudaSuccess                 ? "no error"
@@ -65,11 +106,15 @@ cudaError_t cudaGetLastError() {
     return cudaSuccess;
 }
 cudaError_t cudaGetDeviceCount(int* count) {
-    *count = 4;
+    // A machine of some other number of GPUs, for tests.
+    const char* given = std::getenv("BRAID_EMULATED_GPUS");
+    *count = given ? std::atoi(given) : 4;
     return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int device) {
-    return device >= 0 && device < 4 ? cudaSuccess : cudaErrorInvalidValue;
+    int count = 0;
+    cudaGetDeviceCount(&count);
+    return device >= 0 && device < count ? cudaSuccess : cudaErrorInvalidValue;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
     *properties = {"an emulated GPU", kArenaBytes, 9, 0, 4};
@@ -118,28 +163,33 @@ cudaError_t cudaFreeHost(void* data) {
     return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
-    const cuda_emulation::DeviceAccess access;
-    std::memmove(to, from, bytes);
-    return cudaSuccess;
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+    return in_order(stream, is_device_memory(to) && is_device_memory(from), [=] {
+        const cuda_emulation::DeviceAccess access;
+        std::memmove(to, from, bytes);
+    });
 }
 cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
-                              size_t height, cudaMemcpyKind, cudaStream_t) {
-    const cuda_emulation::DeviceAccess access;
-    for (size_t row = 0; row < height; ++row)
-        std::memcpy(static_cast<std::byte*>(to) + row * to_pitch,
-                    static_cast<const std::byte*>(from) + row * from_pitch, width);
-    return cudaSuccess;
+                              size_t height, cudaMemcpyKind, cudaStream_t stream) {
+    return in_order(stream, is_device_memory(to) && is_device_memory(from), [=] {
+        const cuda_emulation::DeviceAccess access;
+        for (size_t row = 0; row < height; ++row)
+            std::memcpy(static_cast<std::byte*>(to) + row * to_pitch,
+                        static_cast<const std::byte*>(from) + row * from_pitch, width);
+    });
 }
-cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t) {
-    const cuda_emulation::DeviceAccess access;
-    std::memset(data, value, bytes);
-    return cudaSuccess;
+cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t stream) {
+    return in_order(stream, true, [=] {
+        const cuda_emulation::DeviceAccess access;
+        std::memset(data, value, bytes);
+    });
 }
-cudaError_t cudaMemset2DAsync(void* data, size_t pitch, int value, size_t width, size_t rows, cudaStream_t) {
-    const cuda_emulation::DeviceAccess access;
-    for (size_t i = 0; i < rows; ++i) std::memset(static_cast<char*>(data) + i * pitch, value, width);
-    return cudaSuccess;
+cudaError_t cudaMemset2DAsync(void* data, size_t pitch, int value, size_t width, size_t rows,
+                              cudaStream_t stream) {
+    return in_order(stream, true, [=] {
+        const cuda_emulation::DeviceAccess access;
+        for (size_t i = 0; i < rows; ++i) std::memset(static_cast<char*>(data) + i * pitch, value, width);
+    });
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
@@ -150,11 +200,12 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     delete stream;
     return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+    if (stream) stream->mark().wait();
     return cudaSuccess;
 }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
-    return cudaSuccess;
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+    return in_order(stream, true, [mark = event->mark] { mark.wait(); });
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
     *event = new CudaEmulationEvent;
@@ -164,15 +215,14 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
     delete event;
     return cudaSuccess;
 }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) {
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    event->mark = stream ? stream->mark() : Mark{};
     return cudaSuccess;
 }
-cudaError_t cudaEventQuery(cudaEvent_t) {
-    return cudaSuccess;
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+    return event->mark.reached() ? cudaSuccess : cudaErrorNotReady;
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) {
-    return cudaSuccess;
-}
-cudaError_t cudaDeviceSynchronize() {
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    event->mark.wait();
     return cudaSuccess;
 }

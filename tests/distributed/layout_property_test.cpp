@@ -8,6 +8,7 @@
 
 #include "parallel/collectives.h"
 #include "parallel/mpi_comm.h"
+#include "tests/distributed/device_ranks.h"
 #include "tests/trainer/layout_draw.h"
 
 namespace braid::testing {
@@ -18,15 +19,18 @@ constexpr uint64_t kDraws = 4;
 #else
 constexpr uint64_t kDraws = 40;
 #endif
+constexpr uint64_t kGpuDraws = 2; // of some seconds each on an emulated GPU
 
 TEST(layout_property, processes_compute_what_one_rank_computes) {
-    const auto world = mpi_communicator(MPI_COMM_WORLD);
-    const int size = world->size();
-    for (const uint64_t seed : layout_seeds(static_cast<uint64_t>(size) * 100'000, kDraws)) {
-        const LayoutDraw draw = draw_layout(seed, size);
+    const DeviceRanks ranks;
+    const int size = ranks.world->size();
+    const uint64_t draws = ranks.compute.device().kind == DeviceKind::cpu ? kDraws : kGpuDraws;
+    for (const uint64_t seed : layout_seeds(static_cast<uint64_t>(size) * 100'000, draws)) {
+        LayoutDraw draw = draw_layout(seed, size);
+        draw.run.compute = draw.laid_out.compute = ranks.compute;
         const auto reference =
             run_layout(draw.run, {.micro_batch = draw.run.global_batch}, *self_communicator());
-        const auto steps = run_layout(draw.laid_out, draw.layout, *world, &reference);
+        const auto steps = run_layout(draw.laid_out, draw.layout, *ranks.world, &reference);
         const LayoutDifference worst = compare(steps, reference);
         EXPECT_LE(worst.error, kParityBound) << worst.where << "; " << describe(draw);
     }

@@ -3,19 +3,20 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
-#include "parallel/collectives.h"
-#include "parallel/mpi_comm.h"
+#include "tests/distributed/device_ranks.h"
 #include "tests/trainer/parity_case.h"
 
 namespace braid::testing {
 namespace {
 
 TEST(parity, processes_compute_the_steps_of_one_rank) {
-    const auto world = mpi_communicator(MPI_COMM_WORLD);
+    const DeviceRanks ranks;
+    const auto& world = ranks.world;
     const int size = world->size();
     for (AuxScope scope : {AuxScope::sequence, AuxScope::global}) {
         LayoutCase run = parity_case(scope, scope == AuxScope::global);
         if (scope == AuxScope::global) run.optimizer.type = OptimizerType::muon;
+        run.compute = ranks.compute;
         const auto reference = run_layout(run, {.micro_batch = run.global_batch}, *self_communicator());
         for (int64_t micro_batch : {1, 2, 4})
             for (const MeshSizes& sizes :

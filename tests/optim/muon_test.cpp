@@ -6,7 +6,8 @@
 #include <map>
 
 #include "parallel/thread_comm.h"
-#include "tests/support/testing_context.h"
+#include "tensor/host_values.h"
+#include "tests/support/op_case.h"
 
 namespace braid::testing {
 namespace {
@@ -76,9 +77,9 @@ std::vector<Declared> declared() {
     return list;
 }
 
-/// What a rank of a mesh holds of them.
+/// What a rank of a mesh holds of them, where tests run.
 struct Model {
-    Allocator allocator;
+    Allocator host, allocator{test_device()};
     ParameterStore store;
 
     explicit Model(const Mesh& mesh) : store(mesh.grid()) {
@@ -89,13 +90,18 @@ struct Model {
         store.allocate(allocator, DType::f64, true);
         store.initialize(7);
     }
+    /// Calls body(section, its values, its gradients), which may change both.
     template <typename Body>
     void for_each_section(const Body& body) {
-        for (const auto& unit : store.units())
+        for (const auto& unit : store.units()) {
+            const Tensor values = to_device(host, unit->values), gradients = to_device(host, unit->gradients);
             for (const Parameter* parameter : unit->parameters)
                 for (const auto& section : parameter->sections())
-                    body(section, unit->values.data<double>() + section.unit_offset,
-                         unit->gradients.data<double>() + section.unit_offset);
+                    body(section, values.data<double>() + section.unit_offset,
+                         gradients.data<double>() + section.unit_offset);
+            copy(values, unit->values);
+            copy(gradients, unit->gradients);
+        }
     }
 };
 
@@ -192,6 +198,7 @@ void check_ranks(const OptimizerConfig& config, int ranks, const MeshSizes& size
         const auto ranges = updated_ranges(model.store, sharded);
         size_t unit_index = 0;
         for (const auto& unit : model.store.units()) {
+            const Tensor values = to_device(model.host, unit->values);
             for (const Parameter* parameter : unit->parameters)
                 for (const auto& section : parameter->sections())
                     section.partition.for_each_run([&](int64_t local, int64_t global, int64_t count) {
@@ -201,7 +208,7 @@ void check_ranks(const OptimizerConfig& config, int ranks, const MeshSizes& size
                                 if (at < range.first || at >= range.last) continue;
                                 // Matrices of up to 7 x 5: 15 products of at most 7 terms and 4 steps, grown
                                 // by the slope of 485, of updates of size lr: 15 * 7 * 4 * 485 u lr = 5e-13.
-                                EXPECT_NEAR(unit->values.data<double>()[at],
+                                EXPECT_NEAR(values.data<double>()[at],
                                             expected.at(section.spec.name)[static_cast<size_t>(global + i)],
                                             5e-13)
                                     << section.spec.name << " " << global + i << " on rank " << world.rank();
@@ -358,8 +365,10 @@ TEST(muon, scales) {
         optimizer->update(0, 1, 0.5, 1);
         // The update of q [12, 5] has five singular values of lr x scale.
         double squares = 0;
-        const auto now = to_vector(model.store.units()[0]->parameters[0]->value()),
-                   before = to_vector(start.store.units()[0]->parameters[0]->value());
+        const auto values_of_q = [](Model& m) {
+            return host_values<double>(m.store.units()[0]->parameters[0]->value());
+        };
+        const auto now = values_of_q(model), before = values_of_q(start);
         for (size_t i = 0; i < now.size(); ++i) squares += std::pow(now[i] - before[i], 2);
         EXPECT_NEAR(std::sqrt(squares), 0.5 * out_in * std::sqrt(5.0), 1e-10);
     }

@@ -22,7 +22,7 @@ COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 OWNED_HEADERS = [
     ("hdf5.h", re.compile(r"(?:hdf5(?:_hl)?|H5\w+)\.h"), re.compile(r"base/hdf5_\w+\.(?:cpp|h)|tests/.*")),
     ("mpi.h", re.compile(r"mpi\.h"),
-     re.compile(r"parallel/.*|tests/(?:distributed|parallel|support|launch|cuda_emulation)/.*")),
+     re.compile(r"parallel/.*|tests/(?:distributed|parallel|support|launch)/.*")),
     ("yaml-cpp", re.compile(r"yaml-cpp/.*"), re.compile(r"base/.*|tests/base/.*")),
     ("CLI11", re.compile(r"CLI/.*"), re.compile(r"launch/.*|tests/launch/.*|bench/.*")),
 ]

@@ -66,6 +66,16 @@ void expect_device_agrees(const OpCase& op) {
     }
 }
 
+/// gtest would not call cases skipped that never start; ctest looks for the words.
+class SkipsWithoutGpu : public ::testing::Environment {
+    void SetUp() override {
+        if (test_device().kind == DeviceKind::cuda && num_cuda_devices() == 0)
+            GTEST_SKIP() << "[  SKIPPED ] BRAID_TEST_DEVICE=cuda, but there is no GPU";
+    }
+};
+[[maybe_unused]] const auto* const skips_without_gpu =
+    ::testing::AddGlobalTestEnvironment(new SkipsWithoutGpu); // gtest deletes it
+
 } // namespace
 
 Device test_device() {

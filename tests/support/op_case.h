@@ -32,7 +32,7 @@ struct Bf16Bound {
 };
 
 /// Where cases run: the CPU, or with BRAID_TEST_DEVICE=cuda the first GPU, whose results are then held
-/// against the CPU's.
+/// against the CPU's. Where there is no GPU, all cases of a program that asks are skipped then.
 Device test_device();
 
 /// Outputs, input gradients and parameter gradients (in this order; undefined ones left out) of the case in

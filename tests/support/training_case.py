@@ -6,6 +6,7 @@ import pathlib
 import random
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -44,6 +45,16 @@ def exit_codes(ranks, *arguments, folder=None):
         return [int(pathlib.Path(f"{prefix}.{rank}").read_text(encoding="utf-8")) for rank in range(ranks)]
 
 
+def skip_without_gpu():
+    """Ends a test program, counted as skipped, where the built program finds no GPU; first in its main."""
+    # A GPU is looked for before the checkpoint.
+    command = [BRAID, "generate", "no checkpoint", "--prompt", "a", "--device", "cuda"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "expected a GPU" in done.stderr and "found 0" in done.stderr:
+        print("no GPU")
+        sys.exit(77)
+
+
 class TrainingCase(unittest.TestCase):
     def setUp(self):
         folder = tempfile.mkdtemp(prefix="braid-test-")
@@ -61,7 +72,7 @@ class TrainingCase(unittest.TestCase):
     def run_command(self, *command, expect=0, timeout=120):
         """Runs a command in the folder and returns (standard output, standard error)."""
         done = subprocess.run(command, cwd=self.folder, env=self.environment, timeout=timeout, capture_output=True,
-                              text=True, check=False)
+                              text=True, errors="surrogateescape", check=False)
         self.assertEqual(done.returncode, expect, f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
         return done.stdout, done.stderr
 

@@ -1,0 +1,35 @@
+#pragma once
+
+#include "ops/kernels/on_device.h"
+#include "ops/muon.h"
+
+namespace braid::ops {
+
+/// p = keep p - step o.
+template <typename T>
+struct MuonCoefficients {
+    T keep, step;
+    MuonCoefficients(const MuonFactors& factors, double lr) {
+        const double piece_lr = lr * factors.lr_scale;
+        keep = static_cast<T>(1 - piece_lr * factors.weight_decay);
+        step = static_cast<T>(piece_lr * factors.scale);
+    }
+};
+
+} // namespace braid::ops
+
+namespace braid::ops::cpu {
+
+/// As in ops/muon.h.
+void muon_momentum(const Tensor& momentum, const Tensor& gradients, const Tensor& ahead, double beta,
+                   double gradient_scale);
+void muon_apply(const Tensor& values, const Tensor& updates, const MuonPieces& pieces, double lr);
+
+} // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(muon_momentum)
+BRAID_KERNEL(muon_apply)
+
+} // namespace braid::ops

@@ -1,0 +1,17 @@
+#pragma once
+
+#include "ops/kernels/on_device.h"
+#include "ops/rectangles.h"
+
+namespace braid::ops::cpu {
+
+/// As in ops/rectangles.h.
+void copy_rectangles(const Tensor& x, const Tensor& y, const Rectangles& rectangles);
+
+} // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(copy_rectangles)
+
+} // namespace braid::ops
