@@ -92,7 +92,7 @@ function(braid_mpi_test program)
     endforeach()
 endfunction()
 
-# braid_script_test(prefix script): a Python test program (exit code 0 passes) as the ctest entry prefix.NAME. It says
+# braid_script_test(prefix script): a Python test program (exit code 0 passes, 77 skips) as the ctest entry prefix.NAME. It says
 # what it needs in a comment line: "# ctest: labels=mpi timeout=120 processors=2". It finds the built program in
 # $BRAID, the launcher in $BRAID_MPIRUN, the tree in $BRAID_SOURCE_DIR, and tests/support on its import path.
 function(braid_script_test prefix script)
@@ -108,11 +108,11 @@ function(braid_script_test prefix script)
     list(GET fields 1 limit)
     list(GET fields 2 processors)
     string(REPLACE "," ";" labels "${labels}")
-    if(("mpi" IN_LIST labels AND NOT BRAID_MPI) OR ("gpu" IN_LIST labels AND NOT BRAID_CUDA))
+    if(((labels MATCHES "mpi|bundle") AND NOT BRAID_MPI) OR ("gpu" IN_LIST labels AND NOT BRAID_CUDA))
         return()
     endif()
     math(EXPR limit "${limit} * ${BRAID_TEST_TIMEOUT_SCALE}")
     add_test(NAME ${prefix}.${stem} COMMAND ${Python3_EXECUTABLE} ${script})
     set_tests_properties(${prefix}.${stem} PROPERTIES LABELS "${labels}" TIMEOUT ${limit} PROCESSORS ${processors}
-                         ENVIRONMENT "${BRAID_SCRIPT_ENVIRONMENT}")
+                         SKIP_RETURN_CODE 77 ENVIRONMENT "${BRAID_SCRIPT_ENVIRONMENT}")
 endfunction()
