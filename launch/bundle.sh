@@ -103,7 +103,8 @@ copy_libraries() {
     [[ -n "$pmix" ]] || fail "libpmix.so.2 is not found on this machine"
     find "$components" -name 'mca_*.so' | grep -Ev "$unused" | xargs -I{} cp -L {} "$bundle/lib/openmpi/"
     pmix=$(dirname "$(readlink -f "$pmix")")
-    cp -L "$pmix"/pmix/*.so "$bundle/lib/pmix/" 2> /dev/null || cp -L "${pmix%/pmix2/lib}"/pmix2/lib/pmix/*.so "$bundle/lib/pmix/"
+    cp -L "$pmix"/pmix/*.so "$bundle/lib/pmix/" 2> /dev/null ||
+        cp -L "${pmix%/pmix2/lib}"/pmix2/lib/pmix/*.so "$bundle/lib/pmix/"
     cp -L "$(open_mpi_path sysconfdir)/openmpi-mca-params.conf" "$bundle/etc/openmpi/"
     cp -L "$(open_mpi_path pkgdatadir)"/help-*.txt "$bundle/share/openmpi/"
     cp -L "${pmix%/pmix2/lib}"/pmix2/share/pmix/help-*.txt "$bundle/share/pmix/" 2> /dev/null || true
@@ -156,12 +157,14 @@ if [[ ! -f "$program" || ! -x "$program" ]]; then
     exit 2
 fi
 program=$(readlink -f "$program")
-command -v patchelf > /dev/null && command -v mpirun > /dev/null || fail "patchelf or Open MPI is missing; run launch/install_deps.sh"
+command -v patchelf > /dev/null && command -v mpirun > /dev/null ||
+    fail "patchelf or Open MPI is missing; run launch/install_deps.sh"
 ldd "$program" | grep -q 'libmpi\.so' || fail "$program is built without MPI; bundle one that is built with it"
 
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
-[[ ! -e "$out/braid-bundle" || -f "$out/braid-bundle/VERSION" ]] || fail "$out/braid-bundle is not a bundle, and is kept"
+[[ ! -e "$out/braid-bundle" || -f "$out/braid-bundle/VERSION" ]] ||
+    fail "$out/braid-bundle is not a bundle, and is kept"
 work=$(mktemp -d "$out/.bundle.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 bundle="$work/braid-bundle"

@@ -25,7 +25,7 @@ SKIPPED = 77  # as cmake/AddTest.cmake declares it
 
 # The mounts end with the namespace.
 ENTER = ('mount --rbind /proc "$0/proc" && mount --bind /dev/null "$0/dev/null" && cd / && root=$0 && '
-         'exec env -i PATH=/bin HOME=/ chroot "$root" "$@"')
+         'exec chroot "$root" /bin/env -i PATH=/bin HOME=/ "$@"')
 NAMESPACES = (["unshare", "--mount"], ["unshare", "--map-root-user", "--mount"])
 
 
