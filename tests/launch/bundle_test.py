@@ -112,7 +112,7 @@ class Bundle(training_case.TrainingCase):
         self.assertAlmostEqual(self.last_loss("one"), self.last_loss("two"), delta=1e-6)
 
     def test_a_signal_saves_and_stops_and_nothing_is_loaded_from_elsewhere(self):
-        process = subprocess.Popen(self.command("braid-mpirun -n 2 braid train base.yaml name=stop train.steps=1000000"),
+        process = subprocess.Popen(self.command("braid-mpirun -n 2 braid train base.yaml name=stop train.steps=999999"),
                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.addCleanup(process.kill)
         deadline = time.monotonic() + 60
