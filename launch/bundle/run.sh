@@ -10,6 +10,8 @@ export PMIX_PREFIX="$root" PMIX_LIBDIR="$root/lib" PMIX_PKGLIBDIR="$root/lib/pmi
 export PMIX_DATADIR="$root/share" PMIX_PKGDATADIR="$root/share/pmix" PMIX_SYSCONFDIR="$root/etc/openmpi"
 # There is none in the bundle; the target's plugins may be of another version.
 export HWLOC_PLUGINS_PATH="$root/lib/hwloc"
+# It complains where a bare root folder has no /sys, and does without.
+export HWLOC_HIDE_ERRORS="${HWLOC_HIDE_ERRORS:-2}"
 # Other hosts start their daemon through this script too.
 export OMPI_MCA_orte_launch_agent="$root/bin/orted"
 # A folder that a login script of another machine named would end every job at its start.

@@ -106,8 +106,8 @@ class Bundle(training_case.TrainingCase):
         self.assertLessEqual({"libopenmpi3", "libstdc++6"}, licences)
 
     def test_one_process_and_two_ranks_end_alike(self):
-        self.bare("braid train base.yaml name=one train.steps=4")
-        _, err = self.bare("braid-mpirun -n 2 braid train base.yaml name=two train.steps=4")
+        self.bare("braid train base.yaml name=one train.steps=10")
+        _, err = self.bare("braid-mpirun -n 2 braid train base.yaml name=two train.steps=10")
         self.assertNotRegex(err, r"(?i)mpirun|orte|mca|pmix|hwloc")
         self.assertAlmostEqual(self.last_loss("one"), self.last_loss("two"), delta=1e-6)
 
