@@ -1,5 +1,5 @@
 #!/bin/bash
-# Write the program and the libraries it needs to dist/braid-bundle/ and dist/braid-bundle.tar.gz, for machines where
+# Write the program and the libraries it needs to dist/braid-bundle/ and dist/braid-bundle.tar.xz, for machines where
 # nothing is installed. docs/install.md says what the target must have.
 #
 #     launch/bundle.sh                  the cpu preset, built if needed
@@ -47,10 +47,10 @@ of_glibc() {
     return 1
 }
 
-# of_gpu NAME: what comes with the target's driver and toolkit.
+# of_gpu NAME: what the target has for its GPUs.
 of_gpu() {
     case "$1" in
-        libcuda.so* | libcudart.so* | libcublas*.so* | libcudnn*.so* | libnccl.so* | libnv*.so*) return 0 ;;
+        libcuda.so* | libcublas*.so* | libcudnn*.so* | libnccl.so* | libnv*.so*) return 0 ;;
     esac
     return 1
 }
@@ -72,6 +72,10 @@ list_libraries() {
 # copy_licence NAME PATH: the terms of the package that a file comes from.
 copy_licence() {
     local name=$1 real package
+    if [[ "$name" == libcudart.so* ]]; then # no package's
+        echo "$name: https://docs.nvidia.com/cuda/eula" > "$bundle/licenses/cuda-runtime"
+        return
+    fi
     real=$(readlink -f "$2")
     # Packages list files under /lib or /usr/lib, which are one folder.
     package=$(dpkg-query -S "$real" "${real#/usr}" 2> /dev/null | head -n 1 | cut -d: -f1) || true
@@ -130,7 +134,7 @@ relocate() {
     find "$bundle"/lib -type f -exec patchelf --remove-rpath {} +
     for file in "$bundle"/libexec/*; do
         # shellcheck disable=SC2016
-        patchelf --force-rpath --set-rpath '$ORIGIN/../lib' "$file"
+        patchelf --force-rpath --set-rpath '$ORIGIN/../lib:/usr/local/cuda/lib64:/usr/local/cuda/lib' "$file"
     done
 }
 
@@ -157,8 +161,8 @@ if [[ ! -f "$program" || ! -x "$program" ]]; then
     exit 2
 fi
 program=$(readlink -f "$program")
-command -v patchelf > /dev/null && command -v mpirun > /dev/null ||
-    fail "patchelf or Open MPI is missing; run launch/install_deps.sh"
+command -v patchelf > /dev/null && command -v xz > /dev/null && command -v mpirun > /dev/null ||
+    fail "patchelf, xz or Open MPI is missing; run launch/install_deps.sh"
 ldd "$program" | grep -q 'libmpi\.so' || fail "$program is built without MPI; bundle one that is built with it"
 
 mkdir -p "$out"
@@ -177,10 +181,10 @@ cp "$source_root"/docs/*.md "$bundle/docs/"
 cp "$source_root/launch/bundle/README.txt" "$source_root/LICENSE" "$bundle/"
 write_version
 chmod 755 "$work" "$bundle"
-tar -C "$work" --owner=0 --group=0 --sort=name -cf - braid-bundle | gzip -9 > "$work/braid-bundle.tar.gz"
-size=$(stat -c %s "$work/braid-bundle.tar.gz")
+tar -C "$work" --owner=0 --group=0 --sort=name -cf - braid-bundle | xz -3 -T0 > "$work/braid-bundle.tar.xz"
+size=$(stat -c %s "$work/braid-bundle.tar.xz")
 ((size <= max_bytes)) || fail "the bundle takes $size bytes compressed, at most $max_bytes are allowed"
 [[ ! -e "$out/braid-bundle" ]] || mv "$out/braid-bundle" "$work/replaced"
 mv "$bundle" "$out/braid-bundle"
-mv -f "$work/braid-bundle.tar.gz" "$out/braid-bundle.tar.gz"
-echo "$out/braid-bundle.tar.gz: $((size / 1000000)) MB"
+mv -f "$work/braid-bundle.tar.xz" "$out/braid-bundle.tar.xz"
+echo "$out/braid-bundle.tar.xz: $((size / 1000000)) MB"

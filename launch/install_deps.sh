@@ -12,7 +12,7 @@ packages=(
     # tests and benchmarks
     libgtest-dev libgmock-dev libbenchmark-dev python3 python3-h5py python3-numpy python3-yaml procps util-linux zstd
     # bundle
-    patchelf binutils
+    patchelf binutils xz-utils
     # quickstart: its text, and its picture
     dict-gcide gnuplot-nox
 )

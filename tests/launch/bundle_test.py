@@ -74,9 +74,9 @@ class Bundle(training_case.TrainingCase):
         out = cls.root.parent / "out"
         done = bundle("--program", BRAID, "-o", out)
         assert done.returncode == 0, done.stderr
-        cls.archive = out / "braid-bundle.tar.gz"
+        cls.archive = out / "braid-bundle.tar.xz"
         (cls.root / "opt").mkdir()
-        subprocess.run(["tar", "-C", cls.root / "opt", "-xzf", cls.archive], timeout=60, check=True)
+        subprocess.run(["tar", "-C", cls.root / "opt", "-xJf", cls.archive], timeout=60, check=True)
         shutil.rmtree(out / "braid-bundle")  # nothing may be found where it was made
 
     def setUp(self):
