@@ -8,10 +8,14 @@
 # untouched: a value exported by an interactive shell would be taken for a user's choice by every later job.
 
 braid_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+braid_path="$braid_root/build/${BRAID_PRESET:-cpu}:$braid_root/launch"
+# A bundle (launch/bundle.sh) is not built, and has its programs in one folder.
+[[ -d "$braid_root/libexec" ]] && braid_path="$braid_root/bin"
 case ":$PATH:" in
-    *":$braid_root/launch:"*) ;;
-    *) export PATH="$braid_root/build/${BRAID_PRESET:-cpu}:$braid_root/launch:$PATH" ;;
+    *":$braid_path:"*) ;;
+    *) export PATH="$braid_path:$PATH" ;;
 esac
+unset braid_path
 
 if [[ -n "${OMPI_COMM_WORLD_LOCAL_SIZE:-}" ]]; then
     # nproc obeys OMP_NUM_THREADS; the cores are asked for here.

@@ -27,6 +27,8 @@ packages=(
     libopenblas-openmp-dev libopenblas-serial-dev libdnnl-dev libopenmpi-dev openmpi-bin
     # tests and benchmarks
     libgtest-dev libgmock-dev libbenchmark-dev python3 python3-h5py python3-numpy python3-yaml procps util-linux zstd
+    # bundle
+    patchelf binutils xz-utils
     # quickstart: its text, and its picture
     dict-gcide gnuplot-nox
 )
