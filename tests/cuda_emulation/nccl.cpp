@@ -146,3 +146,8 @@ ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDa
     copy(receive, values.data(), values.size());
     return ncclSuccess;
 }
+
+ncclResult_t ncclGetVersion(int* version) {
+    *version = 22000;
+    return ncclSuccess;
+}

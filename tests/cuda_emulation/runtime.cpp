@@ -68,6 +68,14 @@ cudaError_t cudaGetDeviceCount(int* count) {
     *count = 4;
     return cudaSuccess;
 }
+cudaError_t cudaDriverGetVersion(int* version) {
+    *version = 12040;
+    return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
+    *version = 12040;
+    return cudaSuccess;
+}
 cudaError_t cudaSetDevice(int device) {
     return device >= 0 && device < 4 ? cudaSuccess : cudaErrorInvalidValue;
 }
