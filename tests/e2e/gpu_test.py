@@ -59,6 +59,14 @@ class Gpu(TrainingCase):
                             "model.sublayers.gdn.num_key_heads=2", "--layouts", "tensor=2; expert=2; data=2", ranks=2)
         self.assertEqual(out.count("equal"), 3 + 1, out)   # and the heading
 
+    def test_doctor_and_mfu(self):
+        out, _ = self.braid("doctor", "--device", "cuda", "--max-bytes", "65536", ranks=2)
+        for words in ("GPU 0: ", "NCCL ", "cuBLASLt ", "cuda  bf16", "host-device", "device-device",
+                      "cuda  reduce-scatter"):
+            self.assertIn(words, out)
+        self.train("mfu", GPU, *SMALL, "train.stop_at=1", "checkpoint.every=0")
+        self.assertGreater(self.metrics("mfu")[-1]["mfu"], 0)
+
     def test_what_is_refused(self):
         _, errors = self.braid("verify", "base.yaml", GPU, "--layouts", "data=2", expect=2)
         self.assertIn("braid-mpirun -n 2", errors)
