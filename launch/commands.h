@@ -18,6 +18,7 @@ using Action = std::function<ExitCode()>;
 // started (no MPI, no file opened) before the action runs.
 void add_config_command(CLI::App& app, Action& action);
 void add_data_command(CLI::App& app, Action& action);
+void add_doctor_command(CLI::App& app, Action& action);
 void add_eval_command(CLI::App& app, Action& action);
 void add_generate_command(CLI::App& app, Action& action);
 void add_train_command(CLI::App& app, Action& action);

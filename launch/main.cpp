@@ -23,6 +23,7 @@ void add_commands(CLI::App& app, Action& action) {
     add_verify_command(app, action);
     add_eval_command(app, action);
     add_generate_command(app, action);
+    add_doctor_command(app, action);
     add_config_command(app, action);
     add_data_command(app, action);
     add_checkpoint_command(app, action);

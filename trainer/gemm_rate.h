@@ -1,11 +1,13 @@
 #pragma once
 
 #include "base/dtype.h"
+#include "tensor/device.h"
 
 namespace braid {
 
-/// The rate at which the BLAS library alone multiplies large square matrices with this process's threads, in
-/// operations per second: what MFU is measured against. Takes about a tenth of a second.
-double measure_gemm_rate(DType dtype);
+/// The rate at which the library alone multiplies large square matrices of this dtype, in operations per
+/// second: what MFU is measured against. On the CPU it is the BLAS library with this process's threads, and
+/// takes about a tenth of a second; on a GPU cuBLASLt in the stream `compute`, as linear calls it.
+double measure_gemm_rate(DType dtype, const Stream& compute = Stream());
 
 } // namespace braid

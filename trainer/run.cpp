@@ -120,7 +120,7 @@ ExitCode Run::execute() {
         return ExitCode::ok;
     }
     if (!resume_.checkpoint.empty()) trainer_->load(resume_.checkpoint);
-    gemm_rate_ = measure_gemm_rate(config_.train.precision);
+    gemm_rate_ = measure_gemm_rate(config_.train.precision, request_.compute);
     all_reduce_sum(world_, std::span(&gemm_rate_, 1));
     start_outputs();
     label.reset();

@@ -200,6 +200,10 @@ void multiply_by(double beta, const Tensor& place, const Matrix& c, int64_t coun
 
 } // namespace
 
+int64_t cublaslt_version() {
+    return static_cast<int64_t>(cublasLtGetVersion());
+}
+
 Matrix matrix_of(const Tensor& x) {
     check(x.rank() == 2, "gemm: a tensor of shape {} is no matrix", to_string(x.shape()));
     return {x.raw_data(), x.dtype(), x.dim(0), x.dim(1), x.row_stride()};

@@ -33,4 +33,7 @@ Matrix matrices_of(const Tensor& x);
 void gemm(const Tensor& place, bool transpose_a, bool transpose_b, double alpha, const Matrix& a,
           const Matrix& b, double beta, const Matrix& c, int64_t count = 1);
 
+/// Of cuBLASLt as loaded, as it counts: 120405 for 12.4.5.
+int64_t cublaslt_version();
+
 } // namespace braid::ops::cuda

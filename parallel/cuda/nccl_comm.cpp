@@ -193,6 +193,12 @@ class NcclCommunicator : public Communicator {
 
 } // namespace
 
+int nccl_version() {
+    int version = 0;
+    expect_success(ncclGetVersion(&version), "ncclGetVersion");
+    return version;
+}
+
 std::unique_ptr<Communicator> nccl_communicator(Communicator& control, const Stream& compute) {
     ncclUniqueId id{};
     if (control.rank() == 0) expect_success(ncclGetUniqueId(&id), "ncclGetUniqueId");

@@ -5,6 +5,9 @@
 
 namespace braid {
 
+/// Of the library as loaded, as NCCL counts: 22203 for 2.22.3.
+int nccl_version();
+
 /// A NCCL communicator of the ranks of `control`, which hands out its id and takes part in nothing else; each
 /// rank with its own GPU, that of `compute`. Collective.
 ///

@@ -14,6 +14,18 @@ int num_devices() {
     return count;
 }
 
+int driver_version() {
+    int version = 0;
+    expect_success(cudaDriverGetVersion(&version), "cudaDriverGetVersion");
+    return version;
+}
+
+int runtime_version() {
+    int version = 0;
+    expect_success(cudaRuntimeGetVersion(&version), "cudaRuntimeGetVersion");
+    return version;
+}
+
 void use_device(int device) {
     expect_success(cudaSetDevice(device), "cudaSetDevice");
 }

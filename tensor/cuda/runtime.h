@@ -11,6 +11,10 @@ namespace braid::cuda {
 // `stream` is a cudaStream_t.
 
 int num_devices();
+/// As CUDA counts, 12040 for 12.4: the newest runtime that the driver serves (0 without a driver), and the
+/// runtime of this build.
+int driver_version();
+int runtime_version();
 /// Makes the device the one that this thread's calls mean.
 void use_device(int device);
 

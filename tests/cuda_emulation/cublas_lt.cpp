@@ -224,3 +224,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
                  *static_cast<const float*>(beta), *c_layout, d);
     return CUBLAS_STATUS_SUCCESS;
 }
+
+size_t cublasLtGetVersion() {
+    return 120400;
+}

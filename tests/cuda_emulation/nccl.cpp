@@ -260,3 +260,8 @@ ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDa
         type == ncclFloat32 ? add_up<float>(all, receive, count) : add_up<double>(all, receive, count);
     });
 }
+
+ncclResult_t ncclGetVersion(int* version) {
+    *version = 22000;
+    return ncclSuccess;
+}

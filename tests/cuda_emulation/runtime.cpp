@@ -111,6 +111,14 @@ cudaError_t cudaGetDeviceCount(int* count) {
     *count = given ? std::atoi(given) : 4;
     return cudaSuccess;
 }
+cudaError_t cudaDriverGetVersion(int* version) {
+    *version = 12040;
+    return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
+    *version = 12040;
+    return cudaSuccess;
+}
 cudaError_t cudaSetDevice(int device) {
     int count = 0;
     cudaGetDeviceCount(&count);

@@ -146,6 +146,14 @@ class Gpu(TrainingCase):
             _, errors = self.train("refused", GPU, *arguments, ranks=2, expect=2)
             self.assertIn(message, errors)
 
+    def test_doctor_and_mfu(self):
+        out, _ = self.braid("doctor", "--device", "cuda", "--max-bytes", "65536", ranks=2)
+        for words in ("GPU 0: ", "NCCL ", "cuBLASLt ", "cuda  bf16", "host-device", "device-device",
+                      "cuda  reduce-scatter"):
+            self.assertIn(words, out)
+        self.train("mfu", GPU, *SMALL, "train.stop_at=1", "checkpoint.every=0")
+        self.assertGreater(self.metrics("mfu")[-1]["mfu"], 0)
+
     def test_what_is_refused(self):
         _, errors = self.braid("verify", "base.yaml", GPU, "--layouts", "data=2", expect=2)
         self.assertIn("braid-mpirun -n 2", errors)
