@@ -45,7 +45,12 @@ struct Findings {
 constexpr double kGi = 1 << 30;
 
 std::string cuda_version_text(int version) {
-    return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
+    return version == 0 ? "(none)" : fmt::format("{}.{}", version / 1000, version % 1000 / 10);
+}
+
+/// Of a library that counts major 10000 + minor 100 + patch.
+std::string library_version_text(int version) {
+    return fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100);
 }
 
 /// Of this machine, a line for each GPU and one for the libraries.
@@ -55,7 +60,8 @@ std::string describe_gpus() {
         std::string text =
             fmt::format("driver for CUDA {}, runtime {}, NCCL {}, cuBLASLt {}\n",
                         cuda_version_text(cuda::driver_version()), cuda_version_text(cuda::runtime_version()),
-                        nccl_version(), ops::cuda::cublaslt_version());
+                        library_version_text(nccl_version()),
+                        library_version_text(static_cast<int>(ops::cuda::cublaslt_version())));
         if (count == 0) text += "no GPU found\n";
         for (int i = 0; i < count; ++i) {
             const cuda::DeviceInfo info = cuda::device_info(i);
