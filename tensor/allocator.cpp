@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "tensor/build_cuda.h"
 #include "tensor/cuda/runtime.h"
 
 namespace braid {

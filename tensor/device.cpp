@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include "base/error.h"
+#include "tensor/build_cuda.h"
 #include "tensor/cuda/runtime.h"
 
 namespace braid {

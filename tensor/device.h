@@ -7,9 +7,6 @@
 
 namespace braid {
 
-/// Whether this build has the CUDA backend.
-constexpr bool kBuildCuda = BRAID_CUDA != 0;
-
 enum class DeviceKind : uint8_t { cpu, cuda };
 
 /// Where a tensor's memory lies and its operations run.

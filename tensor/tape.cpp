@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "tensor/build_cuda.h"
 #include "tensor/cuda/arithmetic.h"
 
 namespace braid {

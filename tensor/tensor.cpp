@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "tensor/build_cuda.h"
 #include "tensor/cuda/arithmetic.h"
 #include "tensor/cuda/runtime.h"
 

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "parallel/gpu_ranks.h"
+#include "tensor/build_cuda.h"
 
 namespace braid {
 

@@ -11,6 +11,7 @@
 
 #include "ops/cpu/bf16_gemm.h"
 #include "ops/cuda/gemm.h"
+#include "tensor/build_cuda.h"
 #include "tensor/cuda/runtime.h"
 
 namespace braid {

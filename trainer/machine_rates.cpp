@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "parallel/collectives.h"
+#include "tensor/build_cuda.h"
 #include "tensor/cuda/runtime.h"
 #include "tensor/tensor.h"
 #include "trainer/gemm_rate.h"
