@@ -3,7 +3,6 @@
 // How keys are declared: the definitions of Schema's building members; included by base/schema.h only.
 
 #include <algorithm>
-#include <regex>
 
 #include "base/schema.h"
 
@@ -63,12 +62,11 @@ Schema<T>& Schema<T>::map(const std::string& name, std::map<std::string, S> T::*
     entry.name = name;
     entry.required = spec.required;
     entry.read = [member, &schema](const YamlNode& node, const std::string& path, T& target, ReadLog& log) {
-        static const std::regex legal("[A-Za-z_][A-Za-z0-9_-]{0,63}");
         if (!node.is_map()) return log.fail(node.location, path, "expected a map, found " + node.shown());
         for (const YamlEntry& item : node.entries) {
             const std::string item_path = join_path(path, item.key);
             log.given[item_path] = item.location;
-            if (!std::regex_match(item.key, legal))
+            if (!is_config_name(item.key))
                 log.fail(item.location, item_path,
                          "a name is up to 64 letters, digits, _ and -, and starts with a letter");
             else

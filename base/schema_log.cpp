@@ -90,7 +90,15 @@ std::string suggestion(const ReadLog::Unknown& unknown, const SchemaDocs& docs, 
     return join_choices(found);
 }
 
+constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
 } // namespace
+
+bool is_config_name(const std::string& name) {
+    const std::string start = std::string(kLetters) + "_";
+    return !name.empty() && name.size() <= 64 && start.find(name[0]) != std::string::npos &&
+           name.find_first_not_of(start + "0123456789-") == std::string::npos;
+}
 
 const KeyDoc* SchemaDocs::find(const std::string& path) const {
     const std::vector<std::string> parts = split_path(path);

@@ -13,6 +13,10 @@ inline std::string join_path(const std::string& path, const std::string& key) {
     return path.empty() ? key : path + "." + key;
 }
 
+/// Whether a user may give something this name: up to 64 letters, digits, _ and -, not starting with a digit
+/// or -.
+bool is_config_name(const std::string& name);
+
 /// One key as the documentation lists it.
 struct KeyDoc {
     std::string path; // "model.sublayers.NAME.num_heads"; capitals stand for a name or number of the user's

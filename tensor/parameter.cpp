@@ -6,6 +6,7 @@
 #include <set>
 #include <tuple>
 
+#include "tensor/build_cuda.h"
 #include "tensor/cuda/arithmetic.h"
 
 namespace braid {
@@ -37,9 +38,9 @@ double Initializer::value(const RngStream& stream, int64_t index) const {
         case Kind::truncated_normal: {
             // One draw an element: the uniform number is mapped into the part of the distribution that is
             // kept.
-            const double cut = 0.5 * std::erfc(kTruncation / std::sqrt(2.0));
-            return a / truncated_deviation() *
-                   inverse_normal_cdf(cut + (1 - 2 * cut) * stream.uniform(element));
+            static const double cut = 0.5 * std::erfc(kTruncation / std::sqrt(2.0));
+            static const double deviation = truncated_deviation();
+            return a / deviation * inverse_normal_cdf(cut + (1 - 2 * cut) * stream.uniform(element));
         }
         case Kind::uniform:
             return a + (b - a) * stream.uniform(element);

@@ -1,0 +1,47 @@
+#include "base/rng.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numbers>
+
+namespace braid::testing {
+namespace {
+
+TEST(rng, philox_equals_the_published_answers) { // known answers of Random123's philox4x32-10
+    using Words = std::array<uint32_t, 4>;
+    EXPECT_EQ(philox({0, 0, 0, 0}, {0, 0}), (Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+    constexpr uint32_t kOnes = 0xffffffff;
+    EXPECT_EQ(philox({kOnes, kOnes, kOnes, kOnes}, {kOnes, kOnes}),
+              (Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+}
+
+TEST(rng, quantiles_of_the_normal_distribution) {
+    // Published percentage points; p itself is rounded, which moves a quantile of the middle by as much.
+    const auto expect_quantile = [](double p, double x) {
+        EXPECT_NEAR(inverse_normal_cdf(p), x, 1e-14 * std::abs(x) + 1e-16) << "p " << p;
+    };
+    expect_quantile(0.5, 0);
+    expect_quantile(0.75, 0.67448975019608174);
+    expect_quantile(0.9, 1.2815515655446004);
+    expect_quantile(0.975, 1.9599639845400542);
+    expect_quantile(0.001, -3.0902323061678135);
+    expect_quantile(1e-10, -6.3613409024040557);
+    expect_quantile(1e-20, -9.2623400897984229);
+}
+
+TEST(rng, the_distribution_function_of_a_quantile_is_its_probability) {
+    // The relative slope of the distribution's tail is x^2 at most where x is above 1: an error of 1e-15 in x
+    // becomes that much of p; erfc adds a few roundings.
+    for (double p = 0x1p-53; p < 0.5; p *= 1.07) {
+        const double x = inverse_normal_cdf(p);
+        EXPECT_NEAR(0.5 * std::erfc(-x / std::numbers::sqrt2) / p, 1, 1e-14 * std::max(1.0, x * x))
+            << "p " << p;
+        if (p > 1e-3) {
+            EXPECT_NEAR(inverse_normal_cdf(1 - p), -x, 1e-12) << "p " << p;
+        }
+    }
+}
+
+} // namespace
+} // namespace braid::testing
