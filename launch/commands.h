@@ -3,10 +3,7 @@
 #include <functional>
 
 #include "base/error.h"
-
-namespace CLI {
-class App;
-}
+#include "launch/command_line.h"
 
 namespace braid {
 
@@ -16,13 +13,13 @@ using Action = std::function<ExitCode()>;
 
 // One file in launch/commands/ per function. Each adds a subcommand whose callback sets `action`; nothing is
 // started (no MPI, no file opened) before the action runs.
-void add_config_command(CLI::App& app, Action& action);
-void add_data_command(CLI::App& app, Action& action);
-void add_doctor_command(CLI::App& app, Action& action);
-void add_eval_command(CLI::App& app, Action& action);
-void add_generate_command(CLI::App& app, Action& action);
-void add_train_command(CLI::App& app, Action& action);
-void add_verify_command(CLI::App& app, Action& action);
-void add_checkpoint_command(CLI::App& app, Action& action);
+void add_config_command(Command app, Action& action);
+void add_data_command(Command app, Action& action);
+void add_doctor_command(Command app, Action& action);
+void add_eval_command(Command app, Action& action);
+void add_generate_command(Command app, Action& action);
+void add_train_command(Command app, Action& action);
+void add_verify_command(Command app, Action& action);
+void add_checkpoint_command(Command app, Action& action);
 
 } // namespace braid

@@ -1,7 +1,5 @@
 #include "launch/device_option.h"
 
-#include <CLI/CLI.hpp>
-
 #include "base/enum_names.h"
 #include "trainer/device_choice.h"
 
@@ -14,14 +12,14 @@ Stream stream_on(const std::string& device, int node_rank, int node_size) {
 
 } // namespace
 
-void add_device_option(CLI::App& command, std::string& device) {
+void add_device_option(Command command, std::string& device) {
     constexpr auto names = enum_names(DeviceChoice{});
     device = names[0];
     command
-        .add_option("--device", device,
-                    "Where the arithmetic runs; auto is cuda where every rank of a machine has a GPU")
-        ->check(CLI::IsMember(std::vector<std::string>(names.begin(), names.end())))
-        ->capture_default_str();
+        .option("--device", device,
+                "Where the arithmetic runs; auto is cuda where every rank of a machine has a GPU")
+        .one_of({names.begin(), names.end()})
+        .show_default();
 }
 
 Stream chosen_device(const std::string& device) {

@@ -1,9 +1,9 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <optional>
 
 #include "launch/commands.h"
 #include "trainer/build_info.h"
@@ -18,7 +18,7 @@ std::string version_line() {
                        build.compiler, build.processor);
 }
 
-void add_commands(CLI::App& app, Action& action) {
+void add_commands(Command app, Action& action) {
     add_train_command(app, action);
     add_verify_command(app, action);
     add_eval_command(app, action);
@@ -47,16 +47,10 @@ ExitCode run(const Action& action) {
 } // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app("Braid trains hybrid mixture-of-experts language models.", "braid");
-    app.require_subcommand(1);
-    app.set_version_flag("--version", version_line());
+    const CommandLine command_line("braid", "Braid trains hybrid mixture-of-experts language models.",
+                                   version_line());
     Action action;
-    add_commands(app, action);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-        // CLI11 has a code per kind of fault, and 0 for --help; ours is one.
-        return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::usage);
-    }
-    return static_cast<int>(run(action));
+    add_commands(command_line.root(), action);
+    const std::optional<ExitCode> finished = command_line.parse(argc, argv);
+    return static_cast<int>(finished ? *finished : run(action));
 }

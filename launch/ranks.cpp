@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "ops/cpu/blas_check.h"
 #include "parallel/agreement.h"
 
 #if BRAID_OPENMP
@@ -17,7 +18,11 @@ namespace braid {
 ExitCode run_as_rank(const std::function<ExitCode(MpiSession&)>& body) {
     MpiSession session;
     const int rank = session.world().rank();
-    if (session.world().size() == 1) return body(session);
+    const auto checked_body = [&] {
+        agree(session.world(), [] { ops::cpu::check_blas(); });
+        return body(session);
+    };
+    if (session.world().size() == 1) return checked_body();
     const auto print_error = [](const std::string& what) {
         fmt::print(stderr, "braid: {}\n", what);
         std::fflush(stderr);
@@ -27,7 +32,7 @@ ExitCode run_as_rank(const std::function<ExitCode(MpiSession&)>& body) {
         session.abort(code);
     };
     try {
-        return body(session);
+        return checked_body();
     } catch (const AgreedError& error) {
         // Before the session ends: mpirun kills the other ranks as soon as one has left with a code that is
         // not 0.

@@ -6,7 +6,8 @@
 
 namespace braid {
 
-/// Runs `body` on this process as one rank of its job and returns what it returns. An error that all ranks
+/// Runs `body` on this process as one rank of its job and returns what it returns, once the BLAS library has
+/// been seen to multiply rightly on every rank (ops/cpu/blas_check.h). An error that all ranks
 /// agree on is printed by rank 0 and becomes the same exit code on all; any other error of one rank is
 /// printed too and ends the whole job with its code, so that no rank waits for ever. What a process alone
 /// throws is thrown on.

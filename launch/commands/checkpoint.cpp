@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 
@@ -116,38 +115,38 @@ ExitCode diff(const std::string& path_a, const std::string& path_b) {
 
 } // namespace
 
-void add_checkpoint_command(CLI::App& app, Action& action) {
+void add_checkpoint_command(Command app, Action& action) {
     struct Options {
         std::string path, other;
         bool tensors = false, config = false;
     };
     auto options = std::make_shared<Options>();
-    CLI::App* checkpoint = app.add_subcommand("checkpoint", "List, check and compare checkpoints");
-    checkpoint->require_subcommand(1);
+    const Command checkpoint = app.subcommand("checkpoint", "List, check and compare checkpoints");
+    checkpoint.require_subcommand();
 
-    CLI::App* command = checkpoint->add_subcommand("list", "List the checkpoints of a run, newest first");
-    command->add_option("RUN", options->path, "A run folder, or a folder of checkpoints")->required();
-    command->callback([options, &action] { action = [options] { return list(options->path); }; });
+    Command command = checkpoint.subcommand("list", "List the checkpoints of a run, newest first");
+    command.option("RUN", options->path, "A run folder, or a folder of checkpoints").required();
+    command.callback([options, &action] { action = [options] { return list(options->path); }; });
 
-    command = checkpoint->add_subcommand("info", "Say what a checkpoint holds, without reading the tensors");
-    command->add_option("CHECKPOINT", options->path, kCheckpointHelp)->required();
-    command->add_flag("--tensors", options->tensors, "Also list the tensors");
-    command->add_flag("--config", options->config, "Also print the run file it was trained with");
-    command->callback([options, &action] {
+    command = checkpoint.subcommand("info", "Say what a checkpoint holds, without reading the tensors");
+    command.option("CHECKPOINT", options->path, kCheckpointHelp).required();
+    command.flag("--tensors", options->tensors, "Also list the tensors");
+    command.flag("--config", options->config, "Also print the run file it was trained with");
+    command.callback([options, &action] {
         action = [options] { return info(options->path, options->tensors, options->config); };
     });
 
     command =
-        checkpoint->add_subcommand("verify", "Read everything and hold it against its hashes; exit 4 if not");
-    command->add_option("CHECKPOINT", options->path, kCheckpointHelp)->required();
-    command->callback([options, &action] { action = [options] { return verify(options->path); }; });
+        checkpoint.subcommand("verify", "Read everything and hold it against its hashes; exit 4 if not");
+    command.option("CHECKPOINT", options->path, kCheckpointHelp).required();
+    command.callback([options, &action] { action = [options] { return verify(options->path); }; });
 
-    command = checkpoint->add_subcommand(
+    command = checkpoint.subcommand(
         "diff",
         "Compare the state of two checkpoints: exit 0 if every bit is equal, 1 if not, 4 if unreadable");
-    command->add_option("A", options->path, kCheckpointHelp)->required();
-    command->add_option("B", options->other, kCheckpointHelp)->required();
-    command->callback(
+    command.option("A", options->path, kCheckpointHelp).required();
+    command.option("B", options->other, kCheckpointHelp).required();
+    command.callback(
         [options, &action] { action = [options] { return diff(options->path, options->other); }; });
 }
 

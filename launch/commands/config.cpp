@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <set>
 #include <string>
@@ -55,34 +54,33 @@ ExitCode diff_configs(const ConfigArguments& arguments) {
 
 } // namespace
 
-void add_config_command(CLI::App& app, Action& action) {
+void add_config_command(Command app, Action& action) {
     const auto arguments = std::make_shared<ConfigArguments>();
-    CLI::App* const config = app.add_subcommand("config", "Show, check and compare run files");
-    config->require_subcommand(1);
+    const Command config = app.subcommand("config", "Show, check and compare run files");
+    config.require_subcommand();
 
-    CLI::App* const show =
-        config->add_subcommand("show", "Print the model layer by layer and its parameter counts");
-    show->add_option("config", arguments->path, "a run file")->required();
-    show->add_option("overrides", arguments->overrides, "key.path=value");
-    show->add_flag("--tensors", arguments->tensors,
-                   "also list every tensor: shape, role, initial deviation, decay, scale");
-    show->callback([=, &action] { action = [=] { return show_config(*arguments); }; });
+    const Command show = config.subcommand("show", "Print the model layer by layer and its parameter counts");
+    show.option("config", arguments->path, "a run file").required();
+    show.option("overrides", arguments->overrides, "key.path=value");
+    show.flag("--tensors", arguments->tensors,
+              "also list every tensor: shape, role, initial deviation, decay, scale");
+    show.callback([=, &action] { action = [=] { return show_config(*arguments); }; });
 
-    CLI::App* const check = config->add_subcommand("check", "Read a run file and report every fault");
-    check->add_option("config", arguments->path, "a run file")->required();
-    check->add_option("overrides", arguments->overrides, "key.path=value");
-    check->callback([=, &action] { action = [=] { return check_config(*arguments); }; });
+    const Command check = config.subcommand("check", "Read a run file and report every fault");
+    check.option("config", arguments->path, "a run file").required();
+    check.option("overrides", arguments->overrides, "key.path=value");
+    check.callback([=, &action] { action = [=] { return check_config(*arguments); }; });
 
-    CLI::App* const keys =
-        config->add_subcommand("keys", "List every key: what it takes, its default, what it does");
-    keys->add_flag("--markdown", arguments->markdown, "as the text of docs/config.md");
-    keys->callback([=, &action] { action = [=] { return print_keys(*arguments); }; });
+    const Command keys =
+        config.subcommand("keys", "List every key: what it takes, its default, what it does");
+    keys.flag("--markdown", arguments->markdown, "as the text of docs/config.md");
+    keys.callback([=, &action] { action = [=] { return print_keys(*arguments); }; });
 
-    CLI::App* const diff =
-        config->add_subcommand("diff", "List the keys in which two run files differ; * changes the numbers");
-    diff->add_option("a", arguments->path, "a run file")->required();
-    diff->add_option("b", arguments->other, "another")->required();
-    diff->callback([=, &action] { action = [=] { return diff_configs(*arguments); }; });
+    const Command diff =
+        config.subcommand("diff", "List the keys in which two run files differ; * changes the numbers");
+    diff.option("a", arguments->path, "a run file").required();
+    diff.option("b", arguments->other, "another").required();
+    diff.callback([=, &action] { action = [=] { return diff_configs(*arguments); }; });
 }
 
 } // namespace braid

@@ -1,8 +1,6 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -27,47 +25,45 @@ void print_json(const ordered_json& object) {
     print_output(object.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
 }
 
-void add_build(CLI::App& data, Action& action) {
+void add_build(Command data, Action& action) {
     struct Options {
         BuildOptions build;
         ValidationSplit split;
         bool force = false;
     };
     auto options = std::make_shared<Options>();
-    CLI::App* command =
-        data.add_subcommand("build", "Make a token file from text, JSON lines, or folders of them");
+    const Command command =
+        data.subcommand("build", "Make a token file from text, JSON lines, or folders of them");
     command
-        ->add_option("INPUT", options->build.inputs,
-                     "Files and folders; - is standard input; .gz and .zst are unpacked")
-        ->required();
-    command->add_option("-o,--output", options->build.output, "The token file to write")->required();
-    command->add_option("--tokenizer", options->build.tokenizer, "'bytes': ids are the bytes of the text")
-        ->capture_default_str();
-    command->add_flag("--force", options->force, "Replace output files that exist");
-    const std::map<std::string, InputFormat> formats{
-        {"auto", InputFormat::automatic}, {"text", InputFormat::text}, {"jsonl", InputFormat::jsonl}};
-    command->add_option("--format", options->build.documents.format, "auto (by name), text or jsonl")
-        ->transform(CLI::CheckedTransformer(formats));
+        .option("INPUT", options->build.inputs,
+                "Files and folders; - is standard input; .gz and .zst are unpacked")
+        .required();
+    command.option("-o,--output", options->build.output, "The token file to write").required();
+    command.option("--tokenizer", options->build.tokenizer, "'bytes': ids are the bytes of the text")
+        .show_default();
+    command.flag("--force", options->force, "Replace output files that exist");
+    command.option(
+        "--format", options->build.documents.format, "auto (by name), text or jsonl",
+        {{"auto", InputFormat::automatic}, {"text", InputFormat::text}, {"jsonl", InputFormat::jsonl}});
     command
-        ->add_option("--text-field", options->build.documents.text_field,
-                     "JSON lines: the key that holds the text")
-        ->capture_default_str();
-    command->add_option(
-        "--document-start", options->build.documents.document_start,
-        "Text: a line whose start matches this regular expression starts a document (default: one "
-        "document per file)");
+        .option("--text-field", options->build.documents.text_field,
+                "JSON lines: the key that holds the text")
+        .show_default();
+    command.option("--document-start", options->build.documents.document_start,
+                   "Text: a line whose start matches this regular expression starts a document (default: one "
+                   "document per file)");
     command
-        ->add_option("--max-document-bytes", options->build.documents.max_document_bytes,
-                     "Refuse documents that are longer")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
-        ->capture_default_str();
-    CLI::Option* output = command->add_option("--validation", options->split.output,
-                                              "A second token file, of documents held out for validation");
-    CLI::Option* fraction = command->add_option("--validation-fraction", options->split.fraction,
-                                                "The share of the documents to hold out, between 0 and 1");
-    output->needs(fraction);
-    fraction->needs(output);
-    command->callback([options, &action] {
+        .option("--max-document-bytes", options->build.documents.max_document_bytes,
+                "Refuse documents that are longer")
+        .range(1, int64_t{1} << 40)
+        .show_default();
+    const Option output = command.option("--validation", options->split.output,
+                                         "A second token file, of documents held out for validation");
+    const Option fraction = command.option("--validation-fraction", options->split.fraction,
+                                           "The share of the documents to hold out, between 0 and 1");
+    output.needs(fraction);
+    fraction.needs(output);
+    command.callback([options, &action] {
         action = [options] {
             if (options->force) options->build.overwrite = Overwrite::yes;
             if (!options->split.output.empty()) options->build.validation = options->split;
@@ -83,23 +79,22 @@ void add_build(CLI::App& data, Action& action) {
     });
 }
 
-void add_info(CLI::App& data, Action& action) {
+void add_info(Command data, Action& action) {
     struct Options {
         std::string file, validation;
         bool entropy = false, json = false;
     };
     auto options = std::make_shared<Options>();
-    CLI::App* command = data.add_subcommand("info", "Sizes, tokenizer and fingerprint of a token file");
-    command->add_option("FILE", options->file)->required();
-    CLI::Option* entropy =
-        command->add_flag("--entropy", options->entropy,
-                          "Also the entropy of its bytes under Witten-Bell n-gram models, nats per byte");
+    const Command command = data.subcommand("info", "Sizes, tokenizer and fingerprint of a token file");
+    command.option("FILE", options->file).required();
+    const Option entropy =
+        command.flag("--entropy", options->entropy,
+                     "Also the entropy of its bytes under Witten-Bell n-gram models, nats per byte");
     command
-        ->add_option("--validation", options->validation,
-                     "Measure the entropy on this token file instead of FILE")
-        ->needs(entropy);
-    command->add_flag("--json", options->json, "Print one JSON object");
-    command->callback([options, &action] {
+        .option("--validation", options->validation, "Measure the entropy on this token file instead of FILE")
+        .needs(entropy);
+    command.flag("--json", options->json, "Print one JSON object");
+    command.callback([options, &action] {
         action = [options] {
             const TokenFile file(options->file);
             ordered_json info = token_file_info(file);
@@ -115,11 +110,11 @@ void add_info(CLI::App& data, Action& action) {
     });
 }
 
-void add_verify(CLI::App& data, Action& action) {
+void add_verify(Command data, Action& action) {
     auto path = std::make_shared<std::string>();
-    CLI::App* command = data.add_subcommand("verify", "Read a whole token file and compare its fingerprint");
-    command->add_option("FILE", *path)->required();
-    command->callback([path, &action] {
+    const Command command = data.subcommand("verify", "Read a whole token file and compare its fingerprint");
+    command.option("FILE", *path).required();
+    command.callback([path, &action] {
         action = [path] {
             const TokenFile file(*path);
             file.verify();
@@ -141,39 +136,34 @@ ordered_json samples_of_run(const std::string& config_path, int64_t first, int64
     return show_samples(TrainLoader(config.data, options), first, std::min(count, num_samples - first));
 }
 
-void add_show(CLI::App& data, Action& action) {
+void add_show(Command data, Action& action) {
     struct Options {
         std::string file;
         int64_t document = 0, window = 0, sample = -1, count = 5, sequence_length = 0;
         bool json = false;
     };
     auto options = std::make_shared<Options>();
-    CLI::App* command =
-        data.add_subcommand("show", "Print documents, windows as training cuts them, or a run's samples");
-    command->add_option("FILE", options->file, "A token file; with --sample the config of a run")->required();
-    const CLI::Range not_negative(int64_t{0}, INT64_MAX), positive(int64_t{1}, INT64_MAX);
-    CLI::Option* document = command->add_option("--document", options->document, "The first document to show")
-                                ->check(not_negative);
-    CLI::Option* window =
-        command->add_option("--window", options->window, "The first window to show")->check(not_negative);
-    CLI::Option* length =
-        command->add_option("--sequence-length", options->sequence_length, "Tokens in a window")
-            ->check(positive);
-    window->needs(length);
-    length->needs(window);
-    document->excludes(window);
+    const Command command =
+        data.subcommand("show", "Print documents, windows as training cuts them, or a run's samples");
+    command.option("FILE", options->file, "A token file; with --sample the config of a run").required();
+    const Option document =
+        command.option("--document", options->document, "The first document to show").range(0, INT64_MAX);
+    const Option window =
+        command.option("--window", options->window, "The first window to show").range(0, INT64_MAX);
+    const Option length = command.option("--sequence-length", options->sequence_length, "Tokens in a window")
+                              .range(1, INT64_MAX);
+    window.needs(length);
+    length.needs(window);
+    document.excludes(window);
     command
-        ->add_option(
-            "--sample", options->sample,
-            "The first sample to show, counted from 0 over all steps of the run whose config is FILE")
-        ->check(not_negative)
-        ->excludes(document)
-        ->excludes(window);
-    command->add_option("--count", options->count, "How many to show")
-        ->check(positive)
-        ->capture_default_str();
-    command->add_flag("--json", options->json, "Print a JSON list");
-    command->callback([options, &action] {
+        .option("--sample", options->sample,
+                "The first sample to show, counted from 0 over all steps of the run whose config is FILE")
+        .range(0, INT64_MAX)
+        .excludes(document)
+        .excludes(window);
+    command.option("--count", options->count, "How many to show").range(1, INT64_MAX).show_default();
+    command.flag("--json", options->json, "Print a JSON list");
+    command.callback([options, &action] {
         action = [options] {
             const ordered_json shown = [&] {
                 if (options->sample >= 0)
@@ -191,13 +181,13 @@ void add_show(CLI::App& data, Action& action) {
 
 } // namespace
 
-void add_data_command(CLI::App& app, Action& action) {
-    CLI::App* data = app.add_subcommand("data", "Build, check and look into token files");
-    data->require_subcommand(1);
-    add_build(*data, action);
-    add_info(*data, action);
-    add_verify(*data, action);
-    add_show(*data, action);
+void add_data_command(Command app, Action& action) {
+    const Command data = app.subcommand("data", "Build, check and look into token files");
+    data.require_subcommand();
+    add_build(data, action);
+    add_info(data, action);
+    add_verify(data, action);
+    add_show(data, action);
 }
 
 } // namespace braid

@@ -1,7 +1,6 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -11,10 +10,12 @@
 #include "launch/output.h"
 #include "launch/ranks.h"
 #include "ops/cpu/bf16_gemm.h"
+#include "ops/cpu/gemm.h"
 #include "ops/cuda/gemm.h"
 #include "parallel/agreement.h"
 #include "parallel/collectives.h"
 #include "parallel/cuda/nccl_comm.h"
+#include "tensor/build_cuda.h"
 #include "tensor/cuda/runtime.h"
 #include "trainer/build_info.h"
 #include "trainer/device_choice.h"
@@ -149,6 +150,14 @@ void print_advice(const Findings& found) {
         if (gpus > 0 && cuda::driver_version() < cuda::runtime_version())
             advice.push_back("the driver is older than the CUDA runtime of this build: update the driver");
     }
+    // A library older than the processor may take it for one of long ago; this build needs AVX2 itself.
+    for (const char* old : {"Prescott", "Core2", "Penryn", "Dunnington", "Nehalem", "Sandybridge"})
+        if (ops::cpu::blas_kernels() == old)
+            advice.push_back(fmt::format(
+                "OpenBLAS runs its kernels for {}, which leave half or more of this processor idle: set "
+                "OPENBLAS_CORETYPE to Haswell (AVX2), Zen (AMD) or SkylakeX (AVX-512) and compare "
+                "the GEMM rates above",
+                old));
     if (found.threads * found.node_size > found.machine.cores)
         advice.push_back(
             fmt::format("{} threads in each of {} ranks on {} cores: lower OMP_NUM_THREADS or the ranks",
@@ -243,24 +252,24 @@ ExitCode doctor(const DoctorArguments& arguments) {
 
 } // namespace
 
-void add_doctor_command(CLI::App& app, Action& action) {
+void add_doctor_command(Command app, Action& action) {
     auto arguments = std::make_shared<DoctorArguments>();
-    CLI::App* command = app.add_subcommand(
+    const Command command = app.subcommand(
         "doctor", "What this machine and job offer: libraries, GPUs, GEMM and copy rates, bandwidths");
-    command->add_option("--device", arguments->device, "auto, cpu or cuda, as train.device")
-        ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-        ->capture_default_str();
-    CLI::Option* calibrate = command->add_flag("--calibrate", arguments->calibrate,
-                                               "Measure more sizes, more often, and write them as JSON");
-    command->add_option("-o,--output", arguments->output, "The file of --calibrate")
-        ->needs(calibrate)
-        ->capture_default_str();
-    command->add_flag("--force", arguments->force, "Replace an output file that exists")->needs(calibrate);
+    command.option("--device", arguments->device, "auto, cpu or cuda, as train.device")
+        .one_of({"auto", "cpu", "cuda"})
+        .show_default();
+    const Option calibrate = command.flag("--calibrate", arguments->calibrate,
+                                          "Measure more sizes, more often, and write them as JSON");
+    command.option("-o,--output", arguments->output, "The file of --calibrate")
+        .needs(calibrate)
+        .show_default();
+    command.flag("--force", arguments->force, "Replace an output file that exists").needs(calibrate);
     command
-        ->add_option("--max-bytes", arguments->max_bytes,
-                     "The largest message of the collectives; left out, 16 MiB, or 64 MiB with --calibrate")
-        ->check(CLI::Range(int64_t{65536}, int64_t{1} << 30));
-    command->callback([&action, arguments] { action = [arguments] { return doctor(*arguments); }; });
+        .option("--max-bytes", arguments->max_bytes,
+                "The largest message of the collectives; left out, 16 MiB, or 64 MiB with --calibrate")
+        .range(65536, int64_t{1} << 30);
+    command.callback([&action, arguments] { action = [arguments] { return doctor(*arguments); }; });
 }
 
 } // namespace braid

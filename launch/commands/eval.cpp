@@ -1,4 +1,3 @@
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -10,6 +9,7 @@
 #include "launch/commands.h"
 #include "launch/device_option.h"
 #include "launch/ranks.h"
+#include "ops/cpu/blas_check.h"
 #include "parallel/agreement.h"
 #include "trainer/evaluator.h"
 #include "trainer/inference.h"
@@ -56,6 +56,7 @@ ExitCode evaluate_file(const EvalArguments& arguments) {
 
 ExitCode write_logits(const EvalArguments& arguments) {
     set_num_threads(0, 1);
+    ops::cpu::check_blas();
     InferenceModel model(arguments.checkpoint, chosen_device(arguments.device));
     for (int32_t token : arguments.tokens)
         if (token < 0 || token >= model.config().model.vocab_size)
@@ -105,35 +106,34 @@ ExitCode answer_requests(const EvalArguments& arguments) {
 
 } // namespace
 
-void add_eval_command(CLI::App& app, Action& action) {
+void add_eval_command(Command app, Action& action) {
     auto arguments = std::make_shared<EvalArguments>();
-    CLI::App* command = app.add_subcommand(
+    const Command command = app.subcommand(
         "eval", "Loss of a checkpoint on a token file, its logits, or the likelihoods of texts");
-    command
-        ->add_option("CHECKPOINT", arguments->checkpoint, "A checkpoint, or a run folder for its newest one")
-        ->required();
-    auto* data = command->add_option("--data", arguments->data, "A token file; prints one JSON object");
-    command->add_option("--max-tokens", arguments->max_tokens, "At most this many tokens of it; 0: all")
-        ->needs(data);
-    command->add_option("--micro-batch", arguments->micro_batch, "Sequences at once; 0: as in training")
-        ->needs(data);
-    auto* tokens = command->add_option("--tokens", arguments->tokens, "Token ids of one document, as 1,2,3")
-                       ->delimiter(',');
-    auto* logits = command->add_option("--logits", arguments->logits,
-                                       "The HDF5 file that gets their logits [tokens, vocabulary]");
-    auto* requests = command->add_option("--requests", arguments->requests,
-                                         "JSON lines of {\"context\": TEXT, \"continuation\": TEXT}");
-    auto* output = command->add_option("-o,--output", arguments->output,
-                                       "The JSON lines with their log-likelihoods that --requests gives");
-    command->add_flag("--force", arguments->force, "Replace the file of --logits or -o");
-    add_device_option(*command, arguments->device);
-    tokens->needs(logits)->excludes(data)->excludes(requests);
-    logits->needs(tokens);
-    requests->needs(output)->excludes(data);
-    output->needs(requests);
-    command->callback([arguments, &action] {
+    command.option("CHECKPOINT", arguments->checkpoint, "A checkpoint, or a run folder for its newest one")
+        .required();
+    const Option data = command.option("--data", arguments->data, "A token file; prints one JSON object");
+    command.option("--max-tokens", arguments->max_tokens, "At most this many tokens of it; 0: all")
+        .needs(data);
+    command.option("--micro-batch", arguments->micro_batch, "Sequences at once; 0: as in training")
+        .needs(data);
+    const Option tokens = command.option("--tokens", arguments->tokens, "Token ids of one document, as 1,2,3")
+                              .separated_by(',');
+    const Option logits = command.option("--logits", arguments->logits,
+                                         "The HDF5 file that gets their logits [tokens, vocabulary]");
+    const Option requests = command.option("--requests", arguments->requests,
+                                           "JSON lines of {\"context\": TEXT, \"continuation\": TEXT}");
+    const Option output = command.option("-o,--output", arguments->output,
+                                         "The JSON lines with their log-likelihoods that --requests gives");
+    command.flag("--force", arguments->force, "Replace the file of --logits or -o");
+    add_device_option(command, arguments->device);
+    tokens.needs(logits).excludes(data).excludes(requests);
+    logits.needs(tokens);
+    requests.needs(output).excludes(data);
+    output.needs(requests);
+    command.callback([arguments, &action] {
         if (arguments->data.empty() && arguments->tokens.empty() && arguments->requests.empty())
-            throw CLI::RequiredError(
+            refuse_missing(
                 "--data FILE, or --tokens IDS with --logits FILE, or --requests FILE with -o FILE,");
         action = [arguments] {
             if (!arguments->requests.empty()) return answer_requests(*arguments);

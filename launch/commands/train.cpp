@@ -1,4 +1,3 @@
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fstream>
 #include <memory>
@@ -66,20 +65,19 @@ ExitCode train(const TrainArguments& arguments) {
 
 } // namespace
 
-void add_train_command(CLI::App& app, Action& action) {
+void add_train_command(Command app, Action& action) {
     auto arguments = std::make_shared<TrainArguments>();
-    CLI::App* command = app.add_subcommand("train", "Train a model; output goes to runs/NAME (or run_dir)");
-    command->add_option("CONFIG", arguments->config, "The run file")->required();
-    command->add_option("KEY=VALUE", arguments->overrides, "Keys to override, such as optimizer.lr=1e-3");
+    const Command command = app.subcommand("train", "Train a model; output goes to runs/NAME (or run_dir)");
+    command.option("CONFIG", arguments->config, "The run file").required();
+    command.option("KEY=VALUE", arguments->overrides, "Keys to override, such as optimizer.lr=1e-3");
     command
-        ->add_option("--resume", arguments->resume,
-                     "auto: go on from the newest checkpoint that verifies; never: refuse a used run folder; "
-                     "or the path of a "
-                     "checkpoint")
-        ->capture_default_str();
-    command->add_flag("--dry-run", arguments->dry_run,
-                      "Check everything, report, and stop before the first step");
-    command->callback([arguments, &action] { action = [arguments] { return train(*arguments); }; });
+        .option("--resume", arguments->resume,
+                "auto: go on from the newest checkpoint that verifies; never: refuse a used run folder; "
+                "or the path of a "
+                "checkpoint")
+        .show_default();
+    command.flag("--dry-run", arguments->dry_run, "Check everything, report, and stop before the first step");
+    command.callback([arguments, &action] { action = [arguments] { return train(*arguments); }; });
 }
 
 } // namespace braid

@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 #include <string_view>
@@ -89,31 +88,30 @@ ExitCode verify(const VerifyArguments& arguments) {
 
 } // namespace
 
-void add_verify_command(CLI::App& app, Action& action) {
+void add_verify_command(Command app, Action& action) {
     auto arguments = std::make_shared<VerifyArguments>();
-    CLI::App* command = app.add_subcommand(
+    const Command command = app.subcommand(
         "verify", "Compare parallel layouts of a run file with one rank: loss, every gradient, every update");
-    command->add_option("CONFIG", arguments->config, "The run file; its data are not read")->required();
-    command->add_option("KEY=VALUE", arguments->overrides, "Keys to override");
+    command.option("CONFIG", arguments->config, "The run file; its data are not read").required();
+    command.option("KEY=VALUE", arguments->overrides, "Keys to override");
     command
-        ->add_option("--layouts", arguments->layouts,
-                     "\"tensor=2; expert=2,data=2\": each on as many ranks as the product of its sizes; also "
-                     "sequence=false, zero=0, micro_batch=N")
-        ->required();
-    command->add_option("--steps", arguments->steps, "Steps to compare")
-        ->check(CLI::Range(1, 100))
-        ->capture_default_str();
-    command
-        ->add_option("--precision", arguments->precision, "f64; or f32, with the experts that one rank chose")
-        ->capture_default_str();
-    command->add_flag("--shrink", arguments->shrink,
-                      "Make sizes small; keep pattern, norms, head ratios and router");
-    command->footer(
+        .option("--layouts", arguments->layouts,
+                "\"tensor=2; expert=2,data=2\": each on as many ranks as the product of its sizes; also "
+                "sequence=false, zero=0, micro_batch=N")
+        .required();
+    command.option("--steps", arguments->steps, "Steps to compare")
+        .range(int64_t{1}, int64_t{100})
+        .show_default();
+    command.option("--precision", arguments->precision, "f64; or f32, with the experts that one rank chose")
+        .show_default();
+    command.flag("--shrink", arguments->shrink,
+                 "Make sizes small; keep pattern, norms, head ratios and router");
+    command.footer(
         "error is the largest of all tensors and judged (exit code 1); eps ... is that of updates with the "
         "run "
         "file's own eps, reported only;\nin f32, flips are tokens that would have chosen other experts by "
         "themselves.");
-    command->callback([&action, arguments] { action = [arguments] { return verify(*arguments); }; });
+    command.callback([&action, arguments] { action = [arguments] { return verify(*arguments); }; });
 }
 
 } // namespace braid

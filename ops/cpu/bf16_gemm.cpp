@@ -8,6 +8,7 @@
 #include <map>
 #include <tuple>
 
+#include "ops/cpu/one_thread.h"
 #include "ops/cpu/parallel.h"
 #endif
 
@@ -29,44 +30,25 @@ int64_t filled_up(int64_t rows) {
     return (rows + kRowStep - 1) / kRowStep * kRowStep;
 }
 
-/// The caller's part of a parallel region, or a serial one, with one OpenMP thread in the calls it makes.
-class OneThread {
-  public:
-    OneThread() { omp_set_num_threads(1); }
-    ~OneThread() { omp_set_num_threads(before_); }
-    OneThread(const OneThread&) = delete;
-    OneThread& operator=(const OneThread&) = delete;
-
-  private:
-    const int before_ = omp_get_max_threads();
-};
-
 dnnl::memory::desc describe(int64_t rows, int64_t columns, Type type, int64_t row_stride,
                             int64_t column_stride) {
     return {{rows, columns}, type, dnnl::memory::dims{row_stride, column_stride}};
 }
 
 dnnl::matmul::primitive_desc make_matmul(const dnnl::engine& engine, const dnnl::memory::desc& a,
-                                         const dnnl::memory::desc& b, const dnnl::memory::desc& c,
-                                         bool accumulate) {
-    dnnl::primitive_attr attributes;
-    if (accumulate) {
-        dnnl::post_ops sum;
-        sum.append_sum(1);
-        attributes.set_post_ops(sum);
-    }
+                                         const dnnl::memory::desc& b, const dnnl::memory::desc& c) {
 #if DNNL_VERSION_MAJOR >= 3
-    return {engine, a, b, c, attributes};
+    return {engine, a, b, c};
 #else
-    return {dnnl::matmul::desc(a, b, c), attributes, engine};
+    return {dnnl::matmul::desc(a, b, c), engine};
 #endif
 }
 
 /// What one thread needs to call oneDNN: an engine and a stream, the products it has made before, and memory
 /// for tiles that are filled up.
 struct Worker {
-    // m, n, k; strides of a, b and c; kind: 0 forward into bf16, 1 into f32, 2 outer products
-    using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int>;
+    // m, n, k; strides of a and b; kind: 0 forward into bf16, 1 into f32, 2 outer products
+    using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int>;
     dnnl::engine engine{dnnl::engine::kind::cpu, 0};
     dnnl::stream stream{engine};
     struct Product {
@@ -103,14 +85,14 @@ struct Worker {
 };
 
 Worker::Product make_product(const dnnl::engine& engine, const dnnl::memory::desc& a,
-                             const dnnl::memory::desc& b, const dnnl::memory::desc& c, bool accumulate) {
-    return {dnnl::matmul(make_matmul(engine, a, b, c, accumulate)), a, b, c};
+                             const dnnl::memory::desc& b, const dnnl::memory::desc& c) {
+    return {dnnl::matmul(make_matmul(engine, a, b, c)), a, b, c};
 }
 
 /// The layout of a panel [k, width], as the product with a full tile of rows wants it.
 dnnl::memory::desc panel_layout(const dnnl::engine& engine, int64_t k, int64_t width) {
     return make_matmul(engine, describe(kTileRows, k, Type::bf16, k, 1), {{k, width}, Type::bf16, Tag::any},
-                       describe(kTileRows, width, Type::bf16, width, 1), false)
+                       describe(kTileRows, width, Type::bf16, width, 1))
         .weights_desc();
 }
 
@@ -157,21 +139,22 @@ struct PackedProduct {
         const int64_t k = matrix.rows(), m = filled_up(tile.rows), width = tile.columns;
         const bf16* in = x.data<bf16>() + tile.first_row * x.row_stride();
         T* out = y.data<T>() + tile.first_row * y.row_stride() + tile.first_column;
-        const bool whole = m == tile.rows;
-        // An incomplete tile goes through memory of its own, with f32 sums that are rounded here.
-        const int64_t ldx = whole ? x.row_stride() : k, ldy = whole ? y.row_stride() : width;
-        const Type type = kIsWide || !whole ? Type::f32 : Type::bf16;
-        const Worker::Product& product = worker.product({m, width, k, ldx, 0, ldy, type == Type::f32}, [&] {
-            return make_product(worker.engine, describe(m, k, Type::bf16, ldx, 1),
-                                panel_layout(worker.engine, k, width), describe(m, width, type, ldy, 1),
-                                false);
+        // Rows of x or y that lie apart make oneDNN 2.6 multiply in plain loops, a thousand times slower. So
+        // they go through memory of the thread's own, as do tiles that are filled up; a result then has f32
+        // sums that are rounded here.
+        const bool whole = m == tile.rows && x.row_stride() == k;
+        const bool direct = m == tile.rows && y.row_stride() == width;
+        const Type type = kIsWide || !direct ? Type::f32 : Type::bf16;
+        const Worker::Product& product = worker.product({m, width, k, 0, 0, type == Type::f32}, [&] {
+            return make_product(worker.engine, describe(m, k, Type::bf16, k, 1),
+                                panel_layout(worker.engine, k, width), describe(m, width, type, width, 1));
         });
         const Tensor& panel = matrix.panels_[static_cast<size_t>(tile.first_column / kPanelColumns)];
-        if (!whole) worker.c.resize(static_cast<size_t>(m * width));
-        void* to = whole ? static_cast<void*>(out) : worker.c.data();
+        if (!direct) worker.c.resize(static_cast<size_t>(m * width));
+        void* to = direct ? static_cast<void*>(out) : worker.c.data();
         const bf16* from = whole ? in : fill_up(in, x.row_stride(), tile.rows, k, worker.a);
         worker.run(product, from, panel.raw_data(), to);
-        for (int64_t i = 0; !whole && i < tile.rows; ++i)
+        for (int64_t i = 0; !direct && i < tile.rows; ++i)
             for (int64_t j = 0; j < width; ++j)
                 out[i * y.row_stride() + j] = static_cast<T>(worker.c[static_cast<size_t>(i * width + j)]);
     }
@@ -224,13 +207,16 @@ void add_outer_products(const Tensor& dy, const Tensor& x, std::span<const int64
             b = fill_up(b, x.row_stride(), depth, n, worker.b);
         }
         const int64_t lda = whole ? dy.row_stride() : m, ldb = whole ? x.row_stride() : n;
-        const Worker::Product& product = worker.product({m, n, k, lda, ldb, in, 2}, [&] {
+        const Worker::Product& product = worker.product({m, n, k, lda, ldb, 2}, [&] {
             return make_product(worker.engine, describe(m, k, Type::bf16, 1, lda),
-                                describe(k, n, Type::bf16, ldb, 1), describe(m, n, Type::f32, in, 1), true);
+                                describe(k, n, Type::bf16, ldb, 1), describe(m, n, Type::f32, n, 1));
         });
+        worker.c.resize(static_cast<size_t>(m * n));
+        worker.run(product, a, b, worker.c.data());
         float* c = dw.data<float>() + (static_cast<int64_t>(tile.group) * out + tile.first_row) * in +
                    tile.first_column;
-        worker.run(product, a, b, c);
+        for (int64_t i = 0; i < m; ++i)
+            for (int64_t j = 0; j < n; ++j) c[i * in + j] += worker.c[static_cast<size_t>(i * n + j)];
     });
 }
 

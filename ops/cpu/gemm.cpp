@@ -9,6 +9,7 @@
 #endif
 
 #include "base/error.h"
+#include "ops/cpu/one_thread.h"
 
 namespace braid::ops::cpu {
 namespace {
@@ -49,11 +50,11 @@ struct Tiling {
     int64_t rows, columns;
 
     Tiling(int64_t m, int64_t n, int64_t k) : rows(m), columns(n) {
-        constexpr int64_t kTileElements = 512 * 512, kMinSide = 128, kMinWork = int64_t{1} << 22;
+        constexpr int64_t kTileElements = 512 * 512, kMinSide = 32, kMinWork = int64_t{1} << 20;
         while (rows * columns > kTileElements || tiles(m, n) < 4) {
             int64_t& longer = rows >= columns ? rows : columns;
             if (longer < 2 * kMinSide || rows * columns * k < 2 * kMinWork) break;
-            longer = (longer / 2 + 63) / 64 * 64;
+            longer = (longer / 2 + kMinSide - 1) / kMinSide * kMinSide;
         }
     }
     int64_t row_tiles(int64_t m) const { return (m + rows - 1) / rows; }
@@ -78,16 +79,14 @@ void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, T
 #if !BRAID_OPENMP
         const std::lock_guard lock(serial_blas);
 #endif
+        const OneThread one;
         const int64_t i = tile / across * tiling.rows, j = tile % across * tiling.columns;
         call_blas(ta, tb, static_cast<blasint>(std::min(tiling.rows, m - i)),
                   static_cast<blasint>(std::min(tiling.columns, n - j)), depth, alpha,
                   a + (transpose_a ? i : i * lda), stride_a, b + (transpose_b ? j * ldb : j), stride_b, beta,
                   c + i * ldc + j, stride_c);
     };
-    // Not inside a parallel region of one thread: OpenBLAS would start threads of its own there, new ones
-    // with every call.
-    if (tiles == 1) return run_tile(0);
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (tiles > 1)
     for (int64_t tile = 0; tile < tiles; ++tile) run_tile(tile);
 }
 
@@ -98,6 +97,10 @@ template void gemm(bool, bool, int64_t, int64_t, int64_t, double, const double*,
 
 std::string blas_description() {
     return openblas_get_config();
+}
+
+std::string blas_kernels() {
+    return openblas_get_corename();
 }
 
 } // namespace braid::ops::cpu

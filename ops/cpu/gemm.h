@@ -18,5 +18,7 @@ void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, T
 
 /// Version, options and kernel choice of the BLAS library at run time, in its own words.
 std::string blas_description();
+/// The processor family whose kernels the BLAS library has chosen, in its own words, such as Haswell.
+std::string blas_kernels();
 
 } // namespace braid::ops::cpu

@@ -1,6 +1,4 @@
 // braid checkpoint list, info, verify and diff: what they print and their exit codes.
-#include <CLI/CLI.hpp>
-
 #include "launch/commands.h"
 #include "tests/trainer/checkpoint_fixture.h"
 
@@ -21,12 +19,13 @@ struct Result {
 
 // As main does, but for printing the error.
 Result braid_checkpoint(const std::vector<std::string>& arguments) {
-    CLI::App app("", "braid");
+    const CommandLine command_line("braid", "", "");
     Action action;
-    add_checkpoint_command(app, action);
-    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
-    reversed.push_back("checkpoint");
-    app.parse(reversed);
+    add_checkpoint_command(command_line.root(), action);
+    std::vector<const char*> words{"braid", "checkpoint"};
+    for (const std::string& argument : arguments) words.push_back(argument.c_str());
+    if (const auto refused = command_line.parse(static_cast<int>(words.size()), words.data()))
+        return {*refused, ""};
     ::testing::internal::CaptureStdout();
     try {
         const ExitCode code = action();

@@ -1,10 +1,14 @@
 #include "ops/cpu/gemm.h"
 
+#include <gmock/gmock.h>
+
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <thread>
 
+#include "ops/cpu/blas_check.h"
 #include "tests/support/testing_context.h"
 #if BRAID_OPENMP
 #include <omp.h>
@@ -97,13 +101,32 @@ TEST(gemm, ranks_may_be_threads) {
     for (const auto& c : results) EXPECT_EQ(c, alone);
 }
 
+TEST(gemm, runs_the_kernels_asked_for) {
+    const char* asked = std::getenv("OPENBLAS_CORETYPE");
+    EXPECT_THAT(ops::cpu::blas_description(), ::testing::HasSubstr(asked ? asked : "OpenBLAS"));
+}
+
+TEST(gemm, the_library_multiplies_rightly_on_this_processor) {
+    EXPECT_NO_THROW(ops::cpu::check_blas());
+}
+
 #if BRAID_OPENMP
 TEST(gemm, bits_do_not_depend_on_threads) {
     const int threads = omp_get_max_threads();
-    for (const Case& size : {Case{600, 520, 300}, {1024, 33, 700}, {70, 900, 600}}) {
+    // Of one tile and of several; 70 x 257 x 300 is one that OpenBLAS would share out among its own threads.
+    for (const Case& size : {Case{600, 520, 300},
+                             {1024, 33, 700},
+                             {70, 900, 600},
+                             {70, 257, 300},
+                             {300, 70, 33},
+                             {257, 70, 70},
+                             {64, 64, 64},
+                             {1, 300, 400},
+                             {300, 1, 400}}) {
+        SCOPED_TRACE(fmt::format("m {} n {} k {}", size.m, size.n, size.k));
         const auto [m, n, k] = size;
         const auto a = numbers<float>(m * k, "a"), b = numbers<float>(n * k, "b");
-        std::vector<float> c[3];
+        std::vector<float> c[4];
         for (auto& x : c) x.resize(static_cast<size_t>(m * n));
         const auto run = [&](std::vector<float>& y) {
             ops::cpu::gemm<float>(false, true, m, n, k, 1, a.data(), k, b.data(), k, 0, y.data(), n);
@@ -114,8 +137,13 @@ TEST(gemm, bits_do_not_depend_on_threads) {
         run(c[1]);
 #pragma omp parallel num_threads(2)
         if (omp_get_thread_num() == 1) run(c[2]);
+            // A region of one thread is none to OpenBLAS.
+#pragma omp parallel num_threads(1)
+        run(c[3]);
         EXPECT_EQ(c[0], c[1]);
         EXPECT_EQ(c[0], c[2]);
+        EXPECT_EQ(c[0], c[3]);
+        EXPECT_EQ(omp_get_max_threads(), 3);
     }
     omp_set_num_threads(threads);
 }

@@ -10,9 +10,27 @@
 #endif
 
 #include "ops/cpu/bf16_gemm.h"
+#include "ops/cpu/highway.h"
+
+// After ours, which says what targets there are.
+#include <hwy/targets.h>
 
 namespace braid::testing {
 namespace {
+
+/// With BRAID_TEST_HIGHWAY_TARGET our vector code runs as on a processor of that kind (numerics.kernels).
+class ChosenHighwayTarget : public ::testing::Environment {
+  public:
+    void SetUp() override {
+        const char* wanted = std::getenv("BRAID_TEST_HIGHWAY_TARGET");
+        if (!wanted) return;
+        for (const int64_t target : hwy::SupportedAndGeneratedTargets())
+            if (std::string_view(wanted) == hwy::TargetName(target))
+                return hwy::SetSupportedTargetsForTest(target);
+        GTEST_FAIL() << "BRAID_TEST_HIGHWAY_TARGET: " << wanted << " is not built or not on this processor";
+    }
+};
+const auto* const chosen_highway_target = ::testing::AddGlobalTestEnvironment(new ChosenHighwayTarget);
 
 /// The numbers of x in another dtype, rounded to bf16 on the way if asked for.
 Tensor in_dtype(Allocator& allocator, const Tensor& x, DType dtype, bool representable) {
