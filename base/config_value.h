@@ -1,11 +1,13 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/dtype.h"
@@ -14,21 +16,30 @@
 
 namespace braid {
 
-/// Everything a config key declares about itself, besides its name and the member it fills.
+/// A few words that live as long as the program.
+struct LiteralWords {
+    std::array<std::string_view, 8> words = {}; // unused ones are empty
+
+    const std::string_view* begin() const { return words.data(); }
+    const std::string_view* end() const { return std::find(words.begin(), words.end(), std::string_view()); }
+};
+
+/// Everything a config key declares about itself, besides its name and the member it fills. All text is
+/// literal: a spec that owned memory would make the files that declare keys slow to compile.
 struct KeySpec {
-    std::string help = {};
+    std::string_view help = {};
     std::optional<double> min = std::nullopt;   // smallest value
     std::optional<double> above = std::nullopt; // values are greater than this
     std::optional<double> max = std::nullopt;   // largest value
     std::optional<double> below = std::nullopt; // values are smaller than this
     bool required = false;
-    bool counts_tokens = false;              // may be written 500M or 20B
-    bool joins_list = false;                 // a list of texts is joined with ", "
-    std::string zero_word = {};              // how 0 is written: "auto"
-    std::string default_text = {};           // for the docs, where the default depends on other keys
-    std::vector<std::string> aliases = {};   // what other frameworks call it; only used for suggestions
-    bool changes_numbers = true;             // false: a run may resume with another value
-    std::vector<std::string> not_built = {}; // values that are planned, and refused until they work
+    bool counts_tokens = false;         // may be written 500M or 20B
+    bool joins_list = false;            // a list of texts is joined with ", "
+    std::string_view zero_word = {};    // how 0 is written: "auto"
+    std::string_view default_text = {}; // for the docs, where the default depends on other keys
+    LiteralWords aliases = {};          // what other frameworks call it; only used for suggestions
+    bool changes_numbers = true;        // false: a run may resume with another value
+    LiteralWords not_built = {};        // values that are planned, and refused until they work
 };
 
 /// A value that its key does not take: "expected a whole number, at least 1, found 0".
@@ -66,7 +77,7 @@ struct ConfigValue<int64_t> {
         return read_integer(node, spec);
     }
     static YamlNode write(int64_t value, const KeySpec& spec) {
-        return YamlNode::plain(value == 0 && !spec.zero_word.empty() ? spec.zero_word
+        return YamlNode::plain(value == 0 && !spec.zero_word.empty() ? std::string(spec.zero_word)
                                                                      : std::to_string(value));
     }
     static std::string accepts(const KeySpec& spec) { return describe_range("whole number", spec); }

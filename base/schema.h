@@ -19,9 +19,10 @@ namespace braid {
 template <typename T>
 class Schema {
   public:
-    /// A single value. The types are those of ConfigValue.
+    /// A single value. The types are those of ConfigValue. Kept out of line, as a file of keys would
+    /// otherwise take the compiler three times as long.
     template <typename V>
-    Schema& key(const std::string& name, V T::*member, KeySpec spec);
+    [[gnu::noinline]] Schema& key(std::string_view name, V T::*member, const KeySpec& spec);
 
     /// A nested struct.
     template <typename S>

@@ -10,7 +10,7 @@ namespace braid {
 
 template <typename T>
 template <typename V>
-Schema<T>& Schema<T>::key(const std::string& name, V T::*member, KeySpec spec) {
+Schema<T>& Schema<T>::key(std::string_view name, V T::*member, const KeySpec& spec) {
     Entry entry;
     entry.name = name;
     entry.required = spec.required;
@@ -24,10 +24,9 @@ Schema<T>& Schema<T>::key(const std::string& name, V T::*member, KeySpec spec) {
     entry.write = [=](const T& value) { return ConfigValue<V>::write(value.*member, spec); };
     entry.describe = [=](const std::string& path, SchemaDocs& docs) {
         const YamlNode standard = ConfigValue<V>::write(T{}.*member, spec);
-        std::string text = spec.required ? "required" : spec.default_text;
+        std::string text(spec.required ? "required" : spec.default_text);
         if (text.empty()) text = standard.is_null() ? "none" : to_flow_yaml(standard);
-        docs.keys.push_back(
-            {path, ConfigValue<V>::accepts(spec), text, spec.help, "", spec.aliases, spec.changes_numbers});
+        docs.keys.push_back(KeyDoc::of(path, ConfigValue<V>::accepts(spec), std::move(text), spec));
     };
     entries_.push_back(std::move(entry));
     return *this;
@@ -79,8 +78,7 @@ Schema<T>& Schema<T>::map(const std::string& name, std::map<std::string, S> T::*
         return node;
     };
     entry.describe = [&schema, spec](const std::string& path, SchemaDocs& docs) {
-        docs.keys.push_back({path, "map by name", spec.required ? "required" : "{}", spec.help, "",
-                             spec.aliases, spec.changes_numbers});
+        docs.keys.push_back(KeyDoc::of(path, "map by name", spec.required ? "required" : "{}", spec));
         schema.describe(path + ".NAME", docs);
     };
     entries_.push_back(std::move(entry));
@@ -108,8 +106,7 @@ Schema<T>& Schema<T>::list(const std::string& name, std::vector<S> T::*member, c
         return node;
     };
     entry.describe = [&schema, spec](const std::string& path, SchemaDocs& docs) {
-        docs.keys.push_back({path, "list of maps", spec.required ? "required" : "[]", spec.help, "",
-                             spec.aliases, spec.changes_numbers});
+        docs.keys.push_back(KeyDoc::of(path, "list of maps", spec.required ? "required" : "[]", spec));
         schema.describe(path + ".N", docs);
     };
     entries_.push_back(std::move(entry));
@@ -137,8 +134,7 @@ Schema<T>& Schema<T>::alternatives(const std::string& name, std::variant<As...> 
         return ConfigValue<E>::write(static_cast<E>((value.*member).index()), spec);
     };
     entry.describe = [=](const std::string& path, SchemaDocs& docs) {
-        docs.keys.push_back(
-            {path, ConfigValue<E>::accepts(spec), "required", spec.help, "", spec.aliases, true});
+        docs.keys.push_back(KeyDoc::of(path, ConfigValue<E>::accepts(spec), "required", spec));
     };
     entries_.push_back(std::move(entry));
     size_t index = 0;
@@ -195,8 +191,7 @@ Schema<T>& Schema<T>::count(const std::string& name, KeySpec spec) {
         }
     };
     entry.describe = [=](const std::string& path, SchemaDocs& docs) {
-        docs.keys.push_back({path, ConfigValue<int64_t>::accepts(spec), "none", spec.help, "", spec.aliases,
-                             spec.changes_numbers});
+        docs.keys.push_back(KeyDoc::of(path, ConfigValue<int64_t>::accepts(spec), "none", spec));
     };
     entries_.push_back(std::move(entry));
     return *this;

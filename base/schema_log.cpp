@@ -94,6 +94,17 @@ constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmno
 
 } // namespace
 
+KeyDoc KeyDoc::of(const std::string& path, std::string accepts, std::string default_text,
+                  const KeySpec& spec) {
+    return {path,
+            std::move(accepts),
+            std::move(default_text),
+            std::string(spec.help),
+            "",
+            {spec.aliases.begin(), spec.aliases.end()},
+            spec.changes_numbers};
+}
+
 bool is_config_name(const std::string& name) {
     const std::string start = std::string(kLetters) + "_";
     return !name.empty() && name.size() <= 64 && start.find(name[0]) != std::string::npos &&

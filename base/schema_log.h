@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/config_value.h"
 #include "base/yaml_document.h"
 
 namespace braid {
@@ -26,6 +27,10 @@ struct KeyDoc {
     std::string only_for; // the sublayer type it belongs to, or ""
     std::vector<std::string> aliases;
     bool changes_numbers = true;
+
+    /// The documentation of the key `path`; what the spec leaves open is given.
+    static KeyDoc of(const std::string& path, std::string accepts, std::string default_text,
+                     const KeySpec& spec);
 };
 
 struct RuleDoc {

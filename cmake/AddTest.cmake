@@ -1,11 +1,22 @@
 # The threads of one test process. ctest runs several processes side by side, so idle threads must not spin.
-set(BRAID_TEST_ENVIRONMENT OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive)
-set(BRAID_SCRIPT_ENVIRONMENT OMP_WAIT_POLICY=passive PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=${PROJECT_SOURCE_DIR}/tests/support
+# A shell complains on stderr about a locale that the machine lacks, and Python reads and writes files by it.
+set(BRAID_TEST_ENVIRONMENT OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive LC_ALL=C.UTF-8)
+set(BRAID_SCRIPT_ENVIRONMENT OMP_WAIT_POLICY=passive LC_ALL=C.UTF-8
+    PYTHONDONTWRITEBYTECODE=1 PYTHONNOUSERSITE=1 PYTHONOPTIMIZE= PYTHONPATH=${PROJECT_SOURCE_DIR}/tests/support
     BRAID=${PROJECT_BINARY_DIR}/braid BRAID_SOURCE_DIR=${PROJECT_SOURCE_DIR} BRAID_BINARY_DIR=${PROJECT_BINARY_DIR}
     BRAID_MPIRUN=${PROJECT_SOURCE_DIR}/launch/braid-mpirun)
+# What a test must not inherit: threads tied to cores, which all tests would share; what makes a lone process one of many
+# and one machine many hosts, as where ctest itself runs in a job; what the launcher tells its ranks.
+set(BRAID_TEST_UNSET "")
+foreach(name OMP_PROC_BIND OMP_PLACES OMP_THREAD_LIMIT OMP_DYNAMIC GOMP_CPU_AFFINITY
+        SLURM_JOB_ID SLURM_JOBID OMPI_COMM_WORLD_SIZE OMPI_COMM_WORLD_LOCAL_SIZE PMIX_RANK PMI_SIZE PMI_RANK
+        BRAID_TERMINAL BRAID_RANKS_BOUND BRAID_SHARE_GPU)
+    list(APPEND BRAID_TEST_UNSET ${name}=unset:)
+endforeach()
+set(BRAID_SCRIPT_UNSET ${BRAID_TEST_UNSET} OMP_NUM_THREADS=unset:)
 set(sanitizer_environment "")
 if(BRAID_SANITIZE MATCHES address)
-    list(APPEND sanitizer_environment "LSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/support/lsan.supp:print_suppressions=0"
+    list(APPEND sanitizer_environment "LSAN_OPTIONS=suppressions='${PROJECT_SOURCE_DIR}/tests/support/lsan.supp':print_suppressions=0"
          UBSAN_OPTIONS=print_stacktrace=1)
 elseif(BRAID_SANITIZE MATCHES thread)
     list(APPEND sanitizer_environment TSAN_OPTIONS=halt_on_error=1)
@@ -26,8 +37,15 @@ function(braid_test folder)
         set(ARG_LABEL unit)
     endif()
     add_executable(test_${folder} ${ARG_SOURCES})
+    braid_reuse_precompiled(test_${folder} braid_test_precompiled)
     target_link_libraries(test_${folder} PRIVATE ${ARG_LINKS} braid_test_support GTest::gtest_main)
-    target_compile_definitions(test_${folder} PRIVATE BRAID_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    # Only for those that ask, as clones with other paths share what they compile of the others.
+    foreach(source ${ARG_SOURCES})
+        file(STRINGS ${source} asking REGEX BRAID_SOURCE_DIR LIMIT_COUNT 1)
+        if(asking)
+            set_property(SOURCE ${source} APPEND PROPERTY COMPILE_DEFINITIONS BRAID_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+        endif()
+    endforeach()
     foreach(label ${ARG_LABEL} slow)
         if(label STREQUAL slow)
             set(filter "*.slow_*:*/slow_*")
@@ -44,7 +62,8 @@ function(braid_test folder)
         set(late_properties ${CMAKE_CURRENT_BINARY_DIR}/test_${folder}_${label}_environment.cmake)
         file(CONFIGURE OUTPUT ${late_properties} @ONLY CONTENT [[
 if(test_@folder@_@label@)
-    set_tests_properties(${test_@folder@_@label@} PROPERTIES ENVIRONMENT "@BRAID_TEST_ENVIRONMENT@")
+    set_tests_properties(${test_@folder@_@label@} PROPERTIES ENVIRONMENT "@BRAID_TEST_ENVIRONMENT@"
+                         ENVIRONMENT_MODIFICATION "@BRAID_TEST_UNSET@")
 endif()
 ]])
         set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${late_properties})
@@ -67,7 +86,8 @@ function(braid_gpu_tests folder)
     set(late_properties ${CMAKE_CURRENT_BINARY_DIR}/test_${folder}_gpu_environment.cmake)
     file(CONFIGURE OUTPUT ${late_properties} @ONLY CONTENT [[
 if(test_@folder@_gpu)
-    set_tests_properties(${test_@folder@_gpu} PROPERTIES ENVIRONMENT "@BRAID_TEST_ENVIRONMENT@;BRAID_TEST_DEVICE=cuda")
+    set_tests_properties(${test_@folder@_gpu} PROPERTIES ENVIRONMENT "@BRAID_TEST_ENVIRONMENT@;BRAID_TEST_DEVICE=cuda"
+                         ENVIRONMENT_MODIFICATION "@BRAID_TEST_UNSET@")
 endif()
 ]])
     set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${late_properties})
@@ -81,6 +101,7 @@ function(braid_mpi_test program)
         return()
     endif()
     add_executable(test_${program} ${ARG_SOURCES} ${PROJECT_SOURCE_DIR}/tests/support/mpi_main.cpp)
+    braid_reuse_precompiled(test_${program} braid_test_precompiled)
     target_link_libraries(test_${program} PRIVATE ${ARG_LINKS} braid_test_support braid::mpi)
     math(EXPR limit "${ARG_TIMEOUT} * ${BRAID_TEST_TIMEOUT_SCALE}")
     foreach(source ${ARG_SOURCES})
@@ -91,7 +112,8 @@ function(braid_mpi_test program)
             add_test(NAME ${name} COMMAND ${PROJECT_SOURCE_DIR}/launch/braid-mpirun -n ${ranks}
                      $<TARGET_FILE:test_${program}> --gtest_filter=${suite}.*)
             set_tests_properties(${name} PROPERTIES LABELS mpi TIMEOUT ${limit} PROCESSORS ${ranks}
-                                 ENVIRONMENT "${BRAID_SCRIPT_ENVIRONMENT}")
+                                 ENVIRONMENT "${BRAID_SCRIPT_ENVIRONMENT}"
+                                 ENVIRONMENT_MODIFICATION "${BRAID_SCRIPT_UNSET}")
         endforeach()
     endforeach()
 endfunction()
@@ -110,7 +132,8 @@ function(braid_mpi_gpu_test program suite)
                  $<TARGET_FILE:test_${program}> --gtest_filter=${suite}.*)
         set_tests_properties(${name} PROPERTIES LABELS gpu TIMEOUT ${limit} PROCESSORS ${ranks}
                              SKIP_REGULAR_EXPRESSION "SKIPPED . BRAID_TEST_DEVICE"
-                             ENVIRONMENT "${BRAID_SCRIPT_ENVIRONMENT};BRAID_TEST_DEVICE=cuda")
+                             ENVIRONMENT "${BRAID_SCRIPT_ENVIRONMENT};BRAID_TEST_DEVICE=cuda"
+                             ENVIRONMENT_MODIFICATION "${BRAID_SCRIPT_UNSET}")
     endforeach()
 endfunction()
 
@@ -137,5 +160,6 @@ function(braid_script_test prefix script)
     math(EXPR limit "${limit} * ${BRAID_TEST_TIMEOUT_SCALE}")
     add_test(NAME ${prefix}.${stem} COMMAND ${Python3_EXECUTABLE} ${script})
     set_tests_properties(${prefix}.${stem} PROPERTIES LABELS "${labels}" TIMEOUT ${limit} PROCESSORS ${processors}
-                         SKIP_RETURN_CODE 77 ENVIRONMENT "${BRAID_SCRIPT_ENVIRONMENT}")
+                         SKIP_RETURN_CODE 77 ENVIRONMENT "${BRAID_SCRIPT_ENVIRONMENT}"
+                         ENVIRONMENT_MODIFICATION "${BRAID_SCRIPT_UNSET}")
 endfunction()

@@ -39,7 +39,7 @@ endif()
 
 # braid_use_cuda(target sources...)
 function(braid_use_cuda target)
-    target_link_libraries(${target} PUBLIC braid_cuda_runtime)
+    target_link_libraries(${target} PRIVATE braid_cuda_runtime)
     foreach(source ${ARGN})
         if(BRAID_CUDA_EMULATION AND source MATCHES "\\.cu$")
             set_source_files_properties(${source} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++;-Wno-unknown-pragmas")

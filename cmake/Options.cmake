@@ -23,7 +23,9 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 find_program(BRAID_CCACHE ccache)
 if(BRAID_CCACHE)
     # Paths below the tree are made relative, so that all its clones and work trees share what one has compiled.
-    set(launcher ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=true ${BRAID_CCACHE})
+    # The sloppiness is what it asks for to work with precompiled headers: no file of ours uses __TIME__ or the like.
+    set(launcher ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=true
+        CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${BRAID_CCACHE})
     set(CMAKE_C_COMPILER_LAUNCHER ${launcher})
     set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
     set(CMAKE_CUDA_COMPILER_LAUNCHER ${launcher})
@@ -48,11 +50,19 @@ if(BRAID_SANITIZE)
     target_compile_options(braid_flags INTERFACE -fsanitize=${BRAID_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
     target_link_options(braid_flags INTERFACE -fsanitize=${BRAID_SANITIZE})
     if(BRAID_SANITIZE MATCHES address)
+        # An object of its own: a source in C would ask the programs for a precompiled header in C.
+        add_library(braid_keep_modules_loaded OBJECT tests/support/keep_modules_loaded.c)
         target_sources(braid_flags INTERFACE
-            $<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:${PROJECT_SOURCE_DIR}/tests/support/keep_modules_loaded.c>)
+            $<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:$<TARGET_OBJECTS:braid_keep_modules_loaded>>)
     endif()
 endif()
 target_compile_definitions(braid_flags INTERFACE BRAID_MPI=$<BOOL:${BRAID_MPI}> BRAID_OPENMP=$<BOOL:${BRAID_OPENMP}>
-                                                 BRAID_ONEDNN=$<BOOL:${BRAID_ONEDNN}>
-                                                 BRAID_CUDA=$<BOOL:${BRAID_CUDA}>
-                                                 BRAID_CUDA_EMULATION=$<BOOL:${BRAID_CUDA_EMULATION}>)
+                                                 BRAID_ONEDNN=$<BOOL:${BRAID_ONEDNN}>)
+foreach(switch BRAID_CUDA BRAID_CUDA_EMULATION)
+    set(${switch}_01 0)
+    if(${switch})
+        set(${switch}_01 1)
+    endif()
+endforeach()
+configure_file(cmake/build_switches.h.in ${PROJECT_BINARY_DIR}/generated/switches/build_switches.h @ONLY)
+target_include_directories(braid_flags INTERFACE ${PROJECT_BINARY_DIR}/generated/switches)

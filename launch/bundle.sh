@@ -11,7 +11,7 @@
 # wrong usage.
 set -euo pipefail
 
-source_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+source_root=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 max_bytes=40000000
 # They use networks whose drivers a bare machine lacks, or serve OpenSHMEM, MPI-IO and monitoring, which Braid does not.
 unused='_(ofi|openib|ucx|psm|psm2|monitoring)\.so$|mca_(atomic|memheap|scoll|spml|sshmem|io|fs|fbtl|fcoll|sharedfp)_'
@@ -166,7 +166,7 @@ command -v patchelf > /dev/null && command -v xz > /dev/null && command -v mpiru
 ldd "$program" | grep -q 'libmpi\.so' || fail "$program is built without MPI; bundle one that is built with it"
 
 mkdir -p "$out"
-out=$(cd "$out" && pwd)
+out=$(CDPATH='' cd "$out" && pwd)
 [[ ! -e "$out/braid-bundle" || -f "$out/braid-bundle/VERSION" ]] ||
     fail "$out/braid-bundle is not a bundle, and is kept"
 work=$(mktemp -d "$out/.bundle.XXXXXX")
@@ -180,7 +180,9 @@ cp -r "$source_root/configs" "$bundle/configs"
 cp "$source_root"/docs/*.md "$bundle/docs/"
 cp "$source_root/launch/bundle/README.txt" "$source_root/LICENSE" "$bundle/"
 write_version
-chmod 755 "$work" "$bundle"
+# Whatever the umask here and when the tree was fetched: all users of the target may run it.
+chmod 755 "$work"
+chmod -R u=rwX,go=rX "$bundle"
 tar -C "$work" --owner=0 --group=0 --sort=name -cf - braid-bundle | xz -3 -T0 > "$work/braid-bundle.tar.xz"
 size=$(stat -c %s "$work/braid-bundle.tar.xz")
 ((size <= max_bytes)) || fail "the bundle takes $size bytes compressed, at most $max_bytes are allowed"

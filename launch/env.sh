@@ -7,7 +7,7 @@
 # must not spin while they wait, so OMP_WAIT_POLICY becomes passive then. Outside mpirun the thread variables stay
 # untouched: a value exported by an interactive shell would be taken for a user's choice by every later job.
 
-braid_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+braid_root=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 braid_path="$braid_root/build/${BRAID_PRESET:-cpu}:$braid_root/launch"
 # A bundle (launch/bundle.sh) is not built, and has its programs in one folder.
 [[ -d "$braid_root/libexec" ]] && braid_path="$braid_root/bin"

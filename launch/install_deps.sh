@@ -8,7 +8,7 @@
 # and exits 2. A CUDA compiler on the PATH or in /usr/local/cuda is taken as it is. Elsewhere the toolkit and NCCL come
 # from PyPI, pinned by hash, into BRAID_CUDA_HOME (~/.cache/braid), without root; that is 700 MB of download.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")"
 
 case "${1:-}" in
     "") with_cuda=0 ;;

@@ -5,6 +5,7 @@
 #include <new>
 #include <optional>
 
+#include "launch/blas_kernels.h"
 #include "launch/commands.h"
 #include "trainer/build_info.h"
 
@@ -47,6 +48,7 @@ ExitCode run(const Action& action) {
 } // namespace
 
 int main(int argc, char** argv) {
+    restart_with_better_blas_kernels(argv);
     const CommandLine command_line("braid", "Braid trains hybrid mixture-of-experts language models.",
                                    version_line());
     Action action;

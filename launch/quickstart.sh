@@ -6,7 +6,7 @@
 # Exit code 0 when the validation loss ends at least 0.10 nats per byte below the entropy of a trigram model, 1 when it
 # does not, and the failing command's code otherwise.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 num_ranks=2
 data=data-cache/quickstart
@@ -23,7 +23,20 @@ source launch/env.sh
 
 step "2/6 build"
 cmake --preset cpu > /dev/null
-cmake --build --preset cpu --target braid | tail -n 1
+# On a terminal Ninja rewrites one line; elsewhere every tenth part gets one.
+if [[ -t 1 ]]; then
+    cmake --build --preset cpu --target braid
+else
+    cmake --build --preset cpu --target braid | awk '
+        match($0, /^\[[0-9]+\/[0-9]+\]/) {
+            split(substr($0, 2, RLENGTH - 2), count, "/")
+            tenth = int(10 * count[1] / count[2])
+            if (tenth > shown) { printf "built %d of %d\n", count[1], count[2]; fflush() }
+            if (tenth > shown) shown = tenth
+            next
+        }
+        { print }'
+fi
 
 step "3/6 token files"
 mkdir -p "$data"

@@ -52,7 +52,7 @@ def draw(png, training, validation, bigram, trigram):
                          final=final, low=min(final, trigram) - 0.25, high=max(bigram + 1.2, 3.6))
     for curve in (training, validation):
         script += "".join(f"{tokens} {loss}\n" for tokens, loss in curve) + "e\n"
-    subprocess.run(["gnuplot"], input=script.encode(), check=True)
+    subprocess.run(["gnuplot", "-d"], input=script.encode(), check=True)
 
 
 def main():

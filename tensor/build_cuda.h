@@ -1,9 +1,10 @@
 #pragma once
 
+#include <build_switches.h>
+
 namespace braid {
 
-/// Whether this build has the CUDA backend. In a header of its own, which only files that ask include: all
-/// others compile to the same in builds with and without it, and a compiler cache shares them.
+/// Whether this build has the CUDA backend. Only files that ask include this (cmake/build_switches.h.in).
 constexpr bool kBuildCuda = BRAID_CUDA != 0;
 
 } // namespace braid

@@ -9,6 +9,7 @@
 #include "base/hdf5_file.h"
 #include "ops/cpu/bf16_gemm.h"
 #include "ops/cpu/gemm.h"
+#include "tensor/build_cuda.h"
 #include "trainer/build_commit.h"
 #include "trainer/build_info_values.h"
 
@@ -17,7 +18,7 @@ namespace braid {
 const BuildInfo& build_info() {
     static const BuildInfo info{BRAID_VERSION,        BRAID_BUILD_COMMIT, BRAID_BUILD_TYPE,
                                 BRAID_BUILD_COMPILER, BRAID_BUILD_FLAGS,  BRAID_BUILD_PROCESSOR,
-                                BRAID_MPI != 0,       BRAID_OPENMP != 0,  BRAID_CUDA != 0};
+                                BRAID_MPI != 0,       BRAID_OPENMP != 0,  kBuildCuda};
     return info;
 }
 

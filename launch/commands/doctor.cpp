@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/atomic_file.h"
+#include "launch/blas_kernels.h"
 #include "launch/commands.h"
 #include "launch/output.h"
 #include "launch/ranks.h"
@@ -150,14 +151,11 @@ void print_advice(const Findings& found) {
         if (gpus > 0 && cuda::driver_version() < cuda::runtime_version())
             advice.push_back("the driver is older than the CUDA runtime of this build: update the driver");
     }
-    // A library older than the processor may take it for one of long ago; this build needs AVX2 itself.
-    for (const char* old : {"Prescott", "Core2", "Penryn", "Dunnington", "Nehalem", "Sandybridge"})
-        if (ops::cpu::blas_kernels() == old)
-            advice.push_back(fmt::format(
-                "OpenBLAS runs its kernels for {}, which leave half or more of this processor idle: set "
-                "OPENBLAS_CORETYPE to Haswell (AVX2), Zen (AMD) or SkylakeX (AVX-512) and compare "
-                "the GEMM rates above",
-                old));
+    if (const char* better = better_blas_kernels())
+        advice.push_back(
+            fmt::format("OpenBLAS runs its kernels for {}, which do without this processor's AVX2: set "
+                        "OPENBLAS_CORETYPE={}",
+                        ops::cpu::blas_kernels(), better));
     if (found.threads * found.node_size > found.machine.cores)
         advice.push_back(
             fmt::format("{} threads in each of {} ranks on {} cores: lower OMP_NUM_THREADS or the ranks",

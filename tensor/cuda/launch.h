@@ -1,5 +1,6 @@
 #pragma once
 
+#include <build_switches.h>
 #include <cuda_runtime.h>
 
 #include <algorithm>

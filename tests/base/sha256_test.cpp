@@ -28,7 +28,8 @@ TEST(sha256, pieces_and_files_equal_the_whole) {
 }
 
 TEST(sha256, missing_file_and_use_after_finish_are_errors) {
-    EXPECT_THROW(sha256_file_hex("/nonexistent/file", ExitCode::data), Error);
+    const test::TemporaryFolder folder;
+    EXPECT_THROW(sha256_file_hex(folder / "missing", ExitCode::data), Error);
     Sha256 hash;
     hash.finish();
     EXPECT_THROW(hash.update("x"), InternalError);

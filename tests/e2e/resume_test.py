@@ -49,9 +49,10 @@ class Resume(TrainingCase):
         for ordered, library in zip(self.metrics("ordered"), self.metrics("library"), strict=True):
             self.assertAlmostEqual(library["loss"] / ordered["loss"], 1, delta=1e-5)
 
-    def start(self, name, ranks):
+    def start(self, name, ranks, *arguments):
         launcher = [BRAID_MPIRUN, "-n", str(ranks)] if ranks else []
-        process = subprocess.Popen(launcher + [BRAID, "train", "base.yaml", f"name={name}", "checkpoint.every=10"],
+        process = subprocess.Popen(launcher + [BRAID, "train", "base.yaml", f"name={name}", "checkpoint.every=10",
+                                               *arguments],
                                    cwd=self.folder, env=self.environment, stdout=subprocess.DEVNULL,
                                    stderr=subprocess.PIPE, text=True)
         path = self.folder / "runs" / name / "checkpoints" / "step-00000010"
@@ -87,15 +88,16 @@ class Resume(TrainingCase):
         self.assert_same_run("straight", "killed")
 
     def test_a_killed_rank_ends_the_job(self):
-        process = self.start("torn", 2)
-        found = subprocess.run(["pgrep", "-f", "name=torn"], capture_output=True, text=True, check=False).stdout
-        program = os.path.realpath(BRAID)
-        ranks = [pid for pid in map(int, found.split()) if os.path.realpath(f"/proc/{pid}/exe") == program]
+        endless = "train.steps=1000000"  # so that it is still there when it is to be killed
+        process = self.start("torn", 2, endless)
+        ranks = self.rank_processes("torn")
         self.assertEqual(len(ranks), 2)
         os.kill(ranks[1], signal.SIGKILL)
         process.communicate(timeout=30)
         self.assertNotEqual(process.returncode, 0)
-        self.train("torn", "train.stop_at=30", ranks=2)
+        checkpoints = (self.folder / "runs" / "torn" / "checkpoints").glob("step-????????")
+        last = max(int(path.name.removeprefix("step-")) for path in checkpoints)
+        self.train("torn", endless, f"train.stop_at={last + 20}", ranks=2)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class StuckRank(StuckRankCase):
     def test_a_job_that_was_stopped_as_a_whole_goes_on(self):
         process = subprocess.Popen([BRAID_MPIRUN, "-n", "2", BRAID, "train", "base.yaml", "name=paused",
                                     "train.steps=3000", "checkpoint.every=0", "eval.every=0",
-                                    "parallel.watchdog_seconds=1"],
+                                    "parallel.watchdog_seconds=2"],
                                    cwd=self.folder, env=self.environment, stdout=subprocess.DEVNULL,
                                    stderr=subprocess.PIPE, text=True)
         self.addCleanup(process.kill)

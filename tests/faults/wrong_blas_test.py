@@ -8,13 +8,16 @@ import unittest
 
 from training_case import BRAID, BRAID_MPIRUN, TrainingCase
 
-LIBRARY = os.path.join(os.environ["BRAID_BINARY_DIR"], "tests", "libwrong_blas.so")
+# LD_PRELOAD is split at spaces, so the folder, which may have some in its path, stands in LD_LIBRARY_PATH.
+LIBRARY = "libwrong_blas.so"
+FOLDERS = os.pathsep.join(filter(None, (os.path.join(os.environ["BRAID_BINARY_DIR"], "tests"),
+                                        os.environ.get("LD_LIBRARY_PATH"))))
 
 
 class WrongBlas(TrainingCase):
     def run_with(self, kind, *command):
         """The error output of a command whose BLAS library is of this kind, which must end it with 2."""
-        wrong = ["env", f"LD_PRELOAD={LIBRARY}", f"WRONG_BLAS={kind}"]
+        wrong = ["env", f"LD_PRELOAD={LIBRARY}", f"LD_LIBRARY_PATH={FOLDERS}", f"WRONG_BLAS={kind}"]
         launcher = [BRAID_MPIRUN, "-n", "2"] if command[0] == BRAID_MPIRUN else []
         result = subprocess.run([*launcher, *wrong, BRAID, *command[len(launcher) > 0:]], cwd=self.folder,
                                 capture_output=True, text=True, timeout=60, check=False)

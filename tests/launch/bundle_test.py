@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import unittest
@@ -31,7 +32,7 @@ NAMESPACES = (["unshare", "--mount"], ["unshare", "--map-root-user", "--mount"])
 
 def bundle(*arguments):
     return subprocess.run([SCRIPT, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=240, check=False)
+                          timeout=240, check=False, umask=0o077)
 
 
 def make_root(root):
@@ -59,7 +60,8 @@ def children_in(root):
             try:
                 program = os.readlink(entry / "exe")
                 if program.startswith(str(root)):
-                    yield os.path.basename(program), set(re.findall(r"/\S+", (entry / "maps").read_text()))
+                    maps = (entry / "maps").read_text()
+                    yield os.path.basename(program), set(re.findall(r"^[^/\n]*(/.*)$", maps, re.MULTILINE))
             except OSError:
                 pass
 
@@ -98,6 +100,10 @@ class Bundle(training_case.TrainingCase):
 
     def test_it_is_small_and_says_what_it_is(self):
         self.assertLess(self.archive.stat().st_size, MAX_BYTES)
+        with tarfile.open(self.archive) as archive:
+            closed = [entry.name for entry in archive if entry.mode & 0o444 != 0o444 or
+                      entry.isdir() and entry.mode & 0o111 != 0o111]
+        self.assertEqual(closed, [], "not for all users, though made with a narrow umask")
         version = (self.root / "opt/braid-bundle/VERSION").read_text()
         self.assertEqual(self.bare("braid --version")[0], version.splitlines(keepends=True)[0])
         self.assertRegex(version, r"needs: glibc 2\.\d+ or newer")

@@ -18,10 +18,14 @@ class Doctor(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
 
-    def doctor(self, *arguments, ranks=0, expect=0):
+    def doctor(self, *arguments, ranks=0, expect=0, kernels=None):
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        env.pop("OPENBLAS_CORETYPE", None)
+        if kernels:
+            env["OPENBLAS_CORETYPE"] = kernels
         launcher = [os.environ["BRAID_MPIRUN"], "-n", str(ranks)] if ranks else []
         done = subprocess.run([*launcher, BRAID, "doctor", *arguments], cwd=self.folder, timeout=100,
-                              env=dict(os.environ, OMP_NUM_THREADS="1"), capture_output=True, text=True, check=False)
+                              env=env, capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, expect, done.stdout + done.stderr)
         return done.stdout, done.stderr
 
@@ -30,6 +34,15 @@ class Doctor(unittest.TestCase):
         for words in ("braid ", "processor:", "openblas:", "hdf5:", "1 rank(s)", "cpu   f32", "cpu   bf16", "host "):
             self.assertIn(words, out)
         self.assertIn("no collectives to measure", out)
+        # The program needs AVX2; a library that does not know the processor would do without.
+        line = next(line for line in out.splitlines() if line.startswith("openblas:"))
+        self.assertRegex(line, "Haswell|Zen|SkylakeX|Cooperlake|SapphireRapids|Excavator|Steamroller")
+        self.assertNotIn("OPENBLAS_CORETYPE", out)
+
+    def test_kernels_asked_for(self):
+        out, _ = self.doctor("--device", "cpu", kernels="Nehalem")
+        self.assertRegex(out, r"openblas: .*\bNehalem\b")
+        self.assertRegex(out, r"advice: OpenBLAS runs its kernels for Nehalem, .* OPENBLAS_CORETYPE=(Haswell|SkylakeX)")
 
     def test_table_of_two_ranks(self):
         out, _ = self.doctor("--device", "cpu", "--calibrate", "-o", "table.json", "--max-bytes", "65536", ranks=2)

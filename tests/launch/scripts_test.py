@@ -37,11 +37,13 @@ class InstallDeps(InFolder):
         """Runs the script as a user who is not root, with fake package tools that leave a mark when they are called."""
         self.folder.chmod(0o777)
         self.fake("sudo", "exit 1")
-        self.fake("apt-get", f"touch {self.folder}/called")
-        (self.folder / "install_deps.sh").write_text((ROOT / "launch/install_deps.sh").read_text())
+        self.fake("apt-get", "touch called")
+        script = self.folder / "install_deps.sh"
+        script.write_text((ROOT / "launch/install_deps.sh").read_text())
+        script.chmod(0o644)  # whatever the umask
         nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
-        done = run(*nobody, "bash", self.folder / "install_deps.sh",
-                   env={"PATH": f"{self.folder}:/usr/bin:/bin", "LC_ALL": "C"})
+        # Inside the folder and by names without it: what lies above may be closed to that user.
+        done = run(*nobody, "bash", script.name, cwd=self.folder, env={"PATH": ".:/usr/bin:/bin", "LC_ALL": "C"})
         self.assertFalse((self.folder / "called").exists(), "a user who is not root must not get to apt-get")
         return done
 

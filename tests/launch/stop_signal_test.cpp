@@ -91,7 +91,7 @@ TEST(stop_signal, a_read_under_way_goes_on) {
 
 TEST(terminal, the_launcher_knows_better_than_the_stream) {
     const int code = in_child([] {
-        std::FILE* file = std::tmpfile();
+        std::FILE* file = std::fopen("/dev/null", "w");
         ::unsetenv("BRAID_TERMINAL");
         if (is_terminal(file)) return 1;
         ::setenv("BRAID_TERMINAL", "1", 1);
@@ -104,7 +104,7 @@ TEST(terminal, the_launcher_knows_better_than_the_stream) {
 
 TEST(terminal, width_without_a_terminal_comes_from_the_environment) {
     const int code = in_child([] {
-        std::FILE* file = std::tmpfile();
+        std::FILE* file = std::fopen("/dev/null", "w");
         ::unsetenv("COLUMNS");
         if (terminal_width(file) != 80) return 1;
         ::setenv("COLUMNS", "132", 1);

@@ -1,3 +1,5 @@
+#include "tensor/build_cuda.h"
+
 #if BRAID_CUDA
 #include "ops/cuda/gemm.h"
 

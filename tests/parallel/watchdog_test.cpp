@@ -105,7 +105,8 @@ TEST(watchdog, the_rank_is_named_as_the_world_counts) {
 TEST(watchdog, work_of_ones_own_is_no_waiting) {
     Observed seen(2);
     run_traced_ranks(2, [&](Communicator& world, CollectiveLog& log) {
-        const Watchdog watchdog(log, seen.options(world.rank(), 300ms));
+        // Below the 1.1 s that the first is under way, far above what a busy machine adds to a barrier.
+        const Watchdog watchdog(log, seen.options(world.rank(), 700ms));
         const std::vector<int64_t> bytes = {8, 8};
         std::vector<int64_t> all(2), mine = {5};
         // Under way the whole time, but nobody waits for it: both ranks compute.
@@ -127,14 +128,16 @@ TEST(watchdog, the_time_a_process_was_stopped_does_not_count) {
     Observed seen(1);
     const int64_t id = log.begin("world", std::make_shared<std::vector<int>>(std::vector<int>{0, 1}), 0,
                                  CollectiveKind::all_gather, 8);
-    std::this_thread::sleep_for(400ms);
+    std::this_thread::sleep_for(800ms);
     log.waiting(id, {1});
     {
-        const Watchdog watchdog(log, seen.options(0, 300ms));
-        std::this_thread::sleep_for(100ms);
+        // Two looks, one every eighth of the limit, and half a second in which a busy machine may be late.
+        const Watchdog watchdog(log, seen.options(0, 700ms));
+        std::this_thread::sleep_for(200ms);
         log.end(id);
     }
     EXPECT_FALSE(seen.over);
+    EXPECT_EQ(seen.printed[0] + seen.stored[0], ""); // the job would end a second later only
 }
 
 } // namespace

@@ -30,11 +30,11 @@ def main():
     assert len(list(problems_of("a.cpp", "x" * 121))) == 1
     listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
                             stdout=subprocess.PIPE, check=False).stdout.decode().split("\0")
-    # An unpacked release has no repository; its folders are walked instead.
+    # An unpacked release has no repository, and git refuses another user's; the folders are walked instead.
     names = [name for name in listed if name] or [
-        path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*") if path.is_file() and "build" not in path.parts]
+        path.as_posix() for path in (found.relative_to(ROOT) for found in ROOT.rglob("*")) if "build" not in path.parts]
     names = [name for name in names if pathlib.PurePath(name).suffix in MAX_LINES and (ROOT / name).is_file()]
-    problems = [problem for name in names for problem in problems_of(name, (ROOT / name).read_text())]
+    problems = [problem for name in names for problem in problems_of(name, (ROOT / name).read_text("utf-8"))]
     print("\n".join(problems + [f"{len(names)} files, {len(problems)} problems"]))
     return 1 if problems or not names else 0
 

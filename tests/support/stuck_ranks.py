@@ -56,10 +56,7 @@ class StuckRankCase(TrainingCase):
         while not metrics.exists() or metrics.read_text(encoding="utf-8").count("\n") < self.STEPS:
             self.assertIsNone(process.poll(), "the run ended by itself")
             time.sleep(0.02)
-        found = subprocess.run(["pgrep", "-f", f"name={name}"], capture_output=True, text=True, check=False).stdout
-        program = os.path.realpath(BRAID)
-        pids = [pid for pid in map(int, found.split()) if os.path.realpath(f"/proc/{pid}/exe") == program]
-        ranks = {int(variables(pid)["OMPI_COMM_WORLD_RANK"]): pid for pid in pids}
+        ranks = {int(variables(pid)["OMPI_COMM_WORLD_RANK"]): pid for pid in self.rank_processes(name)}
         self.assertEqual(sorted(ranks), [0, 1])
         return ranks
 

@@ -51,7 +51,8 @@ ProcessResult run_command(const std::string& command_line) {
 ProcessResult run_python(const std::string& script, const std::string& argument) {
     const TemporaryFolder folder;
     write_file(folder / "script.py", script);
-    return run_command("/usr/bin/python3 '" + folder / "script.py" + "' '" + argument + "'");
+    // -I: neither the caller's PYTHON... variables nor packages of a user's own take part.
+    return run_command("/usr/bin/python3 -I '" + folder / "script.py" + "' '" + argument + "'");
 }
 
 } // namespace braid::test

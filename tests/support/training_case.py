@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 BRAID = os.environ["BRAID"]
@@ -43,6 +44,16 @@ def exit_codes(ranks, *arguments, folder=None):
         subprocess.run([BRAID_MPIRUN, "-n", str(ranks), "bash", "-c", script, "rank", *arguments], cwd=folder or codes,
                        env=dict(os.environ, CODES=prefix), timeout=60, capture_output=True, check=True)
         return [int(pathlib.Path(f"{prefix}.{rank}").read_text(encoding="utf-8")) for rank in range(ranks)]
+
+
+def expect_prompt(case, seconds, ranks):
+    """A launch that took `seconds` kept to the five that are promised, or a busy machine is slow to start any ranks."""
+    if seconds < 5:
+        return
+    start = time.monotonic()
+    program = os.path.join(os.environ["BRAID_BINARY_DIR"], "tests", "rank_behaviour")
+    subprocess.run([BRAID_MPIRUN, "-n", str(ranks), program, "exit", "0"], timeout=120, capture_output=True, check=True)
+    case.assertLess(seconds - (time.monotonic() - start), 5, "beyond what ranks take that do nothing")
 
 
 def skip_without_gpu():
@@ -83,6 +94,18 @@ class TrainingCase(unittest.TestCase):
 
     def train(self, name, *arguments, ranks=0, expect=0):
         return self.braid("train", "base.yaml", f"name={name}", *arguments, ranks=ranks, expect=expect)
+
+    def rank_processes(self, name):
+        """The processes that train this run of this folder: another copy of the tests has runs of the same name."""
+        found = subprocess.run(["pgrep", "-f", f"name={name}"], capture_output=True, text=True, check=False).stdout
+        wanted, pids = (os.path.realpath(BRAID), os.path.realpath(self.folder)), []
+        for pid in map(int, found.split()):
+            try:
+                if (os.readlink(f"/proc/{pid}/exe"), os.readlink(f"/proc/{pid}/cwd")) == wanted:
+                    pids.append(pid)
+            except OSError:  # it has ended, or is another user's
+                pass
+        return pids
 
     def metrics(self, name):
         with open(self.folder / "runs" / name / "metrics.jsonl", encoding="utf-8") as lines:

@@ -114,10 +114,11 @@ TEST(run_folder, strangers_folders_are_refused) {
     }
     test::write_file(parent / "file", "");
     EXPECT_THROW(RunFolder(parent / "file"), WriteError);
+    EXPECT_THROW(RunFolder(parent / "file/below"), WriteError);
     EXPECT_THROW(RunFolder(""), ConfigError);
-    EXPECT_THROW(RunFolder("/proc/braid"), WriteError);
     fs::create_directory(parent / "linked");
-    fs::create_symlink("/etc/hostname", parent / "linked/config.yaml");
+    test::write_file(parent / "elsewhere", "a: 1\n");
+    fs::create_symlink("../elsewhere", parent / "linked/config.yaml");
     EXPECT_THROW(read_stored_config(parent / "linked"), ConfigError);
 }
 

@@ -1,0 +1,29 @@
+# Headers that most files include, compiled once. A file still names all that it uses: the preset cpu-tsan compiles
+# without this, which shows what is missing.
+#
+# A precompiled header serves targets with the same flags only, so there is one for the libraries and one for the
+# test programs, each built by a small target of its own.
+option(BRAID_PRECOMPILE "Precompile the headers that most files include" ON)
+
+# braid_precompile(target header): the target compiles the header for those that reuse it.
+function(braid_precompile target header)
+    target_link_libraries(${target} PRIVATE fmt::fmt braid_flags)
+    if(BRAID_OPENMP)
+        target_link_libraries(${target} PRIVATE OpenMP::OpenMP_CXX)
+    endif()
+    if(BRAID_PRECOMPILE)
+        # In quotes CMake leaves the name as it is; a path of its own would keep clones from sharing what they compiled.
+        target_precompile_headers(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:\"${header}\">")
+    endif()
+endfunction()
+
+# braid_reuse_precompiled(target owner)
+function(braid_reuse_precompiled target owner)
+    if(BRAID_PRECOMPILE)
+        target_precompile_headers(${target} REUSE_FROM ${owner})
+    endif()
+endfunction()
+
+file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/generated/precompiled/library.cpp CONTENT "// nothing but the header\n")
+add_library(braid_precompiled OBJECT ${PROJECT_BINARY_DIR}/generated/precompiled/library.cpp)
+braid_precompile(braid_precompiled base/precompiled.h)

@@ -1,0 +1,15 @@
+#pragma once
+
+namespace braid {
+
+/// The kernels to ask OpenBLAS for in OPENBLAS_CORETYPE, or nullptr where its own choice is good. A version
+/// older than the processor takes it for one of 2004 and computes at a fifth of its speed; this program needs
+/// AVX2 anyway, so kernels for less are never right.
+const char* better_blas_kernels();
+
+/// Where there are better kernels and OPENBLAS_CORETYPE is not set, starts this program anew with it set, as
+/// the library reads it when it is loaded. First in main; returns where nothing is to be done or the system
+/// refuses.
+void restart_with_better_blas_kernels(char** argv);
+
+} // namespace braid
