@@ -24,7 +24,7 @@ find_program(BRAID_CCACHE ccache)
 if(BRAID_CCACHE)
     # Paths below the tree are made relative, so that all its clones and work trees share what one has compiled.
     # The sloppiness is what it asks for to work with precompiled headers: no file of ours uses __TIME__ or the like.
-    set(launcher ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=true
+    set(launcher ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=true CCACHE_PCH_EXTSUM=true
         CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${BRAID_CCACHE})
     set(CMAKE_C_COMPILER_LAUNCHER ${launcher})
     set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})

@@ -6,6 +6,9 @@
 option(BRAID_PRECOMPILE "Precompile the headers that most files include" ON)
 
 # braid_precompile(target header): the target compiles the header for those that reuse it.
+#
+# No two compilations of one header give the same bytes, and ccache takes another one for a change of all that use it. So
+# the text that it was made of is hashed beside it, which ccache takes instead (CCACHE_PCH_EXTSUM in Options.cmake).
 function(braid_precompile target header)
     target_link_libraries(${target} PRIVATE fmt::fmt braid_flags)
     if(BRAID_OPENMP)
@@ -14,6 +17,13 @@ function(braid_precompile target header)
     if(BRAID_PRECOMPILE)
         # In quotes CMake leaves the name as it is; a path of its own would keep clones from sharing what they compiled.
         target_precompile_headers(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:\"${header}\">")
+        set(compiled ${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/${target}.dir/cmake_pch.hxx.gch)
+        add_custom_command(OUTPUT ${compiled}.sum
+            COMMAND ${CMAKE_COMMAND} -D COMPILER=${CMAKE_CXX_COMPILER} -D SOURCE_DIR=${PROJECT_SOURCE_DIR} -D HEADER=${header}
+                    -D OUTPUT=${compiled}.sum -P ${PROJECT_SOURCE_DIR}/cmake/hash_header.cmake
+            DEPENDS $<TARGET_OBJECTS:${target}> ${PROJECT_SOURCE_DIR}/cmake/hash_header.cmake
+            COMMENT "" VERBATIM)
+        add_custom_target(${target}_sum DEPENDS ${compiled}.sum)
     endif()
 endfunction()
 
@@ -21,6 +31,7 @@ endfunction()
 function(braid_reuse_precompiled target owner)
     if(BRAID_PRECOMPILE)
         target_precompile_headers(${target} REUSE_FROM ${owner})
+        add_dependencies(${target} ${owner}_sum)
     endif()
 endfunction()
 
