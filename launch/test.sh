@@ -26,7 +26,7 @@ install_for=()
 [[ $mode == all || $mode == cuda || $mode == gpu ]] && install_for=(--cuda)
 launch/install_deps.sh "${install_for[@]}" || exit
 source launch/env.sh
-cores=$(nproc)
+cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc) # which obeys both
 results=build/test-results
 rm -rf "$results"
 mkdir -p "$results"
