@@ -67,9 +67,10 @@ run_tests() {
 [[ $mode == slow ]] && build cpu && run_tests cpu -L slow
 [[ $mode == all ]] && build cpu && run_tests cpu -LE slow
 if [[ $mode == all || $mode == sanitizers ]]; then
-    # The structure does not depend on the build; kernels and curves are those of optimized code; and a library put
-    # before all others does not go with the address sanitizer.
-    build cpu-asan && run_tests cpu-asan -L 'unit|mpi' -LE slow -E '^(structure|numerics|golden)\.|^faults\.wrong_blas$'
+    # The structure and the launcher's scripts do not depend on the build; kernels and curves are those of optimized
+    # code; and a library put before all others does not go with the address sanitizer.
+    build cpu-asan && run_tests cpu-asan -L 'unit|mpi' -LE slow \
+        -E '^(structure|numerics|golden)\.|^faults\.wrong_blas$|^launch\.(mpirun|scripts)$'
     # Without OpenMP only these folders start threads: ranks, the loader's prefetching, the run's side threads.
     build cpu-tsan --target test_base test_parallel test_optim test_data test_trainer &&
         run_tests cpu-tsan -L unit -LE slow -R '^(base|parallel|optim|data|trainer)\.'
