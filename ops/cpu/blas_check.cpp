@@ -26,8 +26,7 @@ std::string blas_and_kernels() {
 
 constexpr const char* kRemedy =
     "the environment variable OPENBLAS_CORETYPE picks other kernels (try Haswell, Zen, SkylakeX, "
-    "Sandybridge, "
-    "Nehalem or Prescott, which runs on all), and a newer OpenBLAS may be right";
+    "Sandybridge, Nehalem or Prescott, which runs on all), and a newer OpenBLAS may be right";
 
 /// While it lives, a crash ends the process with a message and exit code 2.
 class CrashReport {
