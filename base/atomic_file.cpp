@@ -84,7 +84,9 @@ void AtomicOutput::publish() {
     if (overwrite_ == Overwrite::no) {
         rename_exclusively(path_, target_);
     } else if (::rename(path_.c_str(), target_.c_str()) != 0) {
-        if (errno != ENOTEMPTY && errno != EEXIST) fail_write(target_, "cannot rename into place", errno);
+        // ENOTDIR: a link in the folder's place.
+        if (errno != ENOTEMPTY && errno != EEXIST && errno != ENOTDIR)
+            fail_write(target_, "cannot rename into place", errno);
         exchange_folders(path_, target_);
         replaced_folder = true;
     }

@@ -72,6 +72,16 @@ bool in_range(double value, const KeySpec& spec) {
            !(spec.max && value > *spec.max) && !(spec.below && value >= *spec.below);
 }
 
+/// "; did you mean 1000?" for 1e3, 1000.0, 1_000 and 1,000.
+std::string whole_number_note(std::string_view text) {
+    std::string plain(text.substr(0, 40));
+    std::erase_if(plain, [](char c) { return c == '_' || c == ','; });
+    if (!is_decimal(plain)) return "";
+    const double value = parse_decimal(plain);
+    if (!(std::abs(value) < 0x1p53) || value != std::floor(value)) return "";
+    return fmt::format("; did you mean {}?", static_cast<int64_t>(value));
+}
+
 std::string size_note(const YamlNode& node, const KeySpec& spec) {
     const std::string_view text = node.scalar;
     if (!node.is_scalar() || text.size() < 2 || !is_decimal(text.substr(0, text.size() - 1))) return "";
@@ -107,9 +117,10 @@ int64_t read_integer(const YamlNode& node, const KeySpec& spec) {
     std::string_view text = node.scalar;
     const int64_t unit = spec.counts_tokens && !text.empty() ? size_unit(text.back()) : 0;
     if (unit != 0) text.remove_suffix(1);
-    if (!is_decimal(text)) fail(expected, node, size_note(node, spec));
+    if (!is_decimal(text))
+        fail(expected, node, size_note(node, spec) + (unit == 0 ? whole_number_note(text) : ""));
     const bool is_whole = text.find_first_of(".eE") == std::string_view::npos;
-    if (!is_whole && unit == 0) fail(expected, node);
+    if (!is_whole && unit == 0) fail(expected, node, whole_number_note(text));
     int64_t value = 0;
     if (is_whole) {
         if (text.starts_with('+')) text.remove_prefix(1);
@@ -147,7 +158,11 @@ double read_number(const YamlNode& node, const KeySpec& spec) {
 bool read_flag(const YamlNode& node) {
     if (node.is_scalar() && !node.quoted && node.scalar == "true") return true;
     if (node.is_scalar() && !node.quoted && node.scalar == "false") return false;
-    fail("true or false", node);
+    const std::vector<std::string> values{"true", "false"};
+    fail("true or false", node,
+         node.is_scalar()
+             ? did_you_mean(node.scalar, values, "yes=true on=true 1=true no=false off=false 0=false")
+             : "");
 }
 
 std::string read_text(const YamlNode& node, const KeySpec& spec) {
@@ -205,7 +220,11 @@ size_t read_choice(const YamlNode& node, const std::vector<std::string>& names, 
     if (found != names.end()) return static_cast<size_t>(found - names.begin());
     if (std::find(spec.not_built.begin(), spec.not_built.end(), node.scalar) != spec.not_built.end())
         fail(expected, node, ", which is not built yet");
-    fail(expected, node, did_you_mean(node.scalar, names));
+    fail(expected, node, did_you_mean(node.scalar, names, spec.synonyms));
+}
+
+std::string example_note(std::string_view example) {
+    return example.empty() ? "" : fmt::format(", for example {}", example);
 }
 
 std::string write_number(double value) {
@@ -217,9 +236,9 @@ std::string write_number(double value) {
     return text;
 }
 
-std::map<std::string, std::string> ConfigValue<std::map<std::string, std::string>>::read(const YamlNode& node,
-                                                                                         const KeySpec&) {
-    if (!node.is_map()) fail("a map", node);
+std::map<std::string, std::string> ConfigValue<std::map<std::string, std::string>>::read(
+    const YamlNode& node, const KeySpec& spec) {
+    if (!node.is_map()) fail("a map" + example_note(spec.example), node);
     std::map<std::string, std::string> values;
     for (const YamlEntry& entry : node.entries) {
         if (entry.value.is_null())

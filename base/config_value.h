@@ -40,6 +40,8 @@ struct KeySpec {
     LiteralWords aliases = {};          // what other frameworks call it; only used for suggestions
     bool changes_numbers = true;        // false: a run may resume with another value
     LiteralWords not_built = {};        // values that are planned, and refused until they work
+    std::string_view synonyms = {};     // "fp32=f32 float=f32": other names of values, only for suggestions
+    std::string_view example = {};      // how a list or a map is written, for messages
 };
 
 /// A value that its key does not take: "expected a whole number, at least 1, found 0".
@@ -63,6 +65,8 @@ inline constexpr int64_t kMaxIndex = 9'999;
 
 /// A number a YAML 1.1 reader takes for a float: always with a point, exact to the last bit.
 std::string write_number(double value);
+/// ", for example [0.9, 0.95]" or "".
+std::string example_note(std::string_view example);
 /// "a whole number, at least 1".
 std::string describe_range(std::string noun, const KeySpec& spec);
 
@@ -176,7 +180,7 @@ struct ConfigValue<std::array<V, N>> {
     static std::array<V, N> read(const YamlNode& node, const KeySpec& spec) {
         if (!node.is_list() || node.items.size() != N)
             throw ValueFault(
-                fmt::format("expected a list of {} values, found {}", N,
+                fmt::format("expected a list of {} values{}, found {}", N, example_note(spec.example),
                             node.is_list() ? fmt::format("{}", node.items.size()) : node.shown()));
         std::array<V, N> values;
         for (size_t i = 0; i < N; ++i) values[i] = ConfigValue<V>::read(node.items[i], spec);

@@ -1,6 +1,7 @@
 #include "base/hdf5_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +14,17 @@
 namespace braid {
 
 using namespace hdf5;
+
+namespace {
+
+// HDF5 holds a shared lock on a file it reads and an exclusive one on a file it writes.
+bool is_locked_by_a_writer(int descriptor) {
+    if (::flock(descriptor, LOCK_SH | LOCK_NB) != 0) return errno == EWOULDBLOCK;
+    ::flock(descriptor, LOCK_UN);
+    return false;
+}
+
+} // namespace
 
 Hdf5File::Hdf5File(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Hdf5File::Hdf5File(Hdf5File&&) noexcept = default;
@@ -45,7 +57,15 @@ Hdf5File Hdf5File::open(const std::string& path, ExitCode code, Hdf5Accept accep
     H5Pset_file_locking(access.get(), true, true); // some network file systems have no locks
 #endif
     impl->file = Id(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
-    if (!impl->file) throw_error(code, fmt::format("{}: not readable as HDF5: {}", path, library_reason()));
+    if (!impl->file) {
+        const std::string reason = library_reason();
+        if (is_locked_by_a_writer(impl->descriptor.get()))
+            throw_error(code,
+                        fmt::format("{}: locked: another program has it open for writing; close it there, or "
+                                    "use a copy",
+                                    path));
+        throw_error(code, fmt::format("{}: not readable as HDF5: {}", path, reason));
+    }
     // HDF5 opens by name: make sure that it got the file that was checked.
     void* handle = nullptr;
     struct stat checked, opened;

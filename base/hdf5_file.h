@@ -107,8 +107,9 @@ class Hdf5File {
     void write(const std::string& path, DType dtype, const std::vector<int64_t>& shape, const void* data);
     void write_box(const std::string& path, DType dtype, const std::vector<int64_t>& start,
                    const std::vector<int64_t>& count, const void* data);
-    /// Creates a dataset composed of boxes of datasets in sibling files, for h5py and its kin. Elements no
-    /// box covers read as zero. open() refuses to read it.
+    /// Creates a dataset composed of boxes of datasets in sibling files, for h5py and its kin. Elements that
+    /// no box covers, or whose sibling is missing, read as NaN; as the least value of i32 and i64 and the
+    /// largest of u8 and u16. open() refuses to read it.
     void create_virtual_dataset(const std::string& path, DType dtype, const std::vector<int64_t>& shape,
                                 std::span<const Hdf5Box> boxes);
 

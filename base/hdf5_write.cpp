@@ -1,4 +1,6 @@
 // The writing half of Hdf5File.
+#include <limits>
+
 #include "base/hdf5_internal.h"
 
 namespace braid {
@@ -12,6 +14,32 @@ Id create_parents() {
     check(list && H5Pset_create_intermediate_group(list.get(), 1) >= 0,
           "H5Pset_create_intermediate_group failed");
     return list;
+}
+
+// What shows in a virtual dataset where its source is missing: never a number that could be taken for data.
+// Zeros, the default, look like weights.
+void set_missing_value(hid_t creation, DType dtype) {
+    const Id type = make_type(dtype);
+    const auto set = [&](auto value) {
+        check(H5Pset_fill_value(creation, type.get(), &value) >= 0, "HDF5 refuses the fill value: {}",
+              library_reason());
+    };
+    switch (dtype) {
+        case DType::u8:
+            return set(std::numeric_limits<uint8_t>::max());
+        case DType::u16:
+            return set(std::numeric_limits<uint16_t>::max());
+        case DType::i32:
+            return set(std::numeric_limits<int32_t>::min());
+        case DType::i64:
+            return set(std::numeric_limits<int64_t>::min());
+        case DType::f32:
+            return set(std::numeric_limits<float>::quiet_NaN());
+        case DType::f64:
+            return set(std::numeric_limits<double>::quiet_NaN());
+        case DType::bf16:
+            return set(uint16_t{0x7fc0}); // NaN, in the bits of the type
+    }
 }
 
 } // namespace
@@ -88,6 +116,7 @@ void Hdf5File::create_virtual_dataset(const std::string& path, DType dtype, cons
                                       std::span<const Hdf5Box> boxes) {
     const Guard guard;
     const Id creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+    set_missing_value(creation.get(), dtype);
     const Id space = make_space(shape);
     for (const Hdf5Box& box : boxes) {
         const auto start =

@@ -26,7 +26,8 @@ class Schema {
 
     /// A nested struct.
     template <typename S>
-    Schema& section(const std::string& name, S T::*member, const Schema<S>& schema, const std::string& help);
+    Schema& section(const std::string& name, S T::*member, const Schema<S>& schema, const std::string& help,
+                    bool required = false);
 
     /// Structs by a name that the user chooses (letters, digits, _ and -), shown as `placeholder`.
     template <typename S>
@@ -53,10 +54,14 @@ class Schema {
     /// file leaves the key out there.
     Schema& pointless(const std::string& key, const std::string& why, std::function<bool(const T&)> holds);
     /// A check across keys; `text` states it for the docs. Runs only when the keys themselves are fine. A
-    /// rule that a finish function enforces has no check of its own.
-    Schema& rule(const std::string& text, std::function<void(const T&, SectionCheck&)> check);
+    /// rule that a finish function enforces has no check of its own. With `needs`, faults elsewhere than in
+    /// these keys of the section do not keep it from running.
+    Schema& rule(const std::string& text, std::function<void(const T&, SectionCheck&)> check,
+                 std::vector<std::string> needs = {});
     /// Fills members that depend on other keys, before the rules run.
-    Schema& finish(std::function<void(T&, SectionCheck&)> fill);
+    Schema& finish(std::function<void(T&, SectionCheck&)> fill, std::vector<std::string> needs = {});
+    /// How such a map is written, as "{type: rms}", for messages about what is none.
+    Schema& example(std::string_view text);
 
     /// Fills `target` from a map; faults go to the log with their place.
     void read(const YamlNode& node, const std::string& path, T& target, ReadLog& log) const;
@@ -72,6 +77,7 @@ class Schema {
     struct Entry {
         std::string name;
         bool required = false;
+        std::string_view example = {}; // how its list or map is written
         std::function<void(const YamlNode&, const std::string& path, T&, ReadLog&)> read;
         std::function<YamlNode(const T&)> write;
         std::function<void(const std::string& path, SchemaDocs&)> describe;
@@ -83,21 +89,33 @@ class Schema {
         std::function<bool(const T&)> holds;
     };
 
+    struct Rule {
+        std::string text;
+        std::function<void(const T&, SectionCheck&)> check; // may be empty
+        std::vector<std::string> needs;                     // empty: the whole section
+    };
+    struct Finish {
+        std::function<void(T&, SectionCheck&)> fill;
+        std::vector<std::string> needs;
+    };
+
     template <typename A, typename Variant>
     void mount(Variant T::*member, const std::string& type, const Schema<A>& schema);
     const Entry* find(const std::string& name, const T& target, std::string& other_type) const;
     void read_entry(const YamlEntry& given, const std::string& path, T& target, ReadLog& log) const;
-    void check_rules(const YamlNode& node, const std::string& path, const T& target, ReadLog& log) const;
+    void check_pointless(const YamlNode& node, const std::string& path, const T& target, ReadLog& log) const;
 
     std::vector<Entry> entries_;
     std::string type_key_; // the key of alternatives(), read before the others
     std::set<std::string> not_built_;
     std::vector<Pointless> pointless_;
-    std::vector<std::pair<std::string, std::function<void(const T&, SectionCheck&)>>> rules_;
-    std::vector<std::function<void(T&, SectionCheck&)>> finish_;
+    std::vector<Rule> rules_;
+    std::vector<Finish> finish_;
+    std::string_view example_;
 };
 
 } // namespace braid
 
+#include "base/schema_alternatives.h"
 #include "base/schema_declare.h"
 #include "base/schema_read.h"

@@ -14,6 +14,7 @@ Schema<T>& Schema<T>::key(std::string_view name, V T::*member, const KeySpec& sp
     Entry entry;
     entry.name = name;
     entry.required = spec.required;
+    entry.example = spec.example;
     entry.read = [=](const YamlNode& node, const std::string& path, T& target, ReadLog& log) {
         try {
             target.*member = ConfigValue<V>::read(node, spec);
@@ -35,9 +36,11 @@ Schema<T>& Schema<T>::key(std::string_view name, V T::*member, const KeySpec& sp
 template <typename T>
 template <typename S>
 Schema<T>& Schema<T>::section(const std::string& name, S T::*member, const Schema<S>& schema,
-                              const std::string& help) {
+                              const std::string& help, bool required) {
     Entry entry;
     entry.name = name;
+    entry.required = required;
+    entry.example = schema.example_;
     entry.read = [member, &schema](const YamlNode& node, const std::string& path, T& target, ReadLog& log) {
         schema.read(node, path, target.*member, log);
     };
@@ -60,8 +63,12 @@ Schema<T>& Schema<T>::map(const std::string& name, std::map<std::string, S> T::*
     Entry entry;
     entry.name = name;
     entry.required = spec.required;
-    entry.read = [member, &schema](const YamlNode& node, const std::string& path, T& target, ReadLog& log) {
-        if (!node.is_map()) return log.fail(node.location, path, "expected a map, found " + node.shown());
+    entry.example = spec.example;
+    entry.read = [=, &schema](const YamlNode& node, const std::string& path, T& target, ReadLog& log) {
+        if (!node.is_map())
+            return log.fail(
+                node.location, path,
+                fmt::format("expected a map{}, found {}", example_note(spec.example), node.shown()));
         for (const YamlEntry& item : node.entries) {
             const std::string item_path = join_path(path, item.key);
             log.given[item_path] = item.location;
@@ -92,8 +99,12 @@ Schema<T>& Schema<T>::list(const std::string& name, std::vector<S> T::*member, c
     Entry entry;
     entry.name = name;
     entry.required = spec.required;
-    entry.read = [member, &schema](const YamlNode& node, const std::string& path, T& target, ReadLog& log) {
-        if (!node.is_list()) return log.fail(node.location, path, "expected a list, found " + node.shown());
+    entry.example = spec.example;
+    entry.read = [=, &schema](const YamlNode& node, const std::string& path, T& target, ReadLog& log) {
+        if (!node.is_list())
+            return log.fail(
+                node.location, path,
+                fmt::format("expected a list{}, found {}", example_note(spec.example), node.shown()));
         for (size_t i = 0; i < node.items.size(); ++i) {
             const std::string item_path = join_path(path, std::to_string(i));
             log.given[item_path] = node.items[i].location;
@@ -111,72 +122,6 @@ Schema<T>& Schema<T>::list(const std::string& name, std::vector<S> T::*member, c
     };
     entries_.push_back(std::move(entry));
     return *this;
-}
-
-template <typename T>
-template <NamedEnum E, typename... As>
-Schema<T>& Schema<T>::alternatives(const std::string& name, std::variant<As...> T::*member, E, KeySpec spec,
-                                   const Schema<As>&... schemas) {
-    static_assert(enum_names(E{}).size() == sizeof...(As));
-    type_key_ = name;
-    Entry entry;
-    entry.name = name;
-    entry.required = true;
-    entry.read = [=](const YamlNode& node, const std::string& path, T& target, ReadLog& log) {
-        static const std::array<std::variant<As...>, sizeof...(As)> kinds{As{}...};
-        try {
-            target.*member = kinds[static_cast<size_t>(ConfigValue<E>::read(node, spec))];
-        } catch (const ValueFault& fault) {
-            log.fail(node.location, path, fault.what());
-        }
-    };
-    entry.write = [=](const T& value) {
-        return ConfigValue<E>::write(static_cast<E>((value.*member).index()), spec);
-    };
-    entry.describe = [=](const std::string& path, SchemaDocs& docs) {
-        docs.keys.push_back(KeyDoc::of(path, ConfigValue<E>::accepts(spec), "required", spec));
-    };
-    entries_.push_back(std::move(entry));
-    size_t index = 0;
-    (mount<As>(member, std::string(to_string(static_cast<E>(index++))), schemas), ...);
-    return *this;
-}
-
-template <typename T>
-template <typename A, typename Variant>
-void Schema<T>::mount(Variant T::*member, const std::string& type, const Schema<A>& schema) {
-    const auto is_this = [member](const T& value) { return std::holds_alternative<A>(value.*member); };
-    for (const auto& inner : schema.entries_) {
-        Entry entry;
-        entry.name = inner.name;
-        entry.required = inner.required;
-        entry.applies = is_this;
-        entry.only_for = type;
-        entry.read = [=, read = inner.read](const YamlNode& node, const std::string& path, T& target,
-                                            ReadLog& log) {
-            read(node, path, std::get<A>(target.*member), log);
-        };
-        entry.write = [=, write = inner.write](const T& value) { return write(std::get<A>(value.*member)); };
-        entry.describe = [=, describe = inner.describe](const std::string& path, SchemaDocs& docs) {
-            const size_t first = docs.keys.size();
-            describe(path, docs);
-            for (size_t i = first; i < docs.keys.size(); ++i) docs.keys[i].only_for = type;
-        };
-        entries_.push_back(std::move(entry));
-    }
-    for (const auto& inner : schema.pointless_)
-        pointless_.push_back({inner.key, inner.why, [=, holds = inner.holds](const T& value) {
-                                  return is_this(value) && holds(std::get<A>(value.*member));
-                              }});
-    for (const auto& [text, inner] : schema.rules_)
-        rules_.emplace_back(type + ": " + text, [=, check = inner](const T& value, SectionCheck& section) {
-            if (is_this(value)) check(std::get<A>(value.*member), section);
-        });
-    for (const auto& inner : schema.finish_)
-        finish_.push_back([=](T& value, SectionCheck& section) {
-            if (is_this(value)) inner(std::get<A>(value.*member), section);
-        });
-    not_built_.insert(schema.not_built_.begin(), schema.not_built_.end());
 }
 
 template <typename T>
@@ -224,14 +169,21 @@ Schema<T>& Schema<T>::pointless(const std::string& key, const std::string& why,
 }
 
 template <typename T>
-Schema<T>& Schema<T>::rule(const std::string& text, std::function<void(const T&, SectionCheck&)> check) {
-    rules_.emplace_back(text, std::move(check));
+Schema<T>& Schema<T>::rule(const std::string& text, std::function<void(const T&, SectionCheck&)> check,
+                           std::vector<std::string> needs) {
+    rules_.push_back({text, std::move(check), std::move(needs)});
     return *this;
 }
 
 template <typename T>
-Schema<T>& Schema<T>::finish(std::function<void(T&, SectionCheck&)> fill) {
-    finish_.push_back(std::move(fill));
+Schema<T>& Schema<T>::finish(std::function<void(T&, SectionCheck&)> fill, std::vector<std::string> needs) {
+    finish_.push_back({std::move(fill), std::move(needs)});
+    return *this;
+}
+
+template <typename T>
+Schema<T>& Schema<T>::example(std::string_view text) {
+    example_ = text;
     return *this;
 }
 

@@ -69,7 +69,10 @@ std::string suggestion(const ReadLog::Unknown& unknown, const SchemaDocs& docs, 
         if (std::find(found.begin(), found.end(), place) == found.end()) found.push_back(place);
     };
     for (const KeyDoc& doc : docs.keys) {
-        if (std::find(doc.aliases.begin(), doc.aliases.end(), name) != doc.aliases.end()) add(doc);
+        const auto& aliases = doc.aliases; // a name, or where that says too little a whole path
+        if (std::find(aliases.begin(), aliases.end(), name) != aliases.end() ||
+            std::find(aliases.begin(), aliases.end(), unknown.path) != aliases.end())
+            add(doc);
     }
     if (found.empty()) {
         const std::string sibling = closest(name, unknown.siblings);
@@ -135,7 +138,23 @@ Location ReadLog::location_of(const std::string& path) const {
     return root == given.end() ? Location{} : root->second;
 }
 
+bool ReadLog::is_sound(const std::string& path) const {
+    const auto lies_below = [&](const std::string& key) {
+        return key.starts_with(path) &&
+               (path.empty() || key.size() == path.size() || key[path.size()] == '.');
+    };
+    return std::none_of(faults.begin(), faults.end(),
+                        [&](const Fault& fault) { return lies_below(fault.key); }) &&
+           std::none_of(unknown.begin(), unknown.end(),
+                        [&](const Unknown& key) { return lies_below(key.path); });
+}
+
 void ReadLog::throw_faults(const SchemaDocs& docs, const YamlNode& root) const {
+    const std::string text = fault_lines(docs, root);
+    if (!text.empty()) throw ConfigError("{}", text);
+}
+
+std::string ReadLog::fault_lines(const SchemaDocs& docs, const YamlNode& root) const {
     struct Line {
         const Location* location;
         const std::string* key;
@@ -145,7 +164,6 @@ void ReadLog::throw_faults(const SchemaDocs& docs, const YamlNode& root) const {
     std::vector<Line> lines;
     for (const Fault& fault : faults) lines.push_back({&fault.location, &fault.key, &fault.message, nullptr});
     for (const Unknown& key : unknown) lines.push_back({&key.location, &key.path, nullptr, &key});
-    if (lines.empty()) return;
     std::stable_sort(lines.begin(), lines.end(), [](const Line& a, const Line& b) {
         return std::tuple(a.location->line, a.location->column) <
                std::tuple(b.location->line, b.location->column);
@@ -167,7 +185,7 @@ void ReadLog::throw_faults(const SchemaDocs& docs, const YamlNode& root) const {
         text += (text.empty() ? "" : "\n") + line.location->text() + ": " + (key.empty() ? "" : key + ": ") +
                 message;
     }
-    throw ConfigError("{}", text);
+    return text;
 }
 
 } // namespace braid

@@ -70,11 +70,15 @@ struct ReadLog {
     }
     size_t num_faults() const { return faults.size() + unknown.size(); }
     bool has(const std::string& path) const { return given.contains(path); }
+    /// Whether no fault lies in this key or below it.
+    bool is_sound(const std::string& path) const;
     /// The place of a key, or of the section around it when the key was left out.
     Location location_of(const std::string& path) const;
 
-    /// Throws ConfigError with one line per fault, in file order, where there is any. Unknown keys get a
-    /// suggestion from all keys there are; `root` tells which sublayers the file has.
+    /// One line per fault, in file order; "" where there is none. Unknown keys get a suggestion from all keys
+    /// there are; `root` tells which sublayers the file has.
+    std::string fault_lines(const SchemaDocs& docs, const YamlNode& root) const;
+    /// Throws them as a ConfigError where there are any.
     void throw_faults(const SchemaDocs& docs, const YamlNode& root) const;
 };
 

@@ -43,7 +43,9 @@ void Schema<T>::read_entry(const YamlEntry& given, const std::string& path, T& t
 
 template <typename T>
 void Schema<T>::read(const YamlNode& node, const std::string& path, T& target, ReadLog& log) const {
-    if (!node.is_map()) return log.fail(node.location, path, "expected a map, found " + node.shown());
+    if (!node.is_map())
+        return log.fail(node.location, path,
+                        fmt::format("expected a map{}, found {}", example_note(example_), node.shown()));
     const size_t num_faults = log.num_faults();
     if (!type_key_.empty()) {
         const auto type = std::find_if(node.entries.begin(), node.entries.end(),
@@ -58,26 +60,33 @@ void Schema<T>::read(const YamlNode& node, const std::string& path, T& target, R
     }
     for (const Entry& entry : entries_) {
         if (entry.required && (!entry.applies || entry.applies(target)) && !node.find(entry.name))
-            log.fail(node.location, join_path(path, entry.name), "required, and left out");
+            log.fail(node.location, join_path(path, entry.name),
+                     "required, and left out" + example_note(entry.example));
     }
-    if (log.num_faults() > num_faults) return;
+    const auto is_sound = [&](const std::vector<std::string>& needs) {
+        return needs.empty() ? log.num_faults() == num_faults
+                             : std::all_of(needs.begin(), needs.end(), [&](const std::string& key) {
+                                   return log.is_sound(join_path(path, key));
+                               });
+    };
     SectionCheck section(path, log);
-    for (const auto& fill : finish_) fill(target, section);
-    if (log.num_faults() == num_faults) check_rules(node, path, target, log);
+    for (const Finish& finish : finish_)
+        if (is_sound(finish.needs)) finish.fill(target, section);
+    std::vector<const Rule*> rules; // chosen before any of them reports a fault that hides another's
+    for (const Rule& rule : rules_)
+        if (rule.check && is_sound(rule.needs)) rules.push_back(&rule);
+    if (is_sound({})) check_pointless(node, path, target, log);
+    for (const Rule* const rule : rules) rule->check(target, section);
 }
 
 template <typename T>
-void Schema<T>::check_rules(const YamlNode& node, const std::string& path, const T& target,
-                            ReadLog& log) const {
+void Schema<T>::check_pointless(const YamlNode& node, const std::string& path, const T& target,
+                                ReadLog& log) const {
     for (const Pointless& rule : pointless_) {
         const std::string key = join_path(path, rule.key);
         if (node.find(rule.key) && rule.holds(target))
             log.fail(log.location_of(key), key,
                      fmt::format("has no effect: {}; remove it ({}=null)", rule.why, key));
-    }
-    SectionCheck section(path, log);
-    for (const auto& [text, check] : rules_) {
-        if (check) check(target, section);
     }
 }
 
@@ -101,7 +110,7 @@ void Schema<T>::describe(const std::string& prefix, SchemaDocs& docs) const {
     for (const Entry& entry : entries_) entry.describe(join_path(prefix, entry.name), docs);
     for (const Pointless& rule : pointless_)
         docs.rules.push_back({prefix, fmt::format("{} is refused where {}", rule.key, rule.why)});
-    for (const auto& [text, check] : rules_) docs.rules.push_back({prefix, text});
+    for (const Rule& rule : rules_) docs.rules.push_back({prefix, rule.text});
 }
 
 } // namespace braid

@@ -3,8 +3,44 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 
 namespace braid {
+
+namespace {
+
+std::string letters_and_digits(std::string_view text) {
+    std::string bare;
+    for (const char c : text)
+        if (std::isalnum(static_cast<unsigned char>(c)))
+            bare += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    return bare;
+}
+
+std::string synonym_of(const std::string& bare, std::string_view synonyms) {
+    while (!synonyms.empty()) {
+        const std::string_view pair = synonyms.substr(0, synonyms.find(' '));
+        const size_t equals = pair.find('=');
+        if (pair.substr(0, equals) == bare) return std::string(pair.substr(equals + 1));
+        synonyms.remove_prefix(std::min(pair.size() + 1, synonyms.size()));
+    }
+    return "";
+}
+
+/// The longest candidate that holds the word or lies in it. Two letters in common are chance.
+std::string longest_overlap(const std::string& bare, const std::vector<std::string>& candidates) {
+    std::string best;
+    for (const std::string& candidate : candidates) {
+        const std::string other = letters_and_digits(candidate);
+        const bool overlaps =
+            std::min(bare.size(), other.size()) >= 3 &&
+            (bare.find(other) != std::string::npos || other.find(bare) != std::string::npos);
+        if (overlaps && candidate.size() > best.size()) best = candidate;
+    }
+    return best;
+}
+
+} // namespace
 
 int edit_distance(std::string_view a, std::string_view b) {
     // Optimal string alignment over three rows: the one being filled and the two before it.
@@ -38,8 +74,22 @@ std::string closest(std::string_view word, const std::vector<std::string>& candi
     return best;
 }
 
-std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates) {
-    const std::string best = closest(word, candidates);
+std::string meant_by(std::string_view word, const std::vector<std::string>& candidates,
+                     std::string_view synonyms) {
+    if (word.size() > 100) return "";
+    const std::string bare = letters_and_digits(word);
+    if (bare.empty()) return "";
+    const std::string known = synonym_of(bare, synonyms);
+    if (!known.empty()) return known;
+    for (const std::string& candidate : candidates)
+        if (letters_and_digits(candidate) == bare) return candidate;
+    const std::string near = closest(word, candidates);
+    return near.empty() ? longest_overlap(bare, candidates) : near;
+}
+
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates,
+                         std::string_view synonyms) {
+    const std::string best = meant_by(word, candidates, synonyms);
     return best.empty() ? "" : fmt::format("; did you mean {}?", best);
 }
 

@@ -33,6 +33,24 @@ void check_options(const BuildOptions& options, const std::vector<std::string>& 
         }
 }
 
+/// Looked at before either file is published: a build that fails leaves nothing.
+void expect_tokens(const BuildOptions& options, const TokenFileWriter& train,
+                   const TokenFileWriter* validation) {
+    const std::string inputs = options.inputs.size() == 1 ? options.inputs[0]
+                                                          : fmt::format("{} and {} more", options.inputs[0],
+                                                                        options.inputs.size() - 1);
+    if (train.num_tokens() == 0 && (!validation || validation->num_tokens() == 0))
+        throw DataError("{}: expected text, found none: no tokens for {}", inputs, options.output);
+    const auto refuse = [&](const char* part, const std::string& output) {
+        throw DataError(
+            "{}: the split by fraction {} leaves no tokens for {} part {}; change the fraction or give more "
+            "documents",
+            inputs, options.validation->fraction, part, output);
+    };
+    if (train.num_tokens() == 0) refuse("the training", options.output);
+    if (validation && validation->num_tokens() == 0) refuse("the validation", options.validation->output);
+}
+
 } // namespace
 
 bool in_validation_split(std::string_view document, double fraction) {
@@ -55,10 +73,17 @@ BuildResult build_token_file(const BuildOptions& options) {
             tokenizer->encode(text, [&](std::span<const int32_t> tokens) { writer.add_tokens(tokens); });
             writer.end_document(static_cast<int64_t>(text.size()));
         });
-    // The smaller file first: where the split left it empty, nothing is published.
+    expect_tokens(options, train, validation ? &*validation : nullptr);
     BuildResult result;
     if (validation) result.validation = validation->finish();
-    result.train = train.finish();
+    try {
+        result.train = train.finish();
+    } catch (...) {
+        // One part alone would be taken for a finished build.
+        std::error_code ignored;
+        if (validation) std::filesystem::remove(options.validation->output, ignored);
+        throw;
+    }
     return result;
 }
 

@@ -19,6 +19,52 @@ namespace braid {
 namespace {
 
 constexpr size_t kBufferBytes = 1 << 18;
+constexpr size_t kFirstBytes = 512; // as many as tell what a file is
+
+bool is_zstd(std::string_view start) {
+    // A file may begin with a frame that readers skip; pzstd's do.
+    const bool skippable = start.size() >= 4 && (static_cast<uint8_t>(start[0]) & 0xf0) == 0x50 &&
+                           start.substr(1, 3) == "\x2a\x4d\x18";
+    return start.starts_with("\x28\xb5\x2f\xfd") || skippable;
+}
+
+/// What holds text in a form that is not read here, by its first bytes; empty for anything else.
+std::string_view known_container(std::string_view start) {
+    using namespace std::string_view_literals;
+    struct Container {
+        std::string_view signature, name;
+    };
+    static constexpr Container kContainers[] = {
+        {"\xfd\x37zXZ\0"sv, "xz data"},
+        {"\x04\x22\x4d\x18", "lz4 data"},
+        {"\x02\x21\x4c\x18", "lz4 data"},
+        {"PK\x03\x04", "a zip archive"},
+        {"PK\x05\x06", "a zip archive"},
+        {"PAR1\x15", "a Parquet file"},
+        {"\x89HDF\r\n\x1a\n", "an HDF5 file"},
+        {"7z\xbc\xaf\x27\x1c", "a 7z archive"},
+        {"Rar!\x1a\x07", "a rar archive"},
+        {"ARROW1\0\0"sv, "an Arrow file"},
+        {"Obj\x01", "an Avro file"},
+        {"\x1f\x9d", "data of compress (.Z)"},
+        {"\x1f\x8b", "gzip data"},
+    };
+    if (start.starts_with("BZh") && start.substr(0, 10).ends_with("\x31\x41\x59\x26\x53\x59"))
+        return "bzip2 data";
+    if (start.size() > 262 && start.substr(257, 5) == "ustar") return "a tar archive";
+    if (is_zstd(start)) return "zstd data";
+    for (const Container& container : kContainers)
+        if (start.starts_with(container.signature)) return container.name;
+    return "";
+}
+
+void refuse_container(std::string_view start, const std::string& path, bool unpacked) {
+    const std::string_view found = known_container(start);
+    if (found.empty()) return;
+    throw DataError("{}: expected text or JSON lines, found {}{}{}", path, found, unpacked ? " inside" : "",
+                    found == "an HDF5 file" ? "; a token file goes under data.train as it is"
+                                            : "; unpack it first (gzip and zstd alone are read)");
+}
 
 /// The bytes as they are stored. Its first bytes can be looked at before they are read.
 class RawStream : public ByteStream {
@@ -31,11 +77,11 @@ class RawStream : public ByteStream {
         } else {
             file_ = open_regular_file(path_, ExitCode::data, Symlinks::follow);
         }
-        while (end_ < 4 && fill()) {
+        while (end_ < kFirstBytes && fill()) {
         }
     }
 
-    std::string_view first_bytes() const { return {buffer_.data(), std::min<size_t>(end_, 4)}; }
+    std::string_view first_bytes() const { return {buffer_.data(), std::min(end_, kFirstBytes)}; }
     const std::string& path() const { return path_; }
 
     size_t read(char* out, size_t size) override {
@@ -82,7 +128,7 @@ class Decompressor : public ByteStream {
             }
             if (at_end_ && between_frames()) return 0;
             produced = step(out, size);
-            if (produced == 0 && at_end_) fail("the compressed data is cut");
+            if (produced == 0 && at_end_ && !between_frames()) fail("the compressed data is cut");
         }
         output_bytes_ += static_cast<int64_t>(produced);
         if (output_bytes_ > kFreeBytes && output_bytes_ / kMaxExpansion > input_bytes_)
@@ -120,7 +166,11 @@ class GzipStream : public Decompressor {
     bool between_frames() const override { return between_members_; }
 
     size_t step(char* out, size_t size) override {
-        if (between_members_ && input_begin_ < input_end_) {
+        // Blocks of tapes and other devices end in zeros.
+        while (between_members_ && had_member_ && input_begin_ < input_end_ && input_[input_begin_] == 0)
+            ++input_begin_;
+        if (between_members_ && input_begin_ == input_end_) return 0;
+        if (between_members_) {
             check(inflateReset(&state_) == Z_OK, "zlib does not start again");
             between_members_ = false;
         }
@@ -132,7 +182,7 @@ class GzipStream : public Decompressor {
         const int code = inflate(&state_, Z_NO_FLUSH);
         input_begin_ = input_end_ - state_.avail_in;
         if (code == Z_STREAM_END) {
-            between_members_ = true;
+            between_members_ = had_member_ = true;
         } else if (code != Z_OK && code != Z_BUF_ERROR) {
             fail(fmt::format("not valid gzip data: {}", state_.msg ? state_.msg : "unknown reason"));
         }
@@ -141,7 +191,7 @@ class GzipStream : public Decompressor {
 
   private:
     z_stream state_{};
-    bool between_members_ = true;
+    bool between_members_ = true, had_member_ = false;
 };
 
 class ZstdStream : public Decompressor {
@@ -171,12 +221,45 @@ class ZstdStream : public Decompressor {
     bool between_frames_ = true;
 };
 
+/// What came out of a decompressor, which must not be another container.
+class UnpackedStream : public ByteStream {
+  public:
+    UnpackedStream(std::unique_ptr<ByteStream> stream, const std::string& path)
+        : stream_(std::move(stream)), start_(kFirstBytes, '\0') {
+        size_t size = 0;
+        while (size < start_.size()) {
+            const size_t count = stream_->read(start_.data() + size, start_.size() - size);
+            if (count == 0) break;
+            size += count;
+        }
+        start_.resize(size);
+        refuse_container(start_, path == "-" ? "standard input" : path, true);
+    }
+
+    size_t read(char* out, size_t size) override {
+        if (begin_ == start_.size()) return stream_->read(out, size);
+        const size_t count = start_.copy(out, size, begin_);
+        begin_ += count;
+        return count;
+    }
+
+  private:
+    std::unique_ptr<ByteStream> stream_;
+    std::string start_;
+    size_t begin_ = 0;
+};
+
 } // namespace
 
 std::unique_ptr<ByteStream> ByteStream::open(const std::string& path) {
     auto raw = std::make_unique<RawStream>(path);
-    if (raw->first_bytes().starts_with("\x1f\x8b")) return std::make_unique<GzipStream>(std::move(raw));
-    if (raw->first_bytes() == "\x28\xb5\x2f\xfd") return std::make_unique<ZstdStream>(std::move(raw));
+    std::unique_ptr<ByteStream> unpacked;
+    if (raw->first_bytes().starts_with("\x1f\x8b"))
+        unpacked = std::make_unique<GzipStream>(std::move(raw));
+    else if (is_zstd(raw->first_bytes()))
+        unpacked = std::make_unique<ZstdStream>(std::move(raw));
+    if (unpacked) return std::make_unique<UnpackedStream>(std::move(unpacked), path);
+    refuse_container(raw->first_bytes(), raw->path(), false);
     return raw;
 }
 

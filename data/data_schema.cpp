@@ -12,13 +12,17 @@ const Schema<DataSource>& source_schema() {
                   .required = true,
                   .aliases = {"data_path", "dataset_path"}})
             .key("weight", &DataSource::weight,
-                 {.help = "share of the samples, relative to the other files", .above = 0, .max = 1e9});
+                 {.help = "share of the samples, relative to the other files", .above = 0, .max = 1e9})
+            .example("{path: train.h5}");
     return schema;
 }
 
 const Schema<ValidationSet>& validation_schema() {
-    static const Schema<ValidationSet> schema = Schema<ValidationSet>().key(
-        "path", &ValidationSet::path, {.help = "a token file", .required = true, .changes_numbers = false});
+    static const Schema<ValidationSet> schema =
+        Schema<ValidationSet>()
+            .key("path", &ValidationSet::path,
+                 {.help = "a token file", .required = true, .changes_numbers = false})
+            .example("{path: valid.h5}");
     return schema;
 }
 
@@ -31,15 +35,18 @@ const Schema<DataConfig>& data_schema() {
             .list("train", &D::train, source_schema(),
                   {.help = "the files to train on",
                    .required = true,
-                   .aliases = {"train_data_path", "dataset"}})
+                   .aliases = {"train_data_path", "dataset"},
+                   .example = "[{path: train.h5}]"})
             .map("validation", &D::validation, validation_schema(),
                  {.help = "sets to evaluate on; NAME is in the metrics, as eval/NAME/loss",
                   .aliases = {"valid_data_path", "eval_dataset"},
-                  .changes_numbers = false})
+                  .changes_numbers = false,
+                  .example = "{web: {path: valid.h5}}"})
             .key("packing", &D::packing,
                  {.help = "documents follow each other in a sequence, and nothing crosses a border",
                   .aliases = {"reset_attention_mask", "reset_position_ids"}})
             .key("seed", &D::seed, {.help = "order of the samples", .default_text = "seed"})
+            .example("{train: [{path: train.h5}]}")
             .rule("data.train names at least one file", [](const D& data, SectionCheck& check) {
                 if (data.train.empty())
                     check.fail("train", "expected at least one file, found an empty list");

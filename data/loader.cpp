@@ -6,6 +6,7 @@
 #include <deque>
 #include <future>
 #include <list>
+#include <map>
 #include <mutex>
 #include <thread>
 
@@ -30,24 +31,46 @@ std::unique_ptr<Windows> open_windows(const std::string& path, const LoaderOptio
     return windows;
 }
 
-std::vector<std::unique_ptr<Windows>> open_sources(const DataConfig& config, const LoaderOptions& options) {
+std::unique_ptr<Windows> open_source(const std::string& path, const LoaderOptions& options) {
+    auto windows = open_windows(path, options);
+    if (windows->num_whole() == 0)
+        throw DataError(
+            "{}: expected at least one sequence of train.sequence_length = {} tokens, found {} tokens", path,
+            options.sequence_length, windows->file().num_tokens());
+    for (int64_t window = 0; window < windows->num_whole(); ++window)
+        if (windows->num_valid_labels(window) > 0) return windows;
+    throw DataError("{}: no document of its {} tokens has two, so nothing is predicted", path,
+                    windows->file().num_tokens());
+}
+
+/// How many sources before each one hold the same content.
+std::vector<int> occurrences(const std::vector<std::unique_ptr<Windows>>& sources) {
+    std::map<std::string, int> seen;
+    std::vector<int> numbers;
+    for (const auto& source : sources) numbers.push_back(seen[source->file().summary().fingerprint]++);
+    return numbers;
+}
+
+void expect_same_tokenizer(const TokenFile& first, const TokenFile& other) {
+    const TokenizerIdentity &expected = first.summary().tokenizer, &found = other.summary().tokenizer;
+    if (found != expected)
+        throw DataError("{}: expected the tokenizer '{}' with SHA-256 {} of {}, found '{}' with {}",
+                        other.path(), expected.name, expected.sha256, first.path(), found.name, found.sha256);
+}
+
+void expect_number_of_sources(const DataConfig& config) {
     if (config.train.empty()) throw ConfigError("data.train: expected at least one token file, found none");
     if (config.train.size() > Blend::kMaxSources)
         throw ConfigError("data.train: expected at most {} token files, found {}", Blend::kMaxSources,
                           config.train.size());
+}
+
+std::vector<std::unique_ptr<Windows>> open_sources(const DataConfig& config, const LoaderOptions& options) {
+    expect_number_of_sources(config);
     std::vector<std::unique_ptr<Windows>> sources;
     for (const DataSource& source : config.train) {
-        sources.push_back(open_windows(source.path, options));
-        if (sources.back()->num_whole() == 0)
-            throw DataError(
-                "{}: expected at least one sequence of train.sequence_length = {} tokens, found {} tokens",
-                source.path, options.sequence_length, sources.back()->file().num_tokens());
-        const TokenizerIdentity& first = sources.front()->file().summary().tokenizer;
-        const TokenizerIdentity& found = sources.back()->file().summary().tokenizer;
-        if (found != first)
-            throw DataError("{}: expected the tokenizer '{}' with SHA-256 {} of {}, found '{}' with {}",
-                            source.path, first.name, first.sha256, config.train.front().path, found.name,
-                            found.sha256);
+        sources.push_back(open_source(source.path, options));
+        expect_same_tokenizer(sources.front()->file(), sources.back()->file());
     }
     return sources;
 }
@@ -75,6 +98,28 @@ std::vector<double> weights_of(const DataConfig& config) {
 }
 
 } // namespace
+
+std::vector<std::string> data_faults(const DataConfig& config, const LoaderOptions& options) {
+    std::vector<std::string> faults;
+    const auto note = [&](const auto& body) {
+        try {
+            body();
+        } catch (const Error& error) {
+            if (std::find(faults.begin(), faults.end(), error.what()) == faults.end())
+                faults.push_back(error.what());
+        }
+    };
+    note([&] { expect_number_of_sources(config); });
+    std::unique_ptr<Windows> first; // that opens
+    for (const DataSource& source : config.train)
+        note([&] {
+            auto windows = open_source(source.path, options);
+            if (first) return expect_same_tokenizer(first->file(), windows->file());
+            first = std::move(windows);
+        });
+    for (const auto& [name, set] : config.validation) note([&] { ValidationLoader(set.path, options); });
+    return faults;
+}
 
 /// A thread that makes the batches asked for, in the order asked.
 class TrainLoader::Prefetcher {
@@ -161,6 +206,7 @@ TrainLoader::TrainLoader(const DataConfig& config, const LoaderOptions& options)
     : config_(config),
       options_(options),
       sources_(open_sources(config, options)),
+      occurrence_(occurrences(sources_)),
       blend_(weights_of(config)),
       prefetcher_(std::make_unique<Prefetcher>(*this)) {}
 
@@ -170,9 +216,17 @@ TrainLoader::Location TrainLoader::locate(int64_t sample) const {
     const Blend::Draw draw = blend_(sample);
     const Windows& source = windows(draw.source);
     const int64_t num_windows = source.num_whole(), epoch = draw.index / num_windows;
-    const Permutation order(num_windows, config_.seed,
-                            fmt::format("{}/{}", source.file().summary().fingerprint, epoch));
+    std::string key = fmt::format("{}/{}", source.file().summary().fingerprint, epoch);
+    // The first entry of a file keeps the key of order 1, so that only runs that name a file twice differ.
+    if (const int occurrence = occurrence_[static_cast<size_t>(draw.source)]; occurrence > 0 && order_ >= 2)
+        key += fmt::format("/{}", occurrence);
+    const Permutation order(num_windows, config_.seed, key);
     return {draw.source, order(draw.index % num_windows)};
+}
+
+void TrainLoader::set_order(int order) {
+    check(order >= 1 && order <= kNewestOrder, "data order {}", order);
+    order_ = order;
 }
 
 MicroBatch TrainLoader::make_batch(int64_t first, int64_t count) const {
@@ -204,8 +258,11 @@ int64_t TrainLoader::num_valid_labels(int64_t first, int64_t count, int depth) c
 }
 
 std::string TrainLoader::fingerprint() const {
-    std::string text = fmt::format("braid samples 1\n{} {} {} documents\n", config_.seed,
-                                   options_.sequence_length, options_.extra_depths);
+    // Orders of equal samples have equal fingerprints.
+    const bool repeats =
+        std::any_of(occurrence_.begin(), occurrence_.end(), [](int number) { return number > 0; });
+    std::string text = fmt::format("braid samples {}\n{} {} {} documents\n", repeats ? order_ : 1,
+                                   config_.seed, options_.sequence_length, options_.extra_depths);
     for (size_t k = 0; k < sources_.size(); ++k)
         text +=
             fmt::format("{} {:.17g}\n", sources_[k]->file().summary().fingerprint, config_.train[k].weight);

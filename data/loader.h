@@ -19,16 +19,21 @@ struct LoaderOptions {
     int extra_depths = 0;   // labels further ahead than the next token (model.mtp.depth)
 };
 
+/// What keeps the files of a run from being read, one line per file, in the order of the config: all that the
+/// loaders below refuse. Empty where they open.
+std::vector<std::string> data_faults(const DataConfig& config, const LoaderOptions& options);
+
 /// The samples of a training run. Sample i is a pure function of (config, seed, i), whatever rank asks and in
 /// whatever order, so the position of a run is the number of samples before it and resuming needs nothing
 /// else:
 ///   Blend gives its source and its index j within the source; epoch e = j / num_windows; the window is
-///   Permutation(num_windows, seed, "FINGERPRINT/e")(j mod num_windows).
+///   Permutation(num_windows, seed, "FINGERPRINT/e")(j mod num_windows); for the n-th further entry of the
+///   same content (data order 2; order 1 gave all entries of a file the same order) "FINGERPRINT/e/n".
 /// So every whole window of a source comes once per epoch, and the tokens after its last whole window never.
 ///
 /// The constructor opens all files, and reads those of at most kVerifiedBytes whole to verify their
-/// fingerprints. A file that is missing, cut or changed, shorter than one sequence, or of another vocabulary
-/// is a DataError.
+/// fingerprints. A file that is missing, cut or changed, shorter than one sequence, without any label, or of
+/// another vocabulary is a DataError.
 class TrainLoader {
   public:
     static constexpr int64_t kVerifiedBytes = int64_t{256} << 20;
@@ -49,6 +54,12 @@ class TrainLoader {
     /// SHA-256 of what decides the samples: the files' fingerprints and weights, seed, packing, sequence
     /// length. Two loaders of equal fingerprint give equal samples.
     std::string fingerprint() const;
+
+    /// How the windows of sources are ordered. New runs use the newest; a run goes on with the one it began
+    /// with. Before the first batch.
+    static constexpr int kNewestOrder = 2;
+    void set_order(int order);
+    int order() const { return order_; }
 
     /// Where a sample is cut from: a window of a source.
     struct Location {
@@ -74,6 +85,8 @@ class TrainLoader {
     DataConfig config_;
     LoaderOptions options_;
     std::vector<std::unique_ptr<Windows>> sources_;
+    std::vector<int> occurrence_; // of each source: how many before it hold the same content
+    int order_ = kNewestOrder;
     Blend blend_;
     std::unique_ptr<Prefetcher> prefetcher_; // last: its thread uses the members above
 };

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -27,6 +28,8 @@ class Tokenizer {
     virtual const TokenizerIdentity& identity() const = 0;
     /// Hands the ids of a text, in order and in pieces of bounded size, to `sink`.
     virtual void encode(std::string_view text, const Sink& sink) const = 0;
+    /// The id that ends a document in text of this tokenizer; none where borders are no ids.
+    virtual std::optional<int32_t> document_end() const { return std::nullopt; }
     /// The text of ids; an id outside the vocabulary is a DataError. Any ids decode, but only whole
     /// characters are valid UTF-8.
     virtual std::string decode(std::span<const int32_t> tokens) const = 0;

@@ -1,10 +1,7 @@
 #include "launch/blas_kernels.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <string_view>
 
 #include "ops/cpu/gemm.h"
@@ -20,14 +17,6 @@ const char* better_blas_kernels() {
     const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
     return has_avx512 ? "SkylakeX" : "Haswell";
-}
-
-void restart_with_better_blas_kernels(char** argv) {
-    const char* better = better_blas_kernels();
-    if (!better || std::getenv("OPENBLAS_CORETYPE")) return;
-    setenv("OPENBLAS_CORETYPE", better, 1);
-    execv("/proc/self/exe", argv);
-    unsetenv("OPENBLAS_CORETYPE"); // without effect on what is loaded
 }
 
 } // namespace braid

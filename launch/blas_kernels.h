@@ -7,9 +7,4 @@ namespace braid {
 /// AVX2 anyway, so kernels for less are never right.
 const char* better_blas_kernels();
 
-/// Where there are better kernels and OPENBLAS_CORETYPE is not set, starts this program anew with it set, as
-/// the library reads it when it is loaded. First in main; returns where nothing is to be done or the system
-/// refuses.
-void restart_with_better_blas_kernels(char** argv);
-
 } // namespace braid

@@ -91,7 +91,7 @@ copy_programs() {
     for name in braid mpirun orted; do
         install -m 755 "$source_root/launch/bundle/run.sh" "$bundle/bin/$name"
     done
-    install -m 755 "$source_root/launch/bundle/braid-mpirun" "$bundle/bin/braid-mpirun"
+    install -m 755 "$source_root/launch/braid-mpirun" "$bundle/bin/braid-mpirun"
     install -m 755 "$source_root/launch/env.sh" "$bundle/launch/env.sh"
 }
 

@@ -36,8 +36,8 @@ class Option {
     Option needs(Option other) const;
     /// Refused together with `other`.
     Option excludes(Option other) const;
-    /// Several values may stand in one word, with `separator` between them.
-    Option separated_by(char separator) const;
+    /// Whether the command line holds it.
+    bool given() const;
     /// The help shows what the target holds now.
     Option show_default() const;
 
@@ -55,14 +55,16 @@ class Command {
     void require_subcommand() const;
 
     // `names` is "-o,--output" or the like; without dashes it is the name of a positional argument. Parsing
-    // writes to `target`, which must outlive it.
+    // writes to `target`, which must outlive it. Numbers are written as in run files: base 10, whole, without
+    // anything after them.
     Option option(const std::string& names, std::string& target, const std::string& help = "") const;
     Option option(const std::string& names, int64_t& target, const std::string& help) const;
     Option option(const std::string& names, uint64_t& target, const std::string& help) const;
     Option option(const std::string& names, double& target, const std::string& help) const;
     Option option(const std::string& names, std::vector<std::string>& target, const std::string& help) const;
+    /// Numbers in one word with commas between them.
     Option option(const std::string& names, std::vector<int32_t>& target, const std::string& help) const;
-    /// Takes the spellings in `values`, or their numbers.
+    /// Takes the spellings in `values`.
     Option option(const std::string& names, InputFormat& target, const std::string& help,
                   const std::map<std::string, InputFormat>& values) const;
     Option flag(const std::string& names, bool& target, const std::string& help) const;

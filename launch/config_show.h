@@ -13,6 +13,9 @@ std::string residual_formula(NormPlacement placement, const ResidualConfig& resi
 /// What `braid config show` prints: the layers one by one, then total_parameters and active_parameters.
 std::string describe_model(const RunConfig& run);
 
+/// What `braid config diff` says of the models: parameters and training FLOPs per token of both.
+std::string describe_sizes(const RunConfig& a, const RunConfig& b);
+
 /// What --tensors adds: one line per tensor with shape, role, initial standard deviation, weight decay,
 /// learning-rate scale.
 std::string describe_tensors(const RunConfig& run);

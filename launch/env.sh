@@ -26,7 +26,9 @@ if [[ -n "${OMPI_COMM_WORLD_LOCAL_SIZE:-}" ]]; then
     if [[ -z "${OMP_NUM_THREADS:-}" ]]; then
         export OMP_NUM_THREADS=$((braid_cores / braid_ranks > 1 ? braid_cores / braid_ranks : 1))
     fi
-    if [[ -z "${OMP_WAIT_POLICY:-}" ]] && ((${OMP_NUM_THREADS%%,*} * braid_ranks > braid_cores)); then
+    # What is no number is refused by the program, and must not be computed with.
+    if [[ -z "${OMP_WAIT_POLICY:-}" && "${OMP_NUM_THREADS%%,*}" =~ ^[0-9]{1,9}$ ]] &&
+        ((10#${OMP_NUM_THREADS%%,*} * braid_ranks > braid_cores)); then
         export OMP_WAIT_POLICY=passive
     fi
     unset braid_cores braid_ranks

@@ -1,12 +1,16 @@
 #include <fmt/core.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <optional>
+#include <string>
+#include <string_view>
 
-#include "launch/blas_kernels.h"
 #include "launch/commands.h"
+#include "launch/output.h"
+#include "launch/process_start.h"
 #include "trainer/build_info.h"
 
 namespace {
@@ -34,13 +38,17 @@ void add_commands(Command app, Action& action) {
 ExitCode run(const Action& action) {
     try {
         return action();
+    } catch (const OutputError& error) {
+        return report_output_failure(error);
     } catch (const Error& error) {
-        fmt::print(stderr, "braid: {}\n", error.what());
+        print_error(error.what());
         return error.exit_code();
     } catch (const std::bad_alloc&) {
-        fmt::print(stderr, "braid: out of memory\n");
+        print_error("out of memory");
+        return ExitCode::usage;
     } catch (const std::exception& error) {
-        fmt::print(stderr, "braid: {}\n", error.what());
+        if (std::ferror(stdout)) return ExitCode::ok; // fmt's own exception; finish_output says it
+        print_error(error.what());
     }
     return ExitCode::internal;
 }
@@ -48,11 +56,18 @@ ExitCode run(const Action& action) {
 } // namespace
 
 int main(int argc, char** argv) {
-    restart_with_better_blas_kernels(argv);
+    try {
+        prepare_process(argv);
+    } catch (const Error& error) {
+        // Before MPI ranks cannot agree on who speaks; those of one machine have one environment.
+        const char* const local_rank = std::getenv("OMPI_COMM_WORLD_LOCAL_RANK");
+        if (!local_rank || std::string_view(local_rank) == "0") print_error(error.what());
+        return static_cast<int>(error.exit_code());
+    }
     const CommandLine command_line("braid", "Braid trains hybrid mixture-of-experts language models.",
                                    version_line());
     Action action;
     add_commands(command_line.root(), action);
     const std::optional<ExitCode> finished = command_line.parse(argc, argv);
-    return static_cast<int>(finished ? *finished : run(action));
+    return static_cast<int>(finish_output(finished ? *finished : run(action)));
 }

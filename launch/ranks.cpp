@@ -3,9 +3,12 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <chrono>
 #include <cstdlib>
+#include <new>
+#include <thread>
 
+#include "launch/output.h"
 #include "ops/cpu/blas_check.h"
 #include "parallel/agreement.h"
 
@@ -14,6 +17,12 @@
 #endif
 
 namespace braid {
+namespace {
+
+/// How long rank 0 has to say why it fails before others do.
+constexpr std::chrono::seconds kFirstRanksWord{3};
+
+} // namespace
 
 ExitCode run_as_rank(const std::function<ExitCode(MpiSession&)>& body) {
     MpiSession session;
@@ -23,11 +32,10 @@ ExitCode run_as_rank(const std::function<ExitCode(MpiSession&)>& body) {
         return body(session);
     };
     if (session.world().size() == 1) return checked_body();
-    const auto print_error = [](const std::string& what) {
-        fmt::print(stderr, "braid: {}\n", what);
-        std::fflush(stderr);
-    };
     const auto end_job = [&](const char* what, ExitCode code) {
+        // Where all ranks fail alike, as with memory that is used up, one word is enough: by then the first
+        // has ended the others.
+        if (rank > 0) std::this_thread::sleep_for(kFirstRanksWord);
         print_error(fmt::format("rank {}: {}", rank, what));
         session.abort(code);
     };
@@ -40,6 +48,8 @@ ExitCode run_as_rank(const std::function<ExitCode(MpiSession&)>& body) {
         return error.exit_code();
     } catch (const Error& error) {
         end_job(error.what(), error.exit_code());
+    } catch (const std::bad_alloc&) {
+        end_job("out of memory", ExitCode::usage);
     } catch (const std::exception& error) {
         end_job(error.what(), ExitCode::internal);
     }
@@ -48,7 +58,8 @@ ExitCode run_as_rank(const std::function<ExitCode(MpiSession&)>& body) {
 
 int set_num_threads(int64_t wanted, int node_size) {
 #if BRAID_OPENMP
-    if (wanted == 0 && std::getenv("OMP_NUM_THREADS")) return omp_get_max_threads();
+    const char* const given = std::getenv("OMP_NUM_THREADS");
+    if (wanted == 0 && given && *given) return omp_get_max_threads();
     if (wanted == 0) {
         cpu_set_t cores;
         CPU_ZERO(&cores);

@@ -1,6 +1,7 @@
 #include "launch/stop_signal.h"
 
 #include <signal.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
@@ -15,7 +16,11 @@ namespace {
 std::atomic<int> received_signal = 0;
 static_assert(std::atomic<int>::is_always_lock_free);
 
+std::atomic<bool> ends_process = false;
+static_assert(std::atomic<bool>::is_always_lock_free);
+
 extern "C" void on_stop_signal(int number) {
+    if (ends_process.load(std::memory_order_relaxed)) ::_exit(static_cast<int>(ExitCode::stopped));
     int none = 0;
     received_signal.compare_exchange_strong(none, number, std::memory_order_relaxed);
     if (number == SIGINT) ::signal(SIGINT, SIG_DFL);
@@ -33,10 +38,16 @@ void install(int number) {
 } // namespace
 
 void install_stop_signals() {
-    struct sigaction interrupt = {};
-    if (::sigaction(SIGINT, nullptr, &interrupt) == 0 && interrupt.sa_handler != SIG_IGN) install(SIGINT);
+    for (const int number : {SIGINT, SIGHUP}) {
+        struct sigaction inherited = {};
+        if (::sigaction(number, nullptr, &inherited) == 0 && inherited.sa_handler != SIG_IGN) install(number);
+    }
     install(SIGTERM);
     install(SIGUSR1);
+}
+
+void stop_ends_process(bool at_once) {
+    ends_process.store(at_once, std::memory_order_relaxed);
 }
 
 bool stop_requested() {

@@ -71,8 +71,13 @@ LayoutRules::LayoutRules(const ModelConfig& model) : vocab_size_(model.vocab_siz
 }
 
 void LayoutRules::expect_fits(const RankGrid& grid) const {
-    std::string message;
-    const auto add = [&](const std::string& text) { message += (message.empty() ? "" : "\n") + text; };
+    if (const std::vector<std::string> found = faults(grid); !found.empty())
+        throw ConfigError("{}", fmt::join(found, "\n"));
+}
+
+std::vector<std::string> LayoutRules::faults(const RankGrid& grid) const {
+    std::vector<std::string> lines;
+    const auto add = [&](const std::string& text) { lines.push_back(text); };
     std::set<std::string> checked;
     for (const ResolvedSublayer& sublayer : sublayers_) {
         Faults faults(sublayer.name);
@@ -95,7 +100,7 @@ void LayoutRules::expect_fits(const RankGrid& grid) const {
     if (vocab_size_ < grid.tensor.size)
         add(fmt::format("model.vocab_size: {} words cannot be shared out over parallel.tensor: {}",
                         vocab_size_, grid.tensor.size));
-    if (!message.empty()) throw ConfigError("{}", message);
+    return lines;
 }
 
 } // namespace braid

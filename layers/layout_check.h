@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "layers/pattern.h"
@@ -14,6 +15,8 @@ class LayoutRules {
     /// ConfigError naming every size of the model that the layout cannot share out, what would do, and the
     /// numbers.
     void expect_fits(const RankGrid& grid) const;
+    /// The same as lines, empty where all fits. Only the sizes of the axes count.
+    std::vector<std::string> faults(const RankGrid& grid) const;
 
   private:
     int64_t vocab_size_;

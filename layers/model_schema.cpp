@@ -15,11 +15,16 @@ const Schema<NormConfig>& norm_schema() {
     static const Schema<NormConfig> schema =
         Schema<NormConfig>()
             .key("type", &NormConfig::type,
-                 {.help = "RMSNorm or LayerNorm", .aliases = {"normalization", "norm_type"}})
+                 {.help = "RMSNorm or LayerNorm",
+                  .aliases = {"normalization", "norm_type"},
+                  .synonyms = "t5=rms ln=layer"})
             .key("placement", &NormConfig::placement,
                  {.help = "pre x+F(N(x)); post x+N(F(x)); sandwich x+N2(F(N1(x))); residual_post N(x+F(x)); "
                           "none x+F(x)",
-                  .aliases = {"block_type", "norm_position"}})
+                  .aliases = {"block_type", "norm_position", "model.norm.position"},
+                  .synonyms = "prenorm=pre preln=pre postnorm=post reordered=post reorderednorm=post "
+                              "peri=sandwich periln=sandwich postln=residual_post original=residual_post "
+                              "double=sandwich"})
             .key("zero_centered", &NormConfig::zero_centered,
                  {.help = "weights are stored as w and applied as 1 + w", .aliases = {"apply_layernorm_1p"}})
             .key("eps", &NormConfig::eps,
@@ -28,7 +33,8 @@ const Schema<NormConfig>& norm_schema() {
                   .max = 1,
                   .aliases = {"layernorm_epsilon", "rms_norm_eps", "norm_eps", "layer_norm_eps"}})
             .key("embedding", &NormConfig::embedding, {.help = "a norm after the embedding"})
-            .key("final", &NormConfig::final, {.help = "a norm before the head"});
+            .key("final", &NormConfig::final, {.help = "a norm before the head"})
+            .example("{type: rms, placement: pre}");
     return schema;
 }
 
@@ -41,12 +47,15 @@ const Schema<InitConfig>& init_schema() {
                   .max = 100,
                   .aliases = {"init_method_std", "initializer_range", "init_std"}})
             .key("distribution", &InitConfig::distribution,
-                 {.help = "truncated_normal is cut at three deviations and keeps std"})
+                 {.help = "truncated_normal is cut at three deviations and keeps std",
+                  .synonyms = "gaussian=normal truncnormal=truncated_normal"})
             .key(
                 "output", &InitConfig::output,
                 {.help =
                      "projections that end a sublayer: like the rest, divided by sqrt(2 num_layers), or zero",
-                 .aliases = {"output_layer_init_method", "depth_init"}});
+                 .aliases = {"output_layer_init_method", "depth_init"},
+                 .synonyms = "scaled=depth_scaled depth=depth_scaled zeros=zero none=same"})
+            .example("{std: 0.02, output: depth_scaled}");
     return schema;
 }
 
@@ -55,11 +64,10 @@ const Schema<ResidualConfig>& residual_schema() {
         Schema<ResidualConfig>()
             .key("stream_scale", &ResidualConfig::stream_scale,
                  {.help = "factor on x in x + F(x)", .above = 0, .max = 1000})
-            .key("branch_scale", &ResidualConfig::branch_scale,
-                 {.help = "factor on the branch",
-                  .above = 0,
-                  .max = 1000,
-                  .aliases = {"residual_multiplier"}});
+            .key(
+                "branch_scale", &ResidualConfig::branch_scale,
+                {.help = "factor on the branch", .above = 0, .max = 1000, .aliases = {"residual_multiplier"}})
+            .example("{branch_scale: 0.5}");
     return schema;
 }
 
@@ -75,7 +83,8 @@ const Schema<HeadConfig>& head_schema() {
                   .min = 0,
                   .aliases = {"final_logit_softcapping"}})
             .key("scale", &HeadConfig::scale,
-                 {.help = "factor on the logits", .above = 0, .aliases = {"logits_scaling", "logit_scale"}});
+                 {.help = "factor on the logits", .above = 0, .aliases = {"logits_scaling", "logit_scale"}})
+            .example("{z_loss: 1.0e-4}");
     return schema;
 }
 
@@ -84,8 +93,11 @@ const Schema<LayerEdit>& edit_schema() {
         Schema<LayerEdit>()
             .key("at", &LayerEdit::at,
                  {.help = "layers from 0, as \"0-2\" or \"43,44\"", .required = true, .joins_list = true})
-            .key("replace", &LayerEdit::replace, {.help = "{moe: dense} puts dense where moe was"})
-            .key("set", &LayerEdit::set, {.help = "{moe.router.scale: 2} changes one key"})
+            .key("replace", &LayerEdit::replace,
+                 {.help = "{moe: dense} puts dense where moe was", .example = "{moe: dense}"})
+            .key("set", &LayerEdit::set,
+                 {.help = "{moe.router.scale: 2} changes one key", .example = "{moe.router.scale: 2}"})
+            .example("{at: \"0-2\", replace: {moe: dense}}")
             .rule("an edit has replace or set", [](const LayerEdit& edit, SectionCheck& check) {
                 if (edit.replace.empty() && edit.set.empty())
                     check.fail("at", "has no effect: expected replace or set beside it");
@@ -276,9 +288,14 @@ const Schema<ModelConfig>& model_schema() {
             .section("residual", &M::residual, residual_schema(), "how a branch joins the stream")
             .section("head", &M::head, head_schema(), "logits and loss")
             .map("sublayers", &M::sublayers, sublayer_schema(),
-                 {.help = "what patterns name; one that no pattern names is reported", .required = true})
-            .list("layers", &M::layers, edit_schema(), {.help = "changes of single layers, in order"})
+                 {.help = "what patterns name; one that no pattern names is reported",
+                  .required = true,
+                  .example = "{attn: {type: attention, num_heads: 4, head_dim: 64}}"})
+            .list("layers", &M::layers, edit_schema(),
+                  {.help = "changes of single layers, in order",
+                   .example = "[{at: \"0-2\", replace: {moe: dense}}]"})
             .not_built({"mtp"})
+            .example("{vocab_size: 256, hidden_size: 128, pattern: attn+mlp, sublayers: {...}}")
             .pointless("partial_tile", "num_layers is not given, so nothing is cut",
                        [](const M& m) { return m.num_layers == 0; })
             .rule(

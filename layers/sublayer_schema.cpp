@@ -9,6 +9,9 @@ namespace {
 
 constexpr double kMaxHeads = 65'536, kMaxHeadDim = 65'536, kMaxSize = 16'777'216, kMaxExperts = 65'536;
 
+constexpr std::string_view kActivations =
+    "swish=silu relu=relu2 squaredrelu=relu2 relusquared=relu2 gegelu=geglu gated=swiglu";
+
 /// "4 or 6": the whole numbers nearest to `found` that divide `whole`.
 std::string nearest_divisors(int64_t whole, int64_t found) {
     int64_t below = 0, above = 0;
@@ -36,7 +39,8 @@ const Schema<RopeConfig>& rope_schema() {
                   .max = 1,
                   .aliases = {"partial_rotary_factor", "rotary_percent", "rope_fraction"}})
             .pointless("theta", "fraction is 0, so nothing is rotated",
-                       [](const RopeConfig& r) { return r.fraction == 0; });
+                       [](const RopeConfig& r) { return r.fraction == 0; })
+            .example("{theta: 10000, fraction: 0.5}");
     return schema;
 }
 
@@ -91,11 +95,13 @@ const Schema<AttentionConfig>& attention_schema() {
             .key("qk_norm", &AttentionConfig::qk_norm,
                  {.help = "norm on queries and keys before the rotation: over each head, or over all heads "
                           "at once",
-                  .aliases = {"qk_layernorm", "use_qk_norm"}})
+                  .aliases = {"qk_layernorm", "use_qk_norm"},
+                  .synonyms = "true=per_head head=per_head rms=per_head rmsnorm=per_head false=none"})
             .key("gate", &AttentionConfig::gate,
                  {.help =
                       "sigmoid gate on the output before its projection: none, one per head, one per element",
-                  .aliases = {"attention_output_gate", "attn_output_gate"}})
+                  .aliases = {"attention_output_gate", "attn_output_gate"},
+                  .synonyms = "true=elementwise element=elementwise perhead=head headwise=head false=none"})
             .section("rope", &AttentionConfig::rope, rope_schema(), "rotary position encoding")
             .key("window", &AttentionConfig::window,
                  {.help = "a token sees itself and the window - 1 tokens before it; 0 means all before it",
@@ -171,7 +177,8 @@ const Schema<MlpConfig>& mlp_schema() {
                   .aliases = {"ffn_hidden_size", "intermediate_size", "hidden_dim", "mlp_hidden_size"}})
             .key("activation", &MlpConfig::activation,
                  {.help = "swiglu and geglu are gated",
-                  .aliases = {"hidden_act", "activation_func", "hidden_activation"}})
+                  .aliases = {"hidden_act", "activation_func", "hidden_activation"},
+                  .synonyms = kActivations})
             .not_built({"clamp", "bias"});
     return schema;
 }
@@ -211,7 +218,8 @@ const Schema<RouterConfig>& router_schema() {
                               "bias_update_speed", "bias_gamma"}})
             .not_built({"num_groups", "group_topk"})
             .pointless("aux_scope", "aux_loss is 0, so there is no balancing loss",
-                       [](const R& r) { return r.aux_loss == 0; });
+                       [](const R& r) { return r.aux_loss == 0; })
+            .example("{score: softmax, aux_loss: 1.0e-3}");
     return schema;
 }
 
@@ -252,7 +260,8 @@ const Schema<MoeConfig>& moe_schema() {
             .key("shared_gate", &M::shared_gate,
                  {.help = "a learned sigmoid gate on the shared expert",
                   .aliases = {"moe_shared_expert_gate"}})
-            .key("activation", &M::activation, {.help = "of all experts; swiglu and geglu are gated"})
+            .key("activation", &M::activation,
+                 {.help = "of all experts; swiglu and geglu are gated", .synonyms = kActivations})
             .key("piece_tokens", &M::piece_tokens,
                  {.help = "most tokens that a rank's experts work on at once: of more, backward computes the "
                           "experts anew piece by piece, which costs time instead of memory; 0 is no bound",
@@ -313,12 +322,19 @@ const Schema<SublayerConfig>& sublayer_schema() {
         Schema<S>()
             .alternatives(
                 "type", &S::kind, SublayerType{},
-                {.help = "what the sublayer computes", .not_built = {"mla", "kimi_delta", "mamba2"}},
+                {.help = "what the sublayer computes",
+                 .not_built = {"mla", "kimi_delta", "mamba2"},
+                 .synonyms = "deltanet=gated_delta_net gdn=gated_delta_net linearattention=gated_delta_net "
+                             "linear=gated_delta_net mha=attention gqa=attention mqa=attention "
+                             "attn=attention full=attention fullattention=attention softmax=attention "
+                             "ffn=mlp feedforward=mlp dense=mlp swiglu=mlp experts=moe "
+                             "mixtureofexperts=moe"},
                 attention_schema(), gated_delta_net_schema(), mlp_schema(), moe_schema())
             .documented("like", "name of another sublayer",
                         "copy its keys; the keys beside `like` change the copy")
             .section("norm", &S::norm, norm_override_schema(), "changes to model.norm for this sublayer")
-            .section("init", &S::init, init_override_schema(), "changes to model.init for this sublayer");
+            .section("init", &S::init, init_override_schema(), "changes to model.init for this sublayer")
+            .example("{type: mlp, size: 512}");
     return schema;
 }
 

@@ -51,6 +51,11 @@ void AdamW::update(int unit, int64_t step, double lr, double gradient_scale) {
     }
 }
 
+std::vector<std::string> AdamW::states(int unit, size_t section) const {
+    if (settings_[static_cast<size_t>(unit)][section].frozen) return {};
+    return {"exp_avg", "exp_avg_sq"};
+}
+
 void AdamW::visit_state(
     const std::function<void(const std::string&, int, const FlatRange&, const Tensor&)>& visit) const {
     for (size_t unit = 0; unit < state_.size(); ++unit)

@@ -21,7 +21,7 @@ class AdamW : public Optimizer {
     void update(int unit, int64_t step, double lr, double gradient_scale) override;
     void visit_state(const std::function<void(const std::string&, int, const FlatRange&, const Tensor&)>&
                          visit) const override;
-    std::vector<std::string> states(int, size_t) const override { return {"exp_avg", "exp_avg_sq"}; }
+    std::vector<std::string> states(int unit, size_t section) const override;
 
   private:
     struct RangeState {

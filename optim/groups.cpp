@@ -1,6 +1,10 @@
 #include "optim/groups.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+
+#include "base/glob.h"
 
 namespace braid {
 namespace {
@@ -24,28 +28,36 @@ bool decays_by_default(ParameterRole role) {
 
 } // namespace
 
-bool matches_glob(std::string_view glob, std::string_view name) {
-    // The last * seen may take one more character whenever the rest does not fit: linear space, no recursion.
-    size_t g = 0, n = 0, star = std::string_view::npos, star_name = 0;
-    while (n < name.size()) {
-        if (g < glob.size() && (glob[g] == '?' || (glob[g] == name[n] && glob[g] != '*'))) {
-            ++g, ++n;
-        } else if (g < glob.size() && glob[g] == '*') {
-            star = g++;
-            star_name = n;
-        } else if (star != std::string_view::npos) {
-            g = star + 1;
-            n = ++star_name;
-        } else {
-            return false;
-        }
+std::vector<std::string> group_faults(const OptimizerConfig& config, const ParameterStore& store) {
+    std::vector<std::string> faults;
+    for (size_t i = 0; i < config.groups.size(); ++i) {
+        const ParameterGroup& group = config.groups[i];
+        bool matches_any = false;
+        std::string no_matrix; // the first that Muon cannot update
+        for (const auto& unit : store.units())
+            for (const Parameter* parameter : unit->parameters)
+                for (const Parameter::Section& section : parameter->sections()) {
+                    if (!matches(group, section.spec)) continue;
+                    matches_any = true;
+                    if (!section.spec.matrices && no_matrix.empty()) no_matrix = section.spec.name;
+                }
+        if (!matches_any)
+            faults.push_back(
+                fmt::format("optimizer.groups[{}]: matches no parameter of this model (`braid config show "
+                            "--tensors` lists name, role, sublayer and layer of each)",
+                            i));
+        else if (group.muon.value_or(false) && !no_matrix.empty())
+            faults.push_back(
+                fmt::format("optimizer.groups[{}].muon: expected matrices, and {} is none (`braid "
+                            "config show --tensors` lists what Muon updates)",
+                            i, no_matrix));
     }
-    while (g < glob.size() && glob[g] == '*') ++g;
-    return g == glob.size();
+    return faults;
 }
 
 std::vector<UnitSettings> resolve_groups(const OptimizerConfig& config, const ParameterStore& store) {
-    std::vector<int64_t> num_matches(config.groups.size(), 0);
+    if (const std::vector<std::string> faults = group_faults(config, store); !faults.empty())
+        throw ConfigError("{}", fmt::join(faults, "\n"));
     std::vector<UnitSettings> units;
     for (const auto& unit : store.units()) {
         UnitSettings& settings = units.emplace_back();
@@ -54,30 +66,17 @@ std::vector<UnitSettings> resolve_groups(const OptimizerConfig& config, const Pa
                 const bool muon = config.type == OptimizerType::muon && section.spec.matrices;
                 SectionSettings result{1, decays_by_default(section.spec.role) ? config.weight_decay : 0,
                                        muon};
-                for (size_t i = 0; i < config.groups.size(); ++i) {
-                    const ParameterGroup& group = config.groups[i];
+                for (const ParameterGroup& group : config.groups) {
                     if (!matches(group, section.spec)) continue;
-                    ++num_matches[i];
                     if (group.lr_scale) result.lr_scale = *group.lr_scale;
                     if (group.weight_decay) result.weight_decay = *group.weight_decay;
                     if (group.muon) result.muon = *group.muon;
-                    if (group.muon.value_or(false) && !section.spec.matrices)
-                        throw ConfigError(
-                            "optimizer.groups[{}].muon: expected matrices, and {} is none (`braid config "
-                            "show "
-                            "--tensors` lists what Muon updates)",
-                            i, section.spec.name);
                 }
+                result.frozen = section.spec.frozen;
+                result.muon = result.muon && !result.frozen;
                 settings.push_back(result);
             }
     }
-    for (size_t i = 0; i < num_matches.size(); ++i)
-        if (num_matches[i] == 0)
-            throw ConfigError(
-                "optimizer.groups[{}]: matches no parameter of this model (`braid config show --tensors` "
-                "lists "
-                "name, role, sublayer and layer of each)",
-                i);
     return units;
 }
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "optim/optimizer_config.h"
@@ -11,18 +13,19 @@ namespace braid {
 struct SectionSettings {
     double lr_scale = 1;
     double weight_decay = 0;
-    bool muon = false; // updated by Muon, not by AdamW
+    bool muon = false;   // updated by Muon, not by AdamW
+    bool frozen = false; // by neither
 };
 
 /// The settings of every section of a unit, in the order of its parameters and their sections.
 using UnitSettings = std::vector<SectionSettings>;
 
+/// A line for every group that matches nothing, or that asks Muon to update what is no matrix.
+std::vector<std::string> group_faults(const OptimizerConfig& config, const ParameterStore& store);
+
 /// Applies optimizer.weight_decay and the groups to every section, by unit. Without a group, norm, bias and
 /// recurrent parameters do not decay, and Muon updates what declares its matrices. Later groups win.
-/// ConfigError for a group that matches nothing, or that asks Muon to update what is no matrix.
+/// ConfigError with the faults of the groups.
 std::vector<UnitSettings> resolve_groups(const OptimizerConfig& config, const ParameterStore& store);
-
-/// Whether a name matches a glob of * (any text) and ? (any one character).
-bool matches_glob(std::string_view glob, std::string_view name);
 
 } // namespace braid

@@ -25,6 +25,8 @@ double learning_rate(const OptimizerConfig& config, int64_t step, int64_t num_st
             return s.min_lr + range * 0.5 * (1 + std::cos(std::numbers::pi * progress(s.warmup_steps)));
         case ScheduleType::wsd: {
             const double p = progress(num_steps - s.decay_steps);
+            if (p == 0)
+                return lr; // to the last bit, so that a run may go on with a schedule that decays later
             return s.min_lr + range * (s.decay_shape == DecayShape::linear ? 1 - p : 1 - std::sqrt(p));
         }
     }

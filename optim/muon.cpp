@@ -22,7 +22,8 @@ std::vector<std::vector<FlatRange>> other_ranges(const ParameterStore& store,
         size_t index = 0;
         for (const Parameter* parameter : store.units()[u]->parameters)
             for (const Parameter::Section& section : parameter->sections()) {
-                if (settings[u][index++].muon) continue;
+                const SectionSettings& of = settings[u][index++];
+                if (of.muon || of.frozen) continue;
                 for (const FlatRange& range : result[u]) {
                     const FlatRange part{std::max(range.first, section.unit_offset),
                                          std::min(range.last, section.unit_offset + section.numel())};

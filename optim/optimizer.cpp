@@ -1,17 +1,43 @@
 #include "optim/optimizer.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "optim/adamw.h"
 #include "optim/muon.h"
 
 namespace braid {
 
+namespace {
+
+/// The parts of ascending ranges that are not frozen.
+std::vector<FlatRange> without_frozen(const ParameterStore::Unit& unit, std::vector<FlatRange> ranges) {
+    for (const Parameter* parameter : unit.parameters)
+        for (const Parameter::Section& section : parameter->sections()) {
+            if (!section.spec.frozen) continue;
+            const FlatRange frozen{section.unit_offset, section.unit_offset + section.numel()};
+            std::vector<FlatRange> rest;
+            for (const FlatRange& range : ranges) {
+                const FlatRange before{range.first, std::min(range.last, frozen.first)};
+                const FlatRange after{std::max(range.first, frozen.last), range.last};
+                if (before.first < before.last) rest.push_back(before);
+                if (after.first < after.last) rest.push_back(after);
+            }
+            ranges = std::move(rest);
+        }
+    return ranges;
+}
+
+} // namespace
+
 std::vector<std::vector<FlatRange>> updated_ranges(const ParameterStore& store, bool sharded) {
     std::vector<std::vector<FlatRange>> ranges;
     for (const auto& unit : store.units()) {
-        ranges.emplace_back();
-        if (!sharded) ranges.back().push_back({0, unit->numel});
+        std::vector<FlatRange> all;
+        if (!sharded) all.push_back({0, unit->numel});
         if (sharded)
-            for (const Bucket& bucket : unit->buckets) ranges.back().push_back(store.owned_range(bucket));
+            for (const Bucket& bucket : unit->buckets) all.push_back(store.owned_range(bucket));
+        ranges.push_back(without_frozen(*unit, std::move(all)));
     }
     return ranges;
 }
@@ -22,8 +48,10 @@ int64_t num_state_elements(const OptimizerConfig& config, const ParameterStore& 
     for (size_t unit = 0; unit < settings.size(); ++unit) {
         size_t index = 0;
         for (const Parameter* parameter : store.units()[unit]->parameters)
-            for (const Parameter::Section& section : parameter->sections())
-                count += (settings[unit][index++].muon ? 1 : 2) * section.numel();
+            for (const Parameter::Section& section : parameter->sections()) {
+                const SectionSettings& of = settings[unit][index++];
+                count += (of.frozen ? 0 : of.muon ? 1 : 2) * section.numel();
+            }
     }
     return count;
 }

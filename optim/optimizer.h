@@ -42,7 +42,7 @@ class Optimizer {
 };
 
 /// The ranges of each unit's flat buffers that a rank updates: all of them, or, sharded (ZeRO-1), those it
-/// owns.
+/// owns; without the parameters that are frozen.
 std::vector<std::vector<FlatRange>> updated_ranges(const ParameterStore& store, bool sharded);
 
 /// Elements of state that the config's optimizer keeps for what a rank holds, not sharded.

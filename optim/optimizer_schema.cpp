@@ -14,7 +14,9 @@ const Schema<ScheduleConfig>& schedule_schema() {
         Schema<S>()
             .key("type", &S::type,
                  {.help = "how the learning rate falls after the warm-up",
-                  .aliases = {"lr_decay_style", "decay_type", "lr_scheduler_type"}})
+                  .aliases = {"lr_decay_style", "decay_type", "lr_scheduler_type", "optimizer.schedule.name"},
+                  .synonyms = "warmupstabledecay=wsd stable=wsd trapezoidal=wsd none=constant fixed=constant "
+                              "cosineannealing=cosine"})
             .key("warmup_steps", &S::warmup_steps,
                  {.help = "steps over which the learning rate rises from 0",
                   .min = 0,
@@ -37,6 +39,7 @@ const Schema<ScheduleConfig>& schedule_schema() {
             .key("decay_shape", &S::decay_shape,
                  {.help = "wsd: over its progress p, linear 1-p or sqrt 1-sqrt(p)",
                   .aliases = {"lr_wsd_decay_style"}})
+            .example("{type: cosine, warmup_steps: 100}")
             .pointless("min_lr", "the schedule is constant", is_constant)
             .pointless("decay_steps", "the schedule is not wsd", is_not_wsd)
             .pointless("decay_shape", "the schedule is not wsd", is_not_wsd)
@@ -79,7 +82,8 @@ const Schema<MuonConfig>& muon_schema() {
                       "each head's part of a projection is a matrix of its own, instead of all heads' q, k, "
                       "v, gate or out together",
                   .aliases = {"muon_split_qkv", "split_qkv"}})
-            .pointless("nesterov", "there is no momentum", [](const M& m) { return m.momentum == 0; });
+            .pointless("nesterov", "there is no momentum", [](const M& m) { return m.momentum == 0; })
+            .example("{momentum: 0.95}");
     return schema;
 }
 
@@ -96,6 +100,7 @@ const Schema<ParameterGroup>& group_schema() {
                  {.help = "factor on the learning rate", .min = 0, .aliases = {"lr_mult"}})
             .key("muon", &G::muon,
                  {.help = "type muon: true or false, whether Muon or AdamW updates these matrices"})
+            .example("{role: router, lr_scale: 0.5}")
             .rule("a group selects by role, sublayer, layer or name, and sets weight_decay, lr_scale or muon",
                   [](const G& g, SectionCheck& check) {
                       if (g.role.empty() && g.sublayer.empty() && g.layer.empty() && g.name.empty())
@@ -117,7 +122,9 @@ const Schema<OptimizerConfig>& optimizer_schema() {
         Schema<O>()
             .key("type", &O::type,
                  {.help = "AdamW with decoupled weight decay, or Muon for matrices and AdamW for all else",
-                  .aliases = {"optimizer", "optimizer_type"}})
+                  .aliases = {"optimizer", "optimizer_type", "optimizer.name", "optimizer.optimizer",
+                              "optimizer.kind", "optimizer.algorithm"},
+                  .synonyms = "adam=adamw"})
             .key("lr", &O::lr,
                  {.help = "peak learning rate",
                   .above = 0,
@@ -127,7 +134,8 @@ const Schema<OptimizerConfig>& optimizer_schema() {
                  {.help = "decay of the first and second moment",
                   .min = 0,
                   .below = 1,
-                  .aliases = {"adam_beta1", "adam_beta2", "beta1", "beta2", "adam_betas"}})
+                  .aliases = {"adam_beta1", "adam_beta2", "beta1", "beta2", "adam_betas"},
+                  .example = "[0.9, 0.95]"})
             .key("eps", &O::eps,
                  {.help = "added to the root of the second moment",
                   .above = 0,
@@ -141,9 +149,11 @@ const Schema<OptimizerConfig>& optimizer_schema() {
                   .min = 0,
                   .aliases = {"clip_grad", "max_norm", "max_grad_norm", "grad_clip"}})
             .list("groups", &O::groups, group_schema(),
-                  {.help = "settings for some parameters; selectors of a group are ANDed, later groups win"})
+                  {.help = "settings for some parameters; selectors of a group are ANDed, later groups win",
+                   .example = "[{role: router, lr_scale: 0.5}]"})
             .section("schedule", &O::schedule, schedule_schema(), "the learning rate over the steps")
             .section("muon", &O::muon, muon_schema(), "type muon")
+            .example("{type: adamw, lr: 1.0e-3}")
             .pointless("muon", "the optimizer is adamw",
                        [](const O& o) { return o.type != OptimizerType::muon; })
             .rule("groups.N.muon is refused where the optimizer is adamw",

@@ -54,7 +54,8 @@ const Schema<ParallelConfig>& parallel_schema() {
                   .changes_numbers = false})
             .not_built({"context", "pipeline", "virtual_stages", "schedule", "context_method",
                         "pipeline_model_parallel_size", "pipeline_parallel_degree", "context_parallel_size",
-                        "context_parallel_degree", "data_parallel_shard_degree"});
+                        "context_parallel_degree", "data_parallel_shard_degree"})
+            .example("{tensor: 2, expert: 2}");
     return schema;
 }
 

@@ -1,11 +1,14 @@
 #include "tensor/parameter.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <set>
 #include <tuple>
 
+#include "base/glob.h"
+#include "base/normal_quantile.h"
 #include "tensor/build_cuda.h"
 #include "tensor/cuda/arithmetic.h"
 
@@ -26,6 +29,51 @@ double truncated_deviation() {
     return std::sqrt(1 - 2 * kTruncation * density / std::erf(kTruncation / std::sqrt(2.0)));
 }
 
+/// One draw an element: the uniform number is mapped into the part of the distribution that is kept.
+struct Truncation {
+    double cut = 0.5 * std::erfc(kTruncation / std::sqrt(2.0)), deviation = truncated_deviation();
+    double kept(double uniform) const { return cut + (1 - 2 * cut) * uniform; }
+};
+
+const Truncation& truncation() {
+    static const Truncation made;
+    return made;
+}
+
+/// Elements first to first + values.size(), with the bits of Initializer::value.
+void fill_block(const Initializer& init, const RngStream& stream, int64_t first, std::span<double> values) {
+    using enum Initializer::Kind;
+    if (init.kind != normal && init.kind != truncated_normal) {
+        for (size_t i = 0; i < values.size(); ++i)
+            values[i] = init.value(stream, first + static_cast<int64_t>(i));
+        return;
+    }
+    const bool cut = init.kind == truncated_normal;
+    const Truncation& t = truncation();
+    for (size_t i = 0; i < values.size(); ++i) {
+        const double uniform = stream.uniform(static_cast<uint64_t>(first) + i);
+        values[i] = cut ? t.kept(uniform) : uniform;
+    }
+    inverse_normal_cdf(values);
+    const double scale = cut ? init.a / t.deviation : init.a;
+    for (double& value : values) value *= scale;
+}
+
+/// A run of elements, by all threads. Rounded to f32 in every precision, so that f64 runs start from the
+/// weights of f32 runs.
+template <typename T>
+void fill_run(const Initializer& init, const RngStream& stream, int64_t first, int64_t count, T* out) {
+    constexpr int64_t kBlock = 1024;
+#pragma omp parallel for schedule(static) if (count > 4 * kBlock)
+    for (int64_t begin = 0; begin < count; begin += kBlock) {
+        std::array<double, kBlock> buffer;
+        const auto size = static_cast<size_t>(std::min(kBlock, count - begin));
+        fill_block(init, stream, first + begin, std::span(buffer.data(), size));
+        for (size_t i = 0; i < size; ++i)
+            out[begin + static_cast<int64_t>(i)] = static_cast<T>(static_cast<float>(buffer[i]));
+    }
+}
+
 } // namespace
 
 double Initializer::value(const RngStream& stream, int64_t index) const {
@@ -36,11 +84,8 @@ double Initializer::value(const RngStream& stream, int64_t index) const {
         case Kind::normal:
             return a * stream.normal(element);
         case Kind::truncated_normal: {
-            // One draw an element: the uniform number is mapped into the part of the distribution that is
-            // kept.
-            static const double cut = 0.5 * std::erfc(kTruncation / std::sqrt(2.0));
-            static const double deviation = truncated_deviation();
-            return a / deviation * inverse_normal_cdf(cut + (1 - 2 * cut) * stream.uniform(element));
+            const Truncation& t = truncation();
+            return a / t.deviation * inverse_normal_cdf(t.kept(stream.uniform(element)));
         }
         case Kind::uniform:
             return a + (b - a) * stream.uniform(element);
@@ -105,6 +150,18 @@ ParameterStore ParameterStore::at(const RankGrid& grid) const {
         other.place_in_buckets(*other.units_.back());
     }
     return other;
+}
+
+std::vector<std::string> ParameterStore::freeze(std::span<const std::string> globs) {
+    std::vector<std::string> unmatched;
+    for (const std::string& glob : globs) {
+        bool matched = false;
+        for (const auto& parameter : parameters_)
+            for (Parameter::Section& section : parameter->sections_)
+                if (matches_glob(glob, section.spec.name)) section.spec.frozen = matched = true;
+        if (!matched) unmatched.push_back(glob);
+    }
+    return unmatched;
 }
 
 const Parameter* ParameterStore::add(std::vector<ParameterSpec> sections) {
@@ -222,12 +279,7 @@ void ParameterStore::initialize(uint64_t seed) {
                                             : Tensor::empty(host, tensor.shape(), tensor.dtype());
                     T* values = made.data<T>();
                     section.partition.for_each_run([&](int64_t local, int64_t global, int64_t count) {
-#pragma omp parallel for schedule(static) if (count > 4096)
-                        for (int64_t i = 0; i < count; ++i)
-                            // Rounded to f32 in every precision, so that f64 runs start from the weights of
-                            // f32 runs.
-                            values[local + i] = static_cast<T>(
-                                static_cast<float>(section.spec.init.value(stream, global + i)));
+                        fill_run(section.spec.init, stream, global, count, values + local);
                     });
                     if (made.device() != tensor.device()) copy(made, tensor);
                 }
@@ -258,6 +310,13 @@ void ParameterStore::values_changed(int unit) {
 void ParameterStore::zero_gradients() {
     for (auto& unit : units_)
         if (unit->gradients.defined()) unit->gradients.fill_zero();
+}
+
+void ParameterStore::zero_frozen_gradients() {
+    for (const auto& parameter : parameters_)
+        for (const Parameter::Section& section : parameter->sections_)
+            if (section.spec.frozen)
+                unit(parameter->unit_).gradients.rows(section.unit_offset, section.numel()).fill(0);
 }
 
 int64_t ParameterStore::num_elements() const {

@@ -59,6 +59,7 @@ struct ParameterSpec {
     // gradient is a part of a sum, or all see the same.
     bool partial_over_tensor = true;
     std::optional<MatrixBlocks> matrices; // none: no matrix, each number is updated by itself
+    bool frozen = false;                  // held still: see ParameterStore::freeze
 };
 
 /// The base of what backends derive from the values of a parameter.
@@ -169,6 +170,10 @@ class ParameterStore {
     Buffer* declare_buffer(std::string name, const Shape& shape, DType dtype);
     /// The parameters as the rank at another place of the mesh holds them: laid out, without memory.
     ParameterStore at(const RankGrid& grid) const;
+    /// Holds parameters still whose global name matches one of the globs (base/glob.h): optimizers keep no
+    /// state for them and leave them as they are, and they count in no gradient norm. Before an optimizer is
+    /// made. Returns the globs that match nothing.
+    std::vector<std::string> freeze(std::span<const std::string> globs);
 
     /// Takes memory for all units; values are uninitialised, buffers and gradients zero. Values, gradients
     /// and floating buffers are f32 or f64; with precision bf16 they are f32, and matrices (is_rounded in
@@ -181,6 +186,8 @@ class ParameterStore {
     void values_changed(int unit);
     void values_changed();
     void zero_gradients();
+    /// Of what freeze() holds still.
+    void zero_frozen_gradients();
 
     std::span<const std::unique_ptr<Unit>> units() const { return units_; }
     Unit& unit(int index) { return *units_[static_cast<size_t>(index)]; }

@@ -38,23 +38,30 @@ bool is_folder(const std::string& path) {
     return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
-// Removes a folder under a temporary name, its manifest first: without one it can never be loaded.
+// Removes what has a temporary name. Of a folder the manifest goes first: without one it can never be loaded.
+// A link goes alone: what it leads to belongs to whoever put it there.
 void remove_temporary(const std::string& path) {
     std::error_code error;
+    if (!fs::is_directory(fs::symlink_status(path, error))) {
+        fs::remove(path, error);
+        if (error) throw WriteError("{}: cannot remove: {}", path, error.message());
+        return;
+    }
     fs::remove(fmt::format("{}/{}", path, Manifest::kFileName), error);
     if (!error) fs::remove_all(path, error);
     if (error) throw WriteError("{}: cannot remove: {}", path, error.message());
 }
 
 // Why a checkpoint cannot be loaded; empty where it can, as far as can be told without reading the tensors.
-std::string reason_against(const CheckpointEntry& entry, bool read_tensors) {
+std::string reason_against(const CheckpointEntry& entry, bool read_tensors,
+                           const CheckpointObjection& objection = {}) {
     try {
-        struct stat status;
-        if (::lstat(entry.path.c_str(), &status) != 0 || !S_ISDIR(status.st_mode))
-            return fmt::format("{}: expected a folder", entry.path);
+        // A checkpoint moved to another disk may be linked back.
+        if (!is_folder(entry.path)) return fmt::format("{}: expected a folder", entry.path);
         const CheckpointReader reader = CheckpointReader::open(entry.path);
         const int64_t step = reader.manifest().training.step;
         if (step != entry.step) return fmt::format("{}: it holds step {}", entry.path, step);
+        if (objection) objection(reader.manifest(), entry.path);
         if (read_tensors) reader.verify();
         return "";
     } catch (const CheckpointError& error) {
@@ -90,10 +97,10 @@ std::vector<CheckpointEntry> list_checkpoints(const std::string& folder) {
     return found;
 }
 
-LatestCheckpoint find_latest_checkpoint(const std::string& folder) {
+LatestCheckpoint find_latest_checkpoint(const std::string& folder, const CheckpointObjection& objection) {
     LatestCheckpoint latest;
     for (const CheckpointEntry& entry : list_checkpoints(folder)) {
-        const std::string reason = reason_against(entry, true);
+        const std::string reason = reason_against(entry, true, objection);
         if (reason.empty()) {
             latest.path = entry.path;
             latest.step = entry.step;
@@ -104,13 +111,15 @@ LatestCheckpoint find_latest_checkpoint(const std::string& folder) {
     return latest;
 }
 
-std::optional<LatestCheckpoint> find_resume_checkpoint(const std::string& folder) {
-    LatestCheckpoint latest = find_latest_checkpoint(folder);
+std::optional<LatestCheckpoint> find_resume_checkpoint(const std::string& folder,
+                                                       const CheckpointObjection& objection) {
+    LatestCheckpoint latest = find_latest_checkpoint(folder, objection);
     if (!latest.path.empty()) return latest;
     if (latest.rejected.empty()) return std::nullopt;
     std::string reasons;
     for (const auto& rejected : latest.rejected) reasons += "\n  " + rejected.reason;
-    throw CheckpointError("{}: none of {} checkpoints is valid:{}", folder, latest.rejected.size(), reasons);
+    throw CheckpointError("{}: none of {} checkpoints can be resumed from:{}", folder, latest.rejected.size(),
+                          reasons);
 }
 
 std::string checkpoints_folder(const std::string& path) {

@@ -1,12 +1,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace braid {
+
+struct Manifest;
 
 /// A run keeps its checkpoints in RUN/checkpoints/step-NNNNNNNN.
 constexpr const char* kCheckpointsFolder = "checkpoints";
@@ -35,12 +38,16 @@ struct LatestCheckpoint {
     std::vector<Rejected> rejected;
 };
 
-/// The newest checkpoint that verifies from the first byte to the last.
-LatestCheckpoint find_latest_checkpoint(const std::string& folder);
+/// Throws CheckpointError for a checkpoint that is whole but not to be used, by what its manifest says.
+using CheckpointObjection = std::function<void(const Manifest& manifest, const std::string& path)>;
 
-/// What to resume from: the newest checkpoint that verifies; nothing where there is no checkpoint at all (a
-/// run that starts). CheckpointError naming each reason where there are some and none is valid.
-std::optional<LatestCheckpoint> find_resume_checkpoint(const std::string& folder);
+/// The newest checkpoint that verifies from the first byte to the last and to which there is no objection.
+LatestCheckpoint find_latest_checkpoint(const std::string& folder, const CheckpointObjection& objection = {});
+
+/// What to resume from: that checkpoint; nothing where there is no checkpoint at all (a run that starts).
+/// CheckpointError naming each reason where there are some and none can be used.
+std::optional<LatestCheckpoint> find_resume_checkpoint(const std::string& folder,
+                                                       const CheckpointObjection& objection = {});
 
 /// Where the checkpoints are of a path the user gave: RUN/checkpoints where that exists, else the path
 /// itself. CheckpointError where it is no folder.
@@ -58,7 +65,8 @@ void remove_temporary_checkpoints(const std::string& folder);
 
 /// Keeps the newest `keep` checkpoints up to `step` whose manifest, file names and sizes are in order, and
 /// removes all older ones; 0 keeps all. Later steps are not touched. A checkpoint disappears in one instant:
-/// it is renamed to a temporary name first. WriteError.
+/// it is renamed to a temporary name first. Of a link to a checkpoint elsewhere only the link goes.
+/// WriteError.
 void prune_checkpoints(const std::string& folder, int64_t step, int64_t keep);
 
 } // namespace braid

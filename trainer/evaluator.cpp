@@ -11,7 +11,7 @@
 namespace braid {
 
 Evaluation evaluate(const Model& model, Allocator& allocator, const Mesh& mesh, const ValidationLoader& data,
-                    int64_t micro_batch) {
+                    int64_t micro_batch, const std::function<bool()>& stop_requested) {
     const auto [num_ranks, rank] = mesh.grid().data;
     const EvenSplit split{data.num_windows(), num_ranks};
     const int64_t first = split.first(rank), last = first + split.length(rank);
@@ -22,6 +22,7 @@ Evaluation evaluate(const Model& model, Allocator& allocator, const Mesh& mesh, 
     for (int64_t at = first; at < first + most; at += micro_batch) {
         Batch batch;
         agree(mesh.world(), [&] { // a bad token in one rank's windows must end all ranks
+            if (stop_requested && stop_requested()) throw Error(ExitCode::stopped, "stopped by a signal");
             const int64_t count = std::clamp<int64_t>(last - at, 0, micro_batch);
             const MicroBatch windows = count > 0 ? data.micro_batch(at, count) : empty_micro_batch();
             expect_tokens_in_vocabulary(windows, model.config().vocab_size);

@@ -65,8 +65,8 @@ int32_t sample_token(std::span<const double> logits, const SamplingOptions& opti
     return order[kept - 1];
 }
 
-void generate(InferenceModel& model, std::span<const int32_t> prompt, const SamplingOptions& options,
-              const std::function<void(int32_t)>& sink) {
+int64_t generate(InferenceModel& model, std::span<const int32_t> prompt, const SamplingOptions& options,
+                 const std::function<void(int32_t)>& sink) {
     if (prompt.empty()) throw ConfigError("--prompt: expected at least one token, found an empty text");
     const RngStream random(options.seed, RngPurpose::sampling, "generate");
     DecodeState state;
@@ -80,9 +80,14 @@ void generate(InferenceModel& model, std::span<const int32_t> prompt, const Samp
         const Tensor hidden = model.model().hidden(ctx, tensor_of(model.allocator(), next));
         state.advance(count);
         const Tensor logits = model.model().logits(ctx, hidden.rows(count - 1, 1));
-        next = {sample_token(row_of(logits, 0), options, random.uniform(static_cast<uint64_t>(i)))};
+        std::vector<double> row = row_of(logits, 0);
+        // A vocabulary may be padded beyond the tokenizer's ids; no text belongs to the rest.
+        row.resize(std::min(row.size(), static_cast<size_t>(model.tokenizer().identity().vocab_size)));
+        next = {sample_token(row, options, random.uniform(static_cast<uint64_t>(i), options.sample))};
+        if (next[0] == options.stop_token) return i + 1;
         sink(next[0]);
     }
+    return options.max_tokens;
 }
 
 } // namespace braid

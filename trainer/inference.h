@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "data/tokenizer.h"
@@ -43,13 +44,16 @@ struct SamplingOptions {
     double temperature = 1; // 0: always the likeliest token
     double top_p = 1; // sample from the smallest set of likeliest tokens that holds this much probability
     uint64_t seed = 0;
+    uint64_t sample = 0;               // which of the texts of a seed, from 0
+    std::optional<int32_t> stop_token; // ends the text, and is no part of it
 };
 
 /// Continues a prompt of at least one token, handing each new token to `sink` as it comes. Mixers keep their
 /// keys, values and recurrent states, so a token costs the same however long the text (attention layers
-/// apart). The same seed gives the same text.
-void generate(InferenceModel& model, std::span<const int32_t> prompt, const SamplingOptions& options,
-              const std::function<void(int32_t)>& sink);
+/// apart). The same seed and sample give the same text. Only ids that the tokenizer has are drawn. Returns
+/// how many tokens were drawn, the stop token included.
+int64_t generate(InferenceModel& model, std::span<const int32_t> prompt, const SamplingOptions& options,
+                 const std::function<void(int32_t)>& sink);
 
 /// One draw from softmax(logits / temperature) cut at top_p; `uniform` is in (0, 1). Ties go to the lower
 /// token.

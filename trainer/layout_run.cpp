@@ -23,6 +23,7 @@ class LayoutRank {
           allocator_(run.compute),
           store_(mesh_.grid()) {
         model_ = std::make_unique<Model>(run.model, store_);
+        store_.freeze(run.freeze);
         store_.allocate(allocator_, run.precision, true);
         store_.initialize(run.seed);
         optimizer_ = make_optimizer(run.optimizer, store_, mesh_, allocator_, layout.sharded);

@@ -15,7 +15,8 @@ namespace braid {
 /// A few training steps of a model on made data, to be run in several layouts and compared.
 struct LayoutCase {
     ModelConfig model;
-    OptimizerConfig optimizer; // its lr is constant
+    OptimizerConfig optimizer;       // its lr is constant
+    std::vector<std::string> freeze; // globs of parameters that are held still
     uint64_t seed = 1;
     int64_t global_batch = 4, sequence_length = 16;
     int64_t steps = 2;

@@ -95,9 +95,7 @@ std::string to_json_line(const LayerMetrics& metrics) {
 }
 
 MetricsWriter::MetricsWriter(const std::string& folder, int64_t last_step, bool tensorboard)
-    : steps_cut_back_(cut_back_lines(folder + "/metrics.jsonl", last_step)),
-      layers_cut_back_(cut_back_lines(folder + "/layers.jsonl", last_step)),
-      steps_(folder + "/metrics.jsonl"),
+    : steps_(folder + "/metrics.jsonl"),
       layers_(folder + "/layers.jsonl"),
       events_(tensorboard ? std::make_unique<EventFile>(folder, last_step + 1) : nullptr) {}
 

@@ -50,8 +50,8 @@ std::string to_json_line(const LayerMetrics& metrics);
 /// A WriteError says what could not be written; the lines before it stay.
 class MetricsWriter {
   public:
-    /// Goes on after `last_step`: lines of later steps, and a line torn by a crash, are removed first, and
-    /// TensorBoard is told to forget later steps. -1 starts over and removes all, step 0 included.
+    /// Goes on behind the lines that are there, which are of steps up to `last_step` (trainer/superseded.h
+    /// moves others away); TensorBoard is told to forget later ones. -1 before step 0.
     MetricsWriter(const std::string& folder, int64_t last_step, bool tensorboard);
 
     void write(const StepMetrics& metrics);
@@ -61,12 +61,7 @@ class MetricsWriter {
     /// that a resume finds every line up to it.
     void sync();
 
-    /// What the constructor removed from metrics.jsonl and layers.jsonl.
-    const CutBack& steps_cut_back() const { return steps_cut_back_; }
-    const CutBack& layers_cut_back() const { return layers_cut_back_; }
-
   private:
-    CutBack steps_cut_back_, layers_cut_back_; // before the files: they are cut before they are opened
     LineFile steps_, layers_;
     std::unique_ptr<EventFile> events_;
 };

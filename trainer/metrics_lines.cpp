@@ -64,6 +64,32 @@ class LineReader {
     size_t start_ = 0; // of the next line in buffer_
 };
 
+/// A file made of some lines of another one.
+class LineCopy {
+  public:
+    LineCopy(const std::string& path, Overwrite overwrite, mode_t mode)
+        : output_(path, overwrite), file_(create_file(output_.path(), mode)) {}
+
+    void add(std::string_view line) {
+        pending_ += line;
+        if (pending_.size() >= kBlockBytes) write();
+    }
+    void publish() {
+        write();
+        output_.publish();
+    }
+
+  private:
+    void write() {
+        write_all(file_.get(), pending_.data(), pending_.size(), output_.path());
+        pending_.clear();
+    }
+
+    AtomicOutput output_;
+    const FileDescriptor file_;
+    std::string pending_;
+};
+
 /// The "step" of a whole line, or nothing.
 std::optional<int64_t> step_of(std::string_view line) {
     if (line.empty() || line.back() != '\n') return std::nullopt;
@@ -78,27 +104,22 @@ std::optional<int64_t> step_of(std::string_view line) {
 
 } // namespace
 
-CutBack cut_back_lines(const std::string& path, int64_t last_step) {
+CutBack cut_back_lines(const std::string& path, int64_t last_step, const std::string& later) {
     struct stat status;
     if (::lstat(path.c_str(), &status) != 0 && errno == ENOENT) return {};
     int64_t num_bytes = 0;
     const FileDescriptor file = open_regular_file(path, ExitCode::data, Symlinks::refuse, &num_bytes);
     LineReader reader(file.get(), path, num_bytes);
-    AtomicOutput output(path, Overwrite::yes);
-    const FileDescriptor copy = create_file(output.path(), status.st_mode & 0777);
+    const mode_t mode = status.st_mode & 0777;
+    LineCopy kept(path, Overwrite::yes, mode), superseded(later, Overwrite::no, mode);
     CutBack result;
-    std::string kept;
     for (std::string_view line = reader.next(); !line.empty(); line = reader.next()) {
         const std::optional<int64_t> step = step_of(line);
         ++(!step ? result.unreadable : *step > last_step ? result.superseded : result.kept);
-        if (step && *step <= last_step) kept += line;
-        if (kept.size() < kBlockBytes) continue;
-        write_all(copy.get(), kept.data(), kept.size(), output.path());
-        kept.clear();
+        if (step) (*step > last_step ? superseded : kept).add(line);
     }
-    if (result.superseded == 0 && result.unreadable == 0) return result;
-    write_all(copy.get(), kept.data(), kept.size(), output.path());
-    output.publish();
+    if (result.superseded > 0) superseded.publish();
+    if (result.superseded > 0 || result.unreadable > 0) kept.publish();
     return result;
 }
 

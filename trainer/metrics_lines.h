@@ -17,10 +17,11 @@ struct CutBack {
 };
 
 /// Keeps the lines of a JSON-lines file whose "step" is at most `last_step`, in their order, reading line by
-/// line and replacing the file at once; a file that needs no change, or does not exist, is left alone.
+/// line and replacing the file at once; a file that needs no change, or does not exist, is left alone. Those
+/// of later steps are the new file `later` before they leave this one; where there are none it is not made.
 /// Throws DataError for a line of more than 16 MiB or a file that is no regular file, WriteError where
 /// writing fails.
-CutBack cut_back_lines(const std::string& path, int64_t last_step);
+CutBack cut_back_lines(const std::string& path, int64_t last_step, const std::string& later);
 
 /// A file that only grows, by whole lines: each is one write, so a crash leaves at most the last one torn.
 class LineFile {

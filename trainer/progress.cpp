@@ -74,7 +74,7 @@ void Progress::evaluation(const StepMetrics& metrics) {
 
 void Progress::message(std::string_view text) {
     if (!options_.terminal) return options_.write(fmt::format("{}\n", text));
-    options_.write(fmt::format("{}{}\n{}", kClearLine, text, bar_));
+    options_.write(fmt::format("{}{}\n{}", kClearLine, text, bar_.substr(0, usable_width())));
 }
 
 std::string Progress::step_line(const StepMetrics& metrics) const {
@@ -104,8 +104,7 @@ std::string Progress::evaluation_line(const StepMetrics& metrics) const {
 }
 
 std::string Progress::bar_line(const StepMetrics& metrics) const {
-    // The last column stays empty: many terminals wrap as soon as it is written.
-    const size_t width = static_cast<size_t>(std::max(options_.width - 1, 0));
+    const size_t width = usable_width();
     constexpr size_t kMinBar = 9, kMaxBar = 42; // with the brackets and the blank behind them
     // Padded, so that the rest stays where it is.
     const std::string steps = std::to_string(options_.steps);
@@ -125,6 +124,10 @@ std::string Progress::bar_line(const StepMetrics& metrics) const {
         text = draw_bar(done, bar) + " " + text;
     }
     return text.substr(0, width);
+}
+
+size_t Progress::usable_width() const {
+    return static_cast<size_t>(std::max((options_.columns ? options_.columns() : options_.width) - 1, 0));
 }
 
 double Progress::seconds_left(int64_t step) const {

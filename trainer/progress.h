@@ -14,6 +14,7 @@ struct ProgressOptions {
     std::function<void(std::string_view)> write; // takes text as it is, and flushes it
     bool terminal = false;           // one line redrawn in place; otherwise a plain line for each call
     int width = 80;                  // columns of the terminal
+    std::function<int()> columns;    // the same, asked at each redraw; empty: width
     int64_t steps = 0;               // of the whole run
     int64_t last_step = 0;           // after which this start ends; 0: steps
     int64_t step = 0;                // completed before this start
@@ -47,6 +48,8 @@ class Progress {
     std::string bar_line(const StepMetrics& metrics) const;
 
   private:
+    /// The last column stays empty: many terminals wrap as soon as it is written.
+    size_t usable_width() const;
     double seconds_left(int64_t step) const;
 
     ProgressOptions options_;

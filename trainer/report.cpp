@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "trainer/run_check.h"
+
 namespace braid {
 namespace {
 
@@ -27,7 +29,7 @@ std::optional<Load> load_of(const std::vector<int64_t>& counts) {
 StepMetrics step_metrics(const Trainer& trainer, const StepReport& report, double gemm_rate) {
     const RunConfig& config = trainer.config();
     StepMetrics metrics{.step = report.step, .tokens = trainer.tokens_seen()};
-    metrics.loss = report.loss;
+    if (report.valid_labels > 0) metrics.loss = report.loss; // nothing was predicted: no number, not a 0
     metrics.grad_norm = report.grad_norm;
     metrics.lr = report.lr;
     bool has_aux = false, has_z = config.model.head.z_loss > 0;
@@ -94,8 +96,12 @@ std::string describe_start(const Trainer& trainer, int num_ranks, int num_thread
         text += fmt::format("\n{}: {} tokens, {:.2f} epochs in this run", trainer.loader().source(k).path(),
                             trainer.loader().source(k).num_tokens(),
                             trainer.loader().epochs(k, config.train.steps * config.train.global_batch));
+    for (const auto& [name, set] : trainer.validation())
+        text += fmt::format("\nvalidation set {}: {}, {} windows", name, set->source().path(),
+                            set->num_windows());
     for (const std::string& name : unused_sublayers(config.model))
         text += fmt::format("\nmodel.sublayers.{} is not used by any layer", name);
+    for (const std::string& warning : run_warnings(config)) text += "\nwarning: " + warning;
     return text;
 }
 

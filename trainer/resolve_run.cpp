@@ -113,9 +113,12 @@ void resolve_name(RunConfig& run, SectionCheck& check) {
 
 } // namespace
 
-void resolve_run(RunConfig& run, SectionCheck& check) {
+void resolve_counts(RunConfig& run, SectionCheck& check) {
     resolve_batch(run.train, check);
     resolve_steps(run, check);
+}
+
+void resolve_run(RunConfig& run, SectionCheck& check) {
     if (!check.given("data.seed")) run.data.seed = run.seed;
     resolve_name(run, check);
     if (!check.given("run_dir")) run.run_dir = "runs/" + run.name;

@@ -1,5 +1,8 @@
 #include "trainer/resume.h"
 
+#include <algorithm>
+
+#include "optim/lr_schedule.h"
 #include "trainer/checkpoint_folder.h"
 #include "trainer/checkpoint_reader.h"
 
@@ -14,18 +17,67 @@ std::string listed(const std::vector<ConfigDifference>& differences) {
     return text;
 }
 
-ResumePoint resume_from_path(const RunConfig& config, const std::string& path) {
-    const CheckpointReader reader = CheckpointReader::open(resolve_checkpoint(path));
-    const auto differences = numeric_differences(
-        parse_run_config(reader.manifest().config, reader.folder() + ", its config"), config);
+/// True for keys that act on the numbers through the learning rate alone.
+bool sets_only_the_rate(const std::string& key) {
+    return key == "train.steps" || key == "optimizer.lr" || key.starts_with("optimizer.schedule.");
+}
+
+bool same_rates(const RunConfig& then, const RunConfig& now, int64_t step) {
+    // A step beyond the end, which a damaged file may state, asks for nothing more.
+    for (int64_t s = 1; s <= std::min(step, now.train.steps); ++s)
+        if (learning_rate(then.optimizer, s, then.train.steps) !=
+            learning_rate(now.optimizer, s, now.train.steps))
+            return false;
+    return true;
+}
+
+/// Hashes only find accidents, so a position that no run of this config can have is refused.
+void expect_reachable(const TrainingState& training, const RunConfig& config, const std::string& checkpoint) {
+    if (training.step > config.train.steps)
+        throw CheckpointError("{}: expected at most step {}, where its run ends, found step {}", checkpoint,
+                              config.train.steps, training.step);
+    const int64_t samples = training.step * config.train.global_batch;
+    if (training.sample != samples)
+        throw CheckpointError("{}: holds {} samples after {} steps, expected {} (train.global_batch {})",
+                              checkpoint, training.sample, training.step, samples, config.train.global_batch);
+    if (training.tokens / config.train.sequence_length > samples)
+        throw CheckpointError("{}: holds {} tokens after {} samples of {}", checkpoint, training.tokens,
+                              samples, config.train.sequence_length);
+}
+
+void expect_same_run(const Manifest& manifest, const std::string& path, const RunConfig& config) {
+    const RunConfig its = parse_run_config(manifest.config, path + ", its config");
+    expect_reachable(manifest.training, its, path);
+    const auto differences = differences_until(its, config, manifest.training.step);
     if (!differences.empty())
-        throw CheckpointError("{}: was written by a run whose numbers differ:{}", reader.folder(),
-                              listed(differences));
-    const int64_t step = reader.manifest().training.step;
-    return {reader.folder(), step, fmt::format("resuming from {} at step {}", reader.folder(), step)};
+        throw CheckpointError("{}: was written by a run whose numbers differ:{}", path, listed(differences));
+}
+
+/// `step`: where the start goes on; what the folder holds up to there becomes part of the run.
+void expect_same_folder(const RunConfig& stored, const RunConfig& config, int64_t step) {
+    const auto differences = differences_until(stored, config, step);
+    if (differences.empty()) return;
+    std::string advice = "choose another name or run_dir, or set these back";
+    if (step > 0 && std::all_of(differences.begin(), differences.end(),
+                                [](const auto& difference) { return sets_only_the_rate(difference.key); }))
+        advice += fmt::format(
+            ", or go back with --resume CHECKPOINT to a step up to which the learning rates are equal (at "
+            "step {} they are not)",
+            step);
+    throw ConfigError("the run folder holds a run whose numbers differ; {}:{}", advice, listed(differences));
 }
 
 } // namespace
+
+std::vector<ConfigDifference> differences_until(const RunConfig& then, const RunConfig& now, int64_t step) {
+    std::vector<ConfigDifference> differences = numeric_differences(then, now);
+    const auto of_the_rate = [](const ConfigDifference& difference) {
+        return sets_only_the_rate(difference.key);
+    };
+    if (std::any_of(differences.begin(), differences.end(), of_the_rate) && same_rates(then, now, step))
+        std::erase_if(differences, of_the_rate);
+    return differences;
+}
 
 ResumePoint find_resume_point(const RunConfig& config, const std::string& resume,
                               const std::optional<std::string>& stored_config,
@@ -37,25 +89,26 @@ ResumePoint find_resume_point(const RunConfig& config, const std::string& resume
                 "remove it");
         return {};
     }
-    if (stored_config) {
-        const auto differences =
-            numeric_differences(parse_run_config(*stored_config, "the run folder's config.yaml"), config);
-        if (!differences.empty())
-            throw ConfigError(
-                "the run folder holds a run whose numbers differ; choose another name or run_dir, or set "
-                "these "
-                "back:{}",
-                listed(differences));
+    std::optional<RunConfig> stored;
+    if (stored_config) stored = parse_run_config(*stored_config, "the run folder's config.yaml");
+    if (resume != "auto") {
+        const CheckpointReader reader = CheckpointReader::open(resolve_checkpoint(resume));
+        const int64_t step = reader.manifest().training.step;
+        if (stored) expect_same_folder(*stored, config, step);
+        expect_same_run(reader.manifest(), reader.folder(), config);
+        return {reader.folder(), step, fmt::format("resuming from {} at step {}", reader.folder(), step)};
     }
-    if (resume != "auto") return resume_from_path(config, resume);
-    const auto latest = find_resume_checkpoint(checkpoints_folder);
+    const auto latest =
+        find_resume_checkpoint(checkpoints_folder, [&](const Manifest& manifest, const std::string& path) {
+            expect_same_run(manifest, path, stored ? *stored : config);
+        });
+    if (stored) expect_same_folder(*stored, config, latest ? latest->step : 0);
     if (!latest) {
-        if (!stored_config) return {};
+        if (!stored) return {};
         return {"", 0, "the run folder has no checkpoint yet: starting at step 0"};
     }
     std::string message = fmt::format("resuming from {} at step {}", latest->path, latest->step);
-    for (const auto& rejected : latest->rejected)
-        message += fmt::format("\nskipped {}: {}", rejected.path, rejected.reason);
+    for (const auto& rejected : latest->rejected) message += "\nskipped " + rejected.reason;
     return {latest->path, latest->step, message};
 }
 

@@ -2,9 +2,9 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "trainer/run_config.h"
-#include "trainer/run_folder.h"
 
 namespace braid {
 
@@ -15,9 +15,18 @@ struct ResumePoint {
     std::string message; // for the user; empty if there is nothing to say
 };
 
-/// Decides by the rules of `--resume` (auto, never, or a path). ConfigError where the folder belongs to a run
-/// whose numbers differ, naming old and new values, or `never` meets a used folder; CheckpointError where
-/// checkpoints exist and none verifies, or the path's config differs..
+/// What tells the first `step` steps of two runs apart, as far as their configs decide it; empty where they
+/// computed the same numbers. Keys that set the learning rate do not count while they give the same rates: a
+/// run with a constant rate, or in the stable phase of wsd, may be trained longer.
+std::vector<ConfigDifference> differences_until(const RunConfig& then, const RunConfig& now, int64_t step);
+
+/// Decides by the rules of `--resume` (auto, never, or a path); stored_config is the run folder's
+/// config.yaml, nothing for a new folder. Reads only.
+///
+/// ConfigError where the steps that the folder holds up to the checkpoint are of a run with other numbers,
+/// naming old and new values, or `never` meets a used folder. CheckpointError where checkpoints exist and
+/// none can be used, or the path's is of such a run. With auto a checkpoint in the folder that another run
+/// wrote is passed over, as is one that does not verify.
 ResumePoint find_resume_point(const RunConfig& config, const std::string& resume,
                               const std::optional<std::string>& stored_config,
                               const std::string& checkpoints_folder);

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "parallel/agreement.h"
+#include "trainer/checkpoint_folder.h"
 #include "trainer/gemm_rate.h"
 #include "trainer/metrics.h"
 #include "trainer/profile_output.h"
@@ -13,6 +14,7 @@
 #include "trainer/resume.h"
 #include "trainer/run_folder.h"
 #include "trainer/run_record.h"
+#include "trainer/superseded.h"
 #include "trainer/trainer.h"
 
 namespace braid {
@@ -77,14 +79,20 @@ class Run {
                                          : config_.train.steps;
     }
 
-    void open_folder();
+    void find_start();
     void start_outputs();
     ExitCode loop();
     void train_step(bool evaluates);
     void evaluate_before_training();
+    void add_evaluation(StepMetrics& metrics);
+    void show_evaluation(const StepMetrics& metrics);
     void save();
     bool stop_agreed();
+    void say_done();
     void say(const std::string& message);
+    std::string checkpoint_path() const {
+        return fmt::format("{}/{}/{}", folder_path_, kCheckpointsFolder, checkpoint_name(saved_step_));
+    }
     RunProgress progress_so_far() const { return {trainer_->steps_done(), trainer_->tokens_seen(), flops_}; }
 
     const TrainRequest& request_;
@@ -107,21 +115,25 @@ ExitCode Run::execute() {
     std::optional<CollectiveLabel> label;
     label.emplace(world_.log(), "start");
     expect_same_config(world_, config_);
-    if (!request_.dry_run) open_folder();
+    find_start();
     if (resume_.step >= last_step() && !resume_.checkpoint.empty()) {
         say(fmt::format("already complete: {} is at step {} of {}", resume_.checkpoint, resume_.step,
                         last_step()));
         return ExitCode::ok;
     }
+    // Said at once: the weights of a large model take seconds. Not logged: a refused start leaves no folder.
+    if (is_first() && !request_.dry_run)
+        request_.progress.write(fmt::format("{}: output goes to {}\n", config_.name, folder_path_));
     trainer_.emplace(config_, world_, request_.node_size, request_.compute);
+    if (!resume_.checkpoint.empty()) trainer_->load(resume_.checkpoint);
     if (request_.dry_run) {
-        if (is_first())
-            request_.progress.write(describe_start(*trainer_, world_.size(), request_.num_threads));
+        say(resume_.checkpoint.empty() ? "would start at step 0" : "would resume: " + resume_.message);
+        if (is_first()) say(describe_start(*trainer_, world_.size(), request_.num_threads));
         return ExitCode::ok;
     }
-    if (!resume_.checkpoint.empty()) trainer_->load(resume_.checkpoint);
     gemm_rate_ = measure_gemm_rate(config_.train.precision, request_.compute);
     all_reduce_sum(world_, std::span(&gemm_rate_, 1));
+    if (request_.started) request_.started();
     start_outputs();
     label.reset();
     try {
@@ -135,11 +147,13 @@ ExitCode Run::execute() {
     }
 }
 
-void Run::open_folder() {
+/// Holds the run folder from here on; a dry run only looks at it.
+void Run::find_start() {
     const std::string decided = from_rank_0(world_, [&] {
-        folder_.emplace(folder_path_);
+        if (!request_.dry_run) folder_.emplace(folder_path_);
         const ResumePoint point =
-            find_resume_point(config_, request_.resume, folder_->stored_config(), folder_->checkpoints());
+            find_resume_point(config_, request_.resume, read_stored_config(folder_path_),
+                              fmt::format("{}/{}", folder_path_, kCheckpointsFolder));
         return fmt::format("{}\n{}\n{}", point.step, point.checkpoint, point.message);
     });
     const size_t first = decided.find('\n'), second = decided.find('\n', first + 1);
@@ -155,13 +169,17 @@ void Run::start_outputs() {
         // Only now that nothing has refused it does the config become the run's.
         folder_->store_config(to_yaml(config_));
         // From step 0 on everything is written anew, the evaluation before training too.
-        metrics_.emplace(folder_path_, resume_.step > 0 ? resume_.step : -1, config_.log.tensorboard);
+        const int64_t last_kept = resume_.step > 0 ? resume_.step : -1;
+        const Superseded superseded = retire_later_steps(folder_path_, last_kept);
+        if (!superseded.folder.empty()) resume_.message += "\n" + superseded.describe();
+        metrics_.emplace(folder_path_, last_kept, config_.log.tensorboard);
         RunStart start{.command = request_.command,
                        .hosts = hosts,
                        .devices = devices,
                        .threads = request_.num_threads,
                        .libraries = request_.libraries,
                        .parent = resume_.checkpoint,
+                       .superseded = superseded.folder,
                        .step = trainer_->steps_done(),
                        .tokens = trainer_->tokens_seen()};
         record_.emplace(folder_path_, start);
@@ -190,8 +208,8 @@ ExitCode Run::loop() {
     while (trainer_->steps_done() < last_step()) {
         if (stop_agreed()) {
             if (saved_step_ != trainer_->steps_done()) save();
-            say(fmt::format("stopped by a signal after step {}; run the same command again to go on",
-                            trainer_->steps_done()));
+            say(fmt::format("stopped by a signal after step {}; run the same command again{} to go on",
+                            trainer_->steps_done(), request_.resume == "auto" ? "" : " without --resume"));
             return ExitCode::stopped;
         }
         const int64_t step = trainer_->steps_done() + 1;
@@ -199,18 +217,35 @@ ExitCode Run::loop() {
         train_step(config_.eval.every > 0 && (last || step % config_.eval.every == 0));
         if (last || (config_.checkpoint.every > 0 && step % config_.checkpoint.every == 0)) save();
     }
+    say_done();
     return ExitCode::ok;
 }
 
 void Run::evaluate_before_training() {
     const CollectiveLabel label(world_.log(), "evaluation before training");
     StepMetrics metrics{.step = 0, .tokens = 0};
-    add_evaluations(metrics, trainer_->evaluate());
+    add_evaluation(metrics);
     agree(world_, [&] {
         if (!is_first() || metrics.eval.empty()) return;
         metrics_->write(metrics);
-        progress_->evaluation(metrics);
+        show_evaluation(metrics);
     });
+}
+
+/// A stop signal gives the evaluation up: the state to save is complete, and a batch system waits for seconds
+/// only.
+void Run::add_evaluation(StepMetrics& metrics) {
+    try {
+        add_evaluations(metrics, trainer_->evaluate(request_.stop_requested));
+    } catch (const AgreedError& error) {
+        if (error.exit_code() != ExitCode::stopped) throw;
+        say("the evaluation is given up");
+    }
+}
+
+void Run::show_evaluation(const StepMetrics& metrics) {
+    progress_->evaluation(metrics);
+    folder_->log(progress_->evaluation_line(metrics));
 }
 
 void Run::train_step(bool evaluates) {
@@ -224,7 +259,7 @@ void Run::train_step(bool evaluates) {
     if (world_.log()) metrics.communication = by_axis(world_.log()->take_traffic());
     if (evaluates) {
         const CollectiveLabel evaluation(world_.log(), "evaluation");
-        add_evaluations(metrics, trainer_->evaluate());
+        add_evaluation(metrics);
     }
     agree(world_, [&] {
         if (profile_) profile_->write_when_done(step == last_step());
@@ -232,7 +267,7 @@ void Run::train_step(bool evaluates) {
         if (step % config_.log.every == 0 || evaluates || step == last_step()) metrics_->write(metrics);
         if (diagnoses) metrics_->write(layer_metrics(*trainer_, report));
         progress_->step(metrics);
-        if (!metrics.eval.empty()) progress_->evaluation(metrics);
+        if (!metrics.eval.empty()) show_evaluation(metrics);
     });
 }
 
@@ -245,7 +280,17 @@ void Run::save() {
     saved_step_ = trainer_->steps_done();
     agree(world_, [&] {
         if (record_) record_->update(progress_so_far());
+        if (folder_) folder_->log("saved " + checkpoint_path());
     });
+}
+
+/// The end, and what a user does next with what has been made.
+void Run::say_done() {
+    say(fmt::format("done: step {} of {}; checkpoint {}; {}", trainer_->steps_done(), config_.train.steps,
+                    checkpoint_path(),
+                    last_step() < config_.train.steps
+                        ? "to go on: the same command without train.stop_at"
+                        : fmt::format("braid generate {} --prompt ...", folder_path_)));
 }
 
 bool Run::stop_agreed() {

@@ -24,7 +24,8 @@ struct TrainRequest {
     int node_size = 1;                            // ranks on this rank's machine
     Stream compute;                               // that operations run in
     ProgressOptions progress;                     // used on rank 0
-    std::function<bool()> stop_requested;         // polled between steps
+    std::function<void()> started;                // called when a stop has something to save from now on
+    std::function<bool()> stop_requested;         // polled between steps and within evaluations
 };
 
 /// A whole training run as the user sees it: run folder, resume, steps, evaluations, checkpoints, metrics.

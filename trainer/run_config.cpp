@@ -13,17 +13,27 @@ namespace braid {
 
 namespace {
 
-RunConfig read_tree(YamlNode tree, const std::string& source) {
+RunReading read_tree(YamlNode tree, const std::string& source) {
     YamlNode* const model = tree.find("model");
     YamlNode* const sublayers = model ? model->find("sublayers") : nullptr;
     if (sublayers && sublayers->is_map()) resolve_copies(*sublayers);
-    RunConfig run;
+    RunReading reading;
     ReadLog log;
     log.given[""] = tree.location;
     log.source = source;
-    run_schema().read(tree, "", run, log);
-    log.throw_faults(run_docs(), tree);
-    return run;
+    run_schema().read(tree, "", reading.run, log);
+    reading.faults = log.fault_lines(run_docs(), tree);
+    reading.sound.model = log.is_sound("model");
+    reading.sound.parallel = log.is_sound("parallel");
+    reading.sound.train = log.is_sound("train");
+    reading.sound.optimizer = log.is_sound("optimizer");
+    reading.sound.data = log.is_sound("data");
+    return reading;
+}
+
+RunConfig without_faults(RunReading reading) {
+    if (!reading.faults.empty()) throw ConfigError("{}", reading.faults);
+    return std::move(reading.run);
 }
 
 void escape_tree(YamlNode& node) {
@@ -58,13 +68,17 @@ bool spells_layers(const std::string& key) {
 
 } // namespace
 
-RunConfig read_run_config(const std::string& path, const std::vector<std::string>& overrides) {
+RunReading read_run_file(const std::string& path, const std::vector<std::string>& overrides) {
     return read_tree(load_config_tree(path, overrides), path);
+}
+
+RunConfig read_run_config(const std::string& path, const std::vector<std::string>& overrides) {
+    return without_faults(read_run_file(path, overrides));
 }
 
 RunConfig parse_run_config(std::string_view text, const std::string& name,
                            const std::vector<std::string>& overrides) {
-    return read_tree(parse_config_tree(text, name, overrides), name);
+    return without_faults(read_tree(parse_config_tree(text, name, overrides), name));
 }
 
 std::string to_yaml(const RunConfig& run) {

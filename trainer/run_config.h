@@ -35,6 +35,7 @@ struct TrainConfig {
     DType precision = DType::f32;
     DeviceChoice device = DeviceChoice::automatic;
     Recompute recompute = Recompute::none;
+    std::vector<std::string> freeze; // globs of parameters that are held still
     int64_t threads =
         0; // per rank; 0 (written auto): OMP_NUM_THREADS, else a rank's share of the node's cores
     bool operator==(const TrainConfig&) const = default;
@@ -86,6 +87,18 @@ RunConfig read_run_config(const std::string& path, const std::vector<std::string
 /// directory.
 RunConfig parse_run_config(std::string_view text, const std::string& name,
                            const std::vector<std::string>& overrides = {});
+
+/// What a run file says, as far as it can be read.
+struct RunReading {
+    RunConfig run;
+    std::string faults; // a line each; empty where there is none, and then `run` is whole
+    struct {
+        bool model, parallel, train, optimizer, data;
+    } sound = {}; // the sections without a fault
+};
+
+/// As read_run_config, but what the schema finds is handed back, for those who look for further faults.
+RunReading read_run_file(const std::string& path, const std::vector<std::string>& overrides = {});
 
 /// The resolved file: every key with its value. It reads the same in any YAML 1.1 or 1.2 reader, and
 /// parse_run_config(to_yaml(run), "") == run.

@@ -1,16 +1,29 @@
 #include "trainer/run_folder.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
+#include <filesystem>
 
 #include "trainer/run_record.h"
+#include "trainer/superseded.h"
 
 namespace braid {
 namespace {
 
 constexpr int64_t kMaxConfigBytes = int64_t{1} << 24;
+
+/// Which of a folder and its parents create_folders would make, the innermost last.
+std::vector<std::string> missing_folders(const std::string& path) {
+    std::vector<std::string> missing;
+    for (std::filesystem::path folder = path; !folder.empty() && !std::filesystem::exists(folder);
+         folder = folder.parent_path())
+        missing.push_back(folder.string());
+    std::reverse(missing.begin(), missing.end());
+    return missing;
+}
 
 /// Anything by this name, a dangling link too.
 bool exists(const std::string& path) {
@@ -23,16 +36,24 @@ bool exists(const std::string& path) {
 RunFolder::RunFolder(std::string path) : path_(std::move(path)) {
     while (path_.size() > 1 && path_.back() == '/') path_.pop_back();
     if (path_.empty()) throw ConfigError("run_dir: expected the name of a folder, found nothing");
+    made_ = missing_folders(path_);
     create_folders(path_);
     lock_.emplace(path_);
     if (exists(path_ + "/config.yaml")) return;
     // log.txt only grows, and a start that is refused may leave nothing else.
-    for (const char* name : {"run.json", "metrics.jsonl", "layers.jsonl", "checkpoints"})
+    for (const char* name : {"run.json", "metrics.jsonl", "layers.jsonl", "checkpoints", kSupersededFolder})
         if (exists(path_ + "/" + name))
             throw ConfigError(
                 "{}: holds {} but no config.yaml, so whose it is cannot be told; choose another "
                 "name or run_dir",
                 path_, name);
+}
+
+RunFolder::~RunFolder() {
+    if (made_.empty() || exists(path_ + "/config.yaml")) return;
+    for (const char* name : {"log.txt", ".lock"}) ::unlink((path_ + "/" + name).c_str());
+    for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder)
+        if (::rmdir(folder->c_str()) != 0) break; // somebody uses it
 }
 
 std::optional<std::string> RunFolder::stored_config() const {

@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/atomic_file.h"
 #include "trainer/metrics_lines.h"
@@ -16,6 +17,11 @@ class RunFolder {
     /// Creates `path` and its parents where missing. Throws WriteError where that fails or another process
     /// holds the folder (naming it), ConfigError where it holds files of a run but no config.yaml.
     explicit RunFolder(std::string path);
+    RunFolder(const RunFolder&) = delete;
+    RunFolder& operator=(const RunFolder&) = delete;
+    /// A start that is refused leaves no folder: what this object made goes again, unless a config was
+    /// stored.
+    ~RunFolder();
 
     const std::string& path() const { return path_; }
     /// Where checkpoints go; whoever writes one creates it.
@@ -32,6 +38,7 @@ class RunFolder {
 
   private:
     std::string path_;
+    std::vector<std::string> made_; // folders that were missing, the innermost last
     std::optional<FolderLock> lock_;
     std::optional<LineFile> log_;
 };

@@ -81,19 +81,43 @@ MeshSizes mesh_sizes(const ParallelConfig& parallel) {
             static_cast<int>(parallel.expert_tensor), parallel.sequence};
 }
 
-void expect_run_fits(const RunConfig& config, int num_ranks) {
+std::vector<std::string> layout_faults(const RunConfig& config, int num_ranks) {
     const RunRules rules(config);
     const MeshSizes asked = mesh_sizes(config.parallel);
-    try {
+    // Whether the model's sizes can be shared out does not depend on the number of ranks.
+    RankGrid sizes;
+    sizes.tensor.size = asked.tensor;
+    sizes.expert.size = asked.expert;
+    sizes.expert_tensor.size = asked.expert_tensor;
+    std::vector<std::string> faults;
+    const auto note = [&](const std::function<void()>& body) {
+        try {
+            body();
+        } catch (const ConfigError& error) {
+            faults.push_back(error.what());
+        }
+    };
+    note([&] { make_grid({.tensor = asked.tensor}, num_ranks, 0); });
+    note([&] { make_grid({.expert = asked.expert, .expert_tensor = asked.expert_tensor}, num_ranks, 0); });
+    const bool has_grid = faults.empty();
+    for (const std::string& fault : rules.model().faults(sizes)) faults.push_back(fault);
+    if (has_grid) {
         const RankGrid grid = make_grid(asked, num_ranks, 0);
-        rules.model().expect_fits(grid);
-        expect_data_ranks(config.parallel, grid);
-        rules.expect_batch_fits(grid);
-    } catch (const ConfigError& error) {
-        const NearestLayouts nearest = nearest_layouts(
-            rules.model(), [&](const RankGrid& grid) { return rules.batch_fits(grid); }, asked, num_ranks);
-        throw ConfigError("{}{}", error.what(), nearest.to_text(to_text));
+        note([&] { expect_data_ranks(config.parallel, grid); });
+        note([&] { rules.expect_batch_fits(grid); });
     }
+    // The search takes seconds beyond; who asks for so many ranks knows what divides them.
+    constexpr int kMostSearched = 1 << 16;
+    if (faults.empty() || num_ranks > kMostSearched) return faults;
+    const NearestLayouts nearest = nearest_layouts(
+        rules.model(), [&](const RankGrid& grid) { return rules.batch_fits(grid); }, asked, num_ranks);
+    faults.back() += nearest.to_text(to_text);
+    return faults;
+}
+
+void expect_run_fits(const RunConfig& config, int num_ranks) {
+    if (const std::vector<std::string> faults = layout_faults(config, num_ranks); !faults.empty())
+        throw ConfigError("{}", fmt::join(faults, "\n"));
 }
 
 } // namespace braid

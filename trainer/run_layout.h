@@ -1,5 +1,8 @@
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "parallel/mesh.h"
 #include "trainer/run_config.h"
 
@@ -7,6 +10,10 @@ namespace braid {
 
 /// The axes that a run file asks for.
 MeshSizes mesh_sizes(const ParallelConfig& parallel);
+
+/// Why num_ranks ranks cannot run the config in the layout it asks for, a line each, all that there are.
+/// The last one lists the nearest layouts that would work.
+std::vector<std::string> layout_faults(const RunConfig& config, int num_ranks);
 
 /// ConfigError where num_ranks ranks cannot run the config in the layout it asks for: sizes that do not
 /// divide, more data ranks than sequences. It has the numbers, what would do, and the nearest layouts that

@@ -60,6 +60,7 @@ Json describe(const RunStart& start) {
                   {"devices", start.devices},
                   {"threads", start.threads}};
     if (!start.parent.empty()) entry["parent"] = start.parent;
+    if (!start.superseded.empty()) entry["superseded"] = start.superseded;
     entry.update({{"first_step", start.step + 1},
                   {"last_step", start.step},
                   {"tokens", 0},

@@ -21,6 +21,7 @@ struct RunStart {
     int threads = 1;                              // per rank
     std::map<std::string, std::string> libraries; // versions only launch/ knows, as that of MPI
     std::string parent;                           // checkpoint resumed from; empty: none
+    std::string superseded;                       // folder that later steps were moved to; empty: none
     int64_t step = 0;                             // completed before this start
     int64_t tokens = 0;                           // trained on before this start
 };

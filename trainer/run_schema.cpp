@@ -64,15 +64,25 @@ const Schema<TrainConfig>& train_schema() {
             .key("precision", &T::precision,
                  {.help = "what is computed in; bf16 keeps weights, their gradients and moments, norms and "
                           "states in f32",
-                  .aliases = {"dtype", "params_dtype", "fp32", "mixed_precision_param"}})
+                  .aliases = {"dtype", "params_dtype", "fp32", "mixed_precision_param"},
+                  .synonyms = "fp32=f32 float32=f32 float=f32 single=f32 32=f32 fp16=bf16 f16=bf16 "
+                              "float16=bf16 half=bf16 16=bf16 mixed=bf16 bfloat=bf16 fp64=f64 float64=f64 "
+                              "double=f64"})
             .key("device", &T::device,
                  {.help = "where the arithmetic runs; auto is cuda where every rank of a machine has a GPU",
-                  .changes_numbers = false})
+                  .changes_numbers = false,
+                  .synonyms = "gpu=cuda nvidia=cuda cuda0=cuda"})
             .key("recompute", &T::recompute,
                  {.help = "what the backward pass computes again instead of keeping",
                   .aliases = {"recompute_granularity", "recompute_modules", "activation_checkpoint",
                               "activation_checkpointing", "gradient_checkpointing"},
-                  .changes_numbers = false})
+                  .changes_numbers = false,
+                  .synonyms = "full=layers all=layers selective=layers true=layers false=none"})
+            .key("freeze", &T::freeze,
+                 {.help = "global parameter names, * and ? standing for any text and character, that are "
+                          "held still: no "
+                          "update, no decay, no moments, no part in the gradient norm",
+                  .aliases = {"freeze_modules", "frozen", "freeze_parameters"}})
             .key(
                 "threads", &T::threads,
                 {.help = "threads per rank; auto is OMP_NUM_THREADS, else a rank's share of the node's cores",
@@ -80,7 +90,8 @@ const Schema<TrainConfig>& train_schema() {
                  .max = 4096,
                  .zero_word = "auto",
                  .aliases = {"num_threads"},
-                 .changes_numbers = false});
+                 .changes_numbers = false})
+            .example("{steps: 400, sequence_length: 512, global_batch: 16}");
     return schema;
 }
 
@@ -99,7 +110,8 @@ const Schema<CheckpointConfig>& checkpoint_schema() {
                                               .max = 1e9,
                                               .aliases = {"keep_latest_k", "keep_last_k", "save_total_limit"},
                                               .changes_numbers = false})
-                                        .not_built({"async", "async_mode", "async_save"});
+                                        .not_built({"async", "async_mode", "async_save"})
+                                        .example("{every: 100, keep: 3}");
     return schema;
 }
 
@@ -121,7 +133,8 @@ const Schema<EvalConfig>& eval_schema() {
                   .aliases = {"eval_iters"},
                   .changes_numbers = false})
             .key("at_start", &E::at_start,
-                 {.help = "evaluate before the first step", .changes_numbers = false});
+                 {.help = "evaluate before the first step", .changes_numbers = false})
+            .example("{every: 100, tokens: 65536}");
     return schema;
 }
 
@@ -147,7 +160,8 @@ const Schema<LogConfig>& log_schema() {
             .key("profile", &L::profile,
                  {.help = "write time and FLOP/s per operation and layer, and a Chrome trace",
                   .aliases = {"enable_profiling", "use_pytorch_profiler"},
-                  .changes_numbers = false});
+                  .changes_numbers = false})
+            .example("{every: 1, layers_every: 50}");
     return schema;
 }
 
@@ -173,22 +187,25 @@ const Schema<RunConfig>& run_schema() {
                   .changes_numbers = false})
             .key("seed", &R::seed,
                  {.help = "of the initial weights; data.seed defaults to it", .aliases = {"init_seed"}})
-            .section("model", &R::model, model_schema(), "the model")
+            .section("model", &R::model, model_schema(), "the model", true)
             .section("parallel", &R::parallel, parallel_schema(), "how ranks share the work")
-            .section("train", &R::train, train_schema(), "the training loop")
+            .section("train", &R::train, train_schema(), "the training loop", true)
             .section("optimizer", &R::optimizer, optimizer_schema(), "the optimizer")
-            .section("data", &R::data, data_schema(), "what it trains and evaluates on")
+            .section("data", &R::data, data_schema(), "what it trains and evaluates on", true)
             .section("checkpoint", &R::checkpoint, checkpoint_schema(), "when state is saved")
             .section("eval", &R::eval, eval_schema(), "when validation sets are evaluated")
             .section("log", &R::log, log_schema(), "what is reported")
             .not_built({"moe", "sweep"})
+            .finish(resolve_counts, {"train", "optimizer"})
             .finish(resolve_run)
             .rule(
                 "train.steps and train.tokens are alternatives, as are global_batch and global_batch_tokens",
                 nullptr)
-            .rule("train.stop_at is at most train.steps; warm-up and decay fit into train.steps", check_steps)
-            .rule("eval.every and eval.at_start need a set in data.validation", check_eval)
-            .rule("the sublayers and layers that optimizer.groups names exist", check_groups);
+            .rule("train.stop_at is at most train.steps; warm-up and decay fit into train.steps", check_steps,
+                  {"train", "optimizer"})
+            .rule("eval.every and eval.at_start need a set in data.validation", check_eval, {"data", "eval"})
+            .rule("the sublayers and layers that optimizer.groups names exist", check_groups,
+                  {"model", "optimizer"});
     return schema;
 }
 

@@ -49,6 +49,7 @@ void StepRunner::run(int num_micro_batches, const BatchSource& batch, const Step
                 reduce(action);
         }
     }
+    store_.zero_frozen_gradients();
 }
 
 void StepRunner::reduce(const Action& action) {

@@ -8,6 +8,7 @@
 #include <bit>
 #include <charconv>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <system_error>
 
@@ -16,7 +17,7 @@
 namespace braid {
 namespace {
 
-constexpr std::string_view kNamePrefix = "events.out.tfevents.";
+constexpr std::string_view kNamePrefix = "events.out.tfevents.", kFileVersion = "brain.Event:2";
 
 constexpr std::array<uint32_t, 256> make_crc_table() {
     std::array<uint32_t, 256> table{};
@@ -92,6 +93,84 @@ int64_t seconds_for_name(const std::string& folder) {
     return seconds;
 }
 
+constexpr size_t kMaxRecordBytes = size_t{1} << 26;
+constexpr size_t kLengthBytes = 8, kCrcBytes = 4;
+
+template <typename T>
+T from_little_endian(std::string_view bytes) {
+    T value;
+    std::memcpy(&value, bytes.data(), sizeof value);
+    return value;
+}
+
+/// Reads an event file record by record.
+class RecordReader {
+  public:
+    RecordReader(const std::string& path)
+        : path_(path), file_(open_regular_file(path, ExitCode::data, Symlinks::refuse, &num_bytes_)) {}
+
+    /// The next whole record, frame included; empty at the end and from the first one on that is torn or
+    /// changed.
+    std::string next() {
+        const std::string head = read(kLengthBytes + kCrcBytes);
+        if (head.empty()) return "";
+        const std::string_view length(head.data(), kLengthBytes);
+        const auto size = from_little_endian<uint64_t>(length);
+        const auto length_crc = from_little_endian<uint32_t>(std::string_view(head).substr(kLengthBytes));
+        if (length_crc != masked_crc32c(length) || size > kMaxRecordBytes) return "";
+        const std::string body = read(static_cast<size_t>(size) + kCrcBytes);
+        if (body.empty()) return "";
+        const std::string_view event(body.data(), static_cast<size_t>(size));
+        const auto crc = from_little_endian<uint32_t>(std::string_view(body).substr(event.size()));
+        return crc == masked_crc32c(event) ? head + body : "";
+    }
+
+  private:
+    std::string read(size_t count) {
+        if (num_bytes_ - position_ < static_cast<int64_t>(count)) return "";
+        std::string bytes(count, '\0');
+        read_all_at(file_.get(), bytes.data(), count, position_, path_, ExitCode::data);
+        position_ += static_cast<int64_t>(count);
+        return bytes;
+    }
+
+    const std::string& path_;
+    int64_t num_bytes_ = 0, position_ = 0;
+    const FileDescriptor file_;
+};
+
+/// The step of a record that write_record made, whose event starts with event_head().
+int64_t step_of(std::string_view record) {
+    std::string_view rest = record.substr(kLengthBytes + kCrcBytes);
+    const size_t head = key(1, kFixed64).size() + sizeof(double) + key(2, kVarint).size();
+    rest.remove_prefix(std::min(head, rest.size()));
+    uint64_t step = 0;
+    for (unsigned shift = 0; !rest.empty() && shift < 64; shift += 7) {
+        const auto byte = static_cast<uint8_t>(rest.front());
+        rest.remove_prefix(1);
+        step |= static_cast<uint64_t>(byte & 0x7f) << shift;
+        if (byte < 0x80) break;
+    }
+    return static_cast<int64_t>(step);
+}
+
+/// Part of an event file's records, as a file of its own.
+class RecordCopy {
+  public:
+    RecordCopy(const std::string& path, Overwrite overwrite, const std::string& version)
+        : output_(path, overwrite), file_(create_file(output_.path())) {
+        add(version);
+    }
+    void add(const std::string& record) {
+        write_all(file_.get(), record.data(), record.size(), output_.path());
+    }
+    void publish() { output_.publish(); }
+
+  private:
+    AtomicOutput output_;
+    const FileDescriptor file_;
+};
+
 } // namespace
 
 uint32_t crc32c(std::string_view bytes) {
@@ -106,7 +185,7 @@ EventFile::EventFile(const std::string& folder, int64_t first_step) {
     if (::gethostname(host, sizeof host - 1) != 0 || host[0] == '\0') host[0] = '-';
     path_ = fmt::format("{}/{}{:010}.{}.{}", folder, kNamePrefix, seconds_for_name(folder), host, ::getpid());
     file_ = create_file(path_);
-    write_record(event_head(0) + bytes_field(3, "brain.Event:2"));
+    write_record(event_head(0) + bytes_field(3, kFileVersion));
     constexpr int kStart = 1;
     write_record(event_head(first_step) + bytes_field(7, integer_field(1, kStart)));
 }
@@ -120,6 +199,36 @@ void EventFile::write(int64_t step, const std::vector<Scalar>& scalars) {
 
 void EventFile::sync() {
     sync_file(file_.get(), path_);
+}
+
+int64_t cut_back_events(const std::string& path, int64_t last_step, const std::string& later) {
+    RecordReader reader(path);
+    const std::string version = reader.next();
+    if (version.find(kFileVersion) == std::string::npos) return 0;
+    RecordCopy kept(path, Overwrite::yes, version), superseded(later, Overwrite::no, version);
+    int64_t count = 0;
+    for (std::string record = reader.next(); !record.empty(); record = reader.next()) {
+        const bool is_later = step_of(record) > last_step;
+        count += is_later;
+        (is_later ? superseded : kept).add(record);
+    }
+    if (count == 0) return 0;
+    superseded.publish();
+    kept.publish();
+    return count;
+}
+
+std::vector<std::string> event_files(const std::string& folder) {
+    std::vector<std::string> paths;
+    std::error_code error;
+    std::filesystem::directory_iterator entry(folder, error), end;
+    for (; !error && entry != end; entry.increment(error))
+        if (entry->path().filename().string().starts_with(kNamePrefix) &&
+            std::filesystem::is_regular_file(entry->symlink_status()))
+            paths.push_back(entry->path().string());
+    if (error) throw WriteError("{}: cannot list the folder: {}", folder, error.message());
+    std::sort(paths.begin(), paths.end());
+    return paths;
 }
 
 void EventFile::write_record(const std::string& event) {

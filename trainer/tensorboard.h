@@ -39,4 +39,13 @@ class EventFile {
     FileDescriptor file_;
 };
 
+/// Moves the records of an event file that are of steps after `last_step` into the new file `later`, which is
+/// a whole event file; the one at `path` is replaced at once. A record torn by a crash is dropped with all
+/// behind it. Without later records, or where the file does not start as an event file, nothing changes.
+/// Returns their number. DataError for a file that is no regular file, WriteError where writing fails.
+int64_t cut_back_events(const std::string& path, int64_t last_step, const std::string& later);
+
+/// The event files of a folder, links left out, in the order in which TensorBoard reads them.
+std::vector<std::string> event_files(const std::string& folder);
+
 } // namespace braid

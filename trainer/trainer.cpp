@@ -13,6 +13,7 @@
 #include "optim/lr_schedule.h"
 #include "parallel/agreement.h"
 #include "parallel/plan_check.h"
+#include "trainer/run_check.h"
 #include "trainer/run_layout.h"
 #include "trainer/training_state.h"
 
@@ -27,7 +28,7 @@ double seconds_since(Clock::time_point start) {
 
 /// A layout that does not fit is everybody's error, before anyone waits for another.
 MeshSizes fitting_sizes(const RunConfig& config, Communicator& world) {
-    agree(world, [&] { expect_run_fits(config, world.size()); });
+    agree(world, [&] { expect_run_starts(config, world.size()); });
     return mesh_sizes(config.parallel);
 }
 
@@ -42,6 +43,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size, co
     const bool sharded = config_.parallel.zero > 0;
     agree(world_, [&] {
         model_ = std::make_unique<Model>(config_.model, store_);
+        store_.freeze(config_.train.freeze);
         check_memory(node_size);
         open_data();
     });
@@ -104,9 +106,14 @@ void Trainer::check_memory(int node_size) const {
 void Trainer::open_data() {
     const LoaderOptions options{.sequence_length = config_.train.sequence_length,
                                 .vocab_size = config_.model.vocab_size};
-    loader_ = std::make_unique<TrainLoader>(config_.data, options);
-    for (const auto& [name, set] : config_.data.validation)
-        validation_[name] = std::make_unique<ValidationLoader>(set.path, options, config_.eval.tokens);
+    try {
+        loader_ = std::make_unique<TrainLoader>(config_.data, options);
+        for (const auto& [name, set] : config_.data.validation)
+            validation_[name] = std::make_unique<ValidationLoader>(set.path, options, config_.eval.tokens);
+    } catch (const DataError&) {
+        find_run_faults(config_, world_.size()).raise(); // all files that are at fault, not the first only
+        throw;
+    }
 }
 
 double Trainer::idle_share() const {
@@ -273,12 +280,13 @@ void Trainer::record_updates(const Values& before, StepReport& report) const {
     }
 }
 
-std::map<std::string, Evaluation> Trainer::evaluate() {
+std::map<std::string, Evaluation> Trainer::evaluate(const std::function<bool()>& stop_requested) {
     std::map<std::string, Evaluation> results;
     runner_->await_parameters();
     saying_when(fmt::format("evaluation after step {}", step_), [&] {
         for (const auto& [name, data] : validation_)
-            results[name] = braid::evaluate(*model_, allocator_, mesh_, *data, config_.train.micro_batch);
+            results[name] =
+                braid::evaluate(*model_, allocator_, mesh_, *data, config_.train.micro_batch, stop_requested);
     });
     return results;
 }
@@ -382,6 +390,7 @@ void Trainer::load(const std::string& checkpoint) {
     agree(world_, [&] {
         const CheckpointReader reader = CheckpointReader::open(checkpoint);
         const TrainingState& training = reader.manifest().training;
+        loader_->set_order(stored_data_order(training, checkpoint));
         expect_same_data(training, *loader_, checkpoint);
         const int64_t batch = config_.train.global_batch;
         if (training.sample != training.step * batch)

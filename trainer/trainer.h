@@ -47,7 +47,7 @@ class Trainer {
     /// Runs the next step. Exit 5, before the update, if loss or gradients are not finite.
     StepReport step(bool with_diagnostics, Profiler* profiler = nullptr);
     /// All validation sets, by name.
-    std::map<std::string, Evaluation> evaluate();
+    std::map<std::string, Evaluation> evaluate(const std::function<bool()>& stop_requested = {});
 
     /// Saves FOLDER/step-NNNNNNNN and removes old ones as checkpoint.keep says. Exit 8 if ranks hold
     /// different weights.
@@ -69,6 +69,8 @@ class Trainer {
     const Allocator& allocator() const { return allocator_; }
     const StepRunner& runner() const { return *runner_; }
     const TrainLoader& loader() const { return *loader_; }
+    /// By name.
+    const std::map<std::string, std::unique_ptr<ValidationLoader>>& validation() const { return validation_; }
 
   private:
     void check_memory(int node_size) const;

@@ -7,6 +7,7 @@ constexpr const char* kTokenizerName = "tokenizer/name";
 constexpr const char* kTokenizerHash = "tokenizer/sha256";
 constexpr const char* kTokenizerSize = "tokenizer/vocab_size";
 constexpr const char* kSamples = "samples";
+constexpr const char* kDataOrder = "data_order"; // runs from before it was noted have 1
 
 std::string text_of(const TrainingState& state, const char* key) {
     const auto found = state.data.find(key);
@@ -22,6 +23,16 @@ void store_data_identity(TrainingState& state, const TrainLoader& loader) {
     state.data[kTokenizerHash] = tokenizer.sha256;
     state.counters[kTokenizerSize] = tokenizer.vocab_size;
     state.data[kSamples] = loader.fingerprint();
+    state.counters[kDataOrder] = loader.order();
+}
+
+int stored_data_order(const TrainingState& state, const std::string& checkpoint) {
+    const auto found = state.counters.find(kDataOrder);
+    const int64_t order = found == state.counters.end() ? 1 : found->second;
+    if (order < 1 || order > TrainLoader::kNewestOrder)
+        throw CheckpointError("{}: {}: this program knows 1 to {}, found {}", checkpoint, kDataOrder,
+                              TrainLoader::kNewestOrder, order);
+    return static_cast<int>(order);
 }
 
 TokenizerIdentity stored_tokenizer(const TrainingState& state, int64_t vocab_size) {

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/suggest.h"
 #include "layers/model.h"
 #include "layers/nearest_layouts.h"
 #include "parallel/agreement.h"
@@ -67,8 +68,9 @@ void set(NamedLayout& named, std::string_view key, std::string_view value) {
         throw ConfigError("--layouts: the axis '{}' is not built yet", key);
     throw ConfigError(
         "--layouts: expected an axis (data, tensor, expert, expert_tensor) or sequence, zero, "
-        "micro_batch, found '{}'",
-        key);
+        "micro_batch, found '{}'{}",
+        key,
+        did_you_mean(key, {"data", "tensor", "expert", "expert_tensor", "sequence", "zero", "micro_batch"}));
 }
 
 /// Sizes of heads at the ratio of the real ones.
@@ -107,6 +109,7 @@ LayoutCase make_case(const VerifyRequest& request) {
     run.optimizer = request.config.optimizer;
     run.reported_eps = run.optimizer.eps;
     run.optimizer.eps = 1e-4;
+    run.freeze = request.config.train.freeze; // what shrinking takes away matches nothing
     run.seed = request.config.seed;
     run.steps = request.steps;
     run.precision = request.precision;

@@ -69,7 +69,7 @@ void add_build(Command data, Action& action) {
             if (!options->split.output.empty()) options->build.validation = options->split;
             const BuildResult result = build_token_file(options->build);
             const auto report = [](const std::string& path, const TokenFileSummary& made) {
-                print_output(fmt::format("{}: {} tokens, {} documents, {} bytes\n", path, made.num_tokens,
+                print_notice(fmt::format("{}: {} tokens, {} documents, {} bytes\n", path, made.num_tokens,
                                          made.num_documents, made.num_bytes));
             };
             report(options->build.output, result.train);

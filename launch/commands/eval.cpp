@@ -114,11 +114,13 @@ void add_eval_command(Command app, Action& action) {
         .required();
     const Option data = command.option("--data", arguments->data, "A token file; prints one JSON object");
     command.option("--max-tokens", arguments->max_tokens, "At most this many tokens of it; 0: all")
+        .non_negative()
         .needs(data);
     command.option("--micro-batch", arguments->micro_batch, "Sequences at once; 0: as in training")
+        .non_negative()
         .needs(data);
-    const Option tokens = command.option("--tokens", arguments->tokens, "Token ids of one document, as 1,2,3")
-                              .separated_by(',');
+    const Option tokens =
+        command.option("--tokens", arguments->tokens, "Token ids of one document, as 1,2,3");
     const Option logits = command.option("--logits", arguments->logits,
                                          "The HDF5 file that gets their logits [tokens, vocabulary]");
     const Option requests = command.option("--requests", arguments->requests,

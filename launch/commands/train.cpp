@@ -3,12 +3,15 @@
 #include <memory>
 
 #include "launch/commands.h"
+#include "launch/output.h"
 #include "launch/ranks.h"
 #include "launch/stop_signal.h"
 #include "launch/terminal.h"
+#include "launch/warnings.h"
 #include "parallel/agreement.h"
 #include "trainer/device_choice.h"
 #include "trainer/run.h"
+#include "trainer/run_check.h"
 
 namespace braid {
 namespace {
@@ -30,21 +33,23 @@ std::vector<std::string> own_command() {
 
 ProgressOptions progress_on_screen() {
     ProgressOptions options;
-    options.write = [](std::string_view text) {
-        std::fwrite(text.data(), 1, text.size(), stdout);
-        std::fflush(stdout);
-    };
+    options.write = print_notice; // log.txt has it too
     options.terminal = is_terminal(stdout);
-    options.width = terminal_width(stdout);
+    options.columns = [] {
+        return terminal_width(stdout);
+    }; // a window is narrowed and widened while a run goes on
     return options;
 }
 
 ExitCode train(const TrainArguments& arguments) {
+    install_stop_signals();
+    stop_ends_process(true); // nothing is there to be saved yet
     return run_as_rank([&](MpiSession& session) {
-        install_stop_signals();
         TrainRequest request;
         agree(session.world(),
               [&] { request.config = read_run_config(arguments.config, arguments.overrides); });
+        if (session.world().rank() == 0)
+            print_warnings(override_warnings(request.config, arguments.config, arguments.overrides));
         session.watch(request.config.parallel.watchdog_seconds, request.config.run_dir);
         request.resume = arguments.resume;
         request.dry_run = arguments.dry_run;
@@ -58,6 +63,7 @@ ExitCode train(const TrainArguments& arguments) {
         });
         session.use_gpus(request.compute);
         request.progress = progress_on_screen();
+        request.started = [] { stop_ends_process(false); };
         request.stop_requested = stop_requested;
         return run_training(request, session.world());
     });

@@ -9,6 +9,7 @@ namespace braid {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 enum class Color { red, green };
 constexpr auto enum_names(Color) {
@@ -117,6 +118,32 @@ TEST(suggest, counts_edits_and_swaps) {
     EXPECT_EQ(closest("hiden_size", {"hidden_size", "vocab_size"}), "hidden_size");
     EXPECT_EQ(closest("zebra", {"hidden_size", "vocab_size"}), "");
     EXPECT_EQ(join_choices({"a", "b", "c"}), "a, b or c");
+}
+
+TEST(suggest, knows_spellings_synonyms_and_parts) {
+    const std::vector<std::string> types{"attention", "gated_delta_net", "mlp", "moe"};
+    EXPECT_EQ(meant_by("Gated-DeltaNet", types), "gated_delta_net");
+    EXPECT_EQ(meant_by("deltanet", types), "gated_delta_net");
+    EXPECT_EQ(meant_by("attenton", types), "attention");
+    EXPECT_EQ(meant_by("self_attention", types), "attention");
+    EXPECT_EQ(meant_by("FFN", types, "mha=attention ffn=mlp"), "mlp");
+    EXPECT_EQ(meant_by("MHA", types, "mha=attention ffn=mlp"), "attention");
+    EXPECT_EQ(meant_by("rmsnorm", {"rms", "layer"}), "rms");
+    EXPECT_EQ(meant_by("fp16", {"f32", "bf16", "f64"}, "fp16=bf16"), "bf16");
+    for (const std::string& word : std::vector<std::string>{"zebra", "", "__", "xq", std::string(1000, 'a')})
+        EXPECT_EQ(meant_by(word, types), "") << word;
+}
+
+TEST(config_value, suggests_what_a_value_was_meant_to_be) {
+    EXPECT_THAT(fault<int64_t>("1e3"), HasSubstr("did you mean 1000?"));
+    EXPECT_THAT(fault<int64_t>("1_000"), HasSubstr("did you mean 1000?"));
+    EXPECT_THAT(fault<int64_t>("1.5"), Not(HasSubstr("did you mean")));
+    EXPECT_THAT(fault<int64_t>("1_0K", {.counts_tokens = true}), Not(HasSubstr("did you mean")));
+    EXPECT_THAT(fault<bool>("yes"), HasSubstr("did you mean true?"));
+    EXPECT_THAT(fault<bool>("False"), HasSubstr("did you mean false?"));
+    EXPECT_THAT(fault<Color>("crimson", {.synonyms = "crimson=red"}), HasSubstr("did you mean red?"));
+    EXPECT_EQ((fault<std::array<double, 2>>("0.9", {.example = "[0.9, 0.95]"})),
+              "expected a list of 2 values, for example [0.9, 0.95], found 0.9");
 }
 
 } // namespace

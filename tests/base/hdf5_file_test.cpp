@@ -1,6 +1,7 @@
 #include "base/hdf5_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -405,6 +406,44 @@ assert w.tolist() == [[10, 1, 1, 10, 2, 2], [1, 1, 1, 2, 2, 2]], w
                                    folder / "index.h5");
     EXPECT_EQ(result.exit_code, 0) << result.output;
     EXPECT_THAT(refusal(folder / "index.h5", "model/w"), HasSubstr("virtual dataset"));
+}
+
+TEST(hdf5_file, a_missing_sibling_of_a_virtual_dataset_never_reads_as_zeros) {
+    const TemporaryFolder folder;
+    {
+        Hdf5File index = Hdf5File::create(folder / "index.h5");
+        const std::vector<Hdf5Box> boxes{{{0}, {3}, "gone.h5", "/w", {3}, {}}};
+        for (DType dtype :
+             {DType::u8, DType::u16, DType::i32, DType::i64, DType::f32, DType::f64, DType::bf16})
+            index.create_virtual_dataset(std::string(name_of(dtype)), dtype, {4}, boxes);
+        index.close();
+    }
+    const auto result = run_python(R"(
+import h5py, numpy as np, sys
+f = h5py.File(sys.argv[1], 'r')
+for name in ('f32', 'f64', 'bf16'): assert np.isnan(f[name][:]).all(), (name, f[name][:])
+assert (f['i32'][:] == -2**31).all() and (f['i64'][:] == -2**63).all()
+assert (f['u8'][:] == 255).all() and (f['u16'][:] == 65535).all()
+)",
+                                   folder / "index.h5");
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+}
+
+TEST(hdf5_file, a_file_that_somebody_writes_is_refused_as_locked) {
+    const TemporaryFolder folder;
+    const std::string path = folder / "a.h5";
+    {
+        Hdf5File file = Hdf5File::create(path);
+        file.write("values", DType::u8, {3}, "abc");
+        file.close();
+    }
+    {
+        const FileDescriptor held(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+        ASSERT_EQ(::flock(held.get(), LOCK_EX | LOCK_NB), 0);
+        EXPECT_THAT(refusal(path, "values"),
+                    HasSubstr("a.h5: locked: another program has it open for writing; close it there"));
+    }
+    EXPECT_EQ(refusal(path, "values"), "no error; found u8");
 }
 
 TEST(hdf5_file, threads_may_share_a_file) {

@@ -4,6 +4,9 @@
 
 #include <cmath>
 #include <numbers>
+#include <vector>
+
+#include "base/normal_quantile.h"
 
 namespace braid::testing {
 namespace {
@@ -28,6 +31,16 @@ TEST(rng, quantiles_of_the_normal_distribution) {
     expect_quantile(0.001, -3.0902323061678135);
     expect_quantile(1e-10, -6.3613409024040557);
     expect_quantile(1e-20, -9.2623400897984229);
+}
+
+TEST(rng, many_quantiles_at_once_have_the_bits_of_one) {
+    const RngStream stream(3, RngPurpose::test, "p");
+    std::vector<double> p{0.5,    0.075, 0.925,    std::nextafter(0.075, 0), std::nextafter(0.925, 1),
+                          1e-300, 1e-11, 1 - 1e-11};
+    for (uint64_t i = 0; i < 3000; ++i) p.push_back(stream.uniform(i));
+    std::vector<double> quantiles = p;
+    inverse_normal_cdf(quantiles);
+    for (size_t i = 0; i < p.size(); ++i) EXPECT_EQ(quantiles[i], inverse_normal_cdf(p[i])) << "p " << p[i];
 }
 
 TEST(rng, the_distribution_function_of_a_quantile_is_its_probability) {

@@ -96,6 +96,14 @@ TEST(build, failures_leave_no_file) {
     BuildOptions split = with({folder / "good.txt"});
     split.validation = {folder / "valid.h5", 1e-9}; // nothing lands in it
     EXPECT_THROW(build_token_file(split), DataError);
+    split.validation = {folder / "valid.h5", 1 - 1e-9}; // all land in it
+    try {
+        build_token_file(split);
+        ADD_FAILURE() << "expected an error";
+    } catch (const DataError& error) {
+        EXPECT_THAT(error.what(), HasSubstr("good.txt: the split by fraction"));
+        EXPECT_THAT(error.what(), HasSubstr("leaves no tokens for the training part"));
+    }
     for (const double fraction : {0.0, 1.0, -0.5, static_cast<double>(NAN)}) {
         split.validation = {folder / "valid.h5", fraction};
         EXPECT_THROW(build_token_file(split), ConfigError) << fraction;

@@ -123,6 +123,49 @@ TEST(documents, compressed_files_are_read_whatever_their_name) {
     }
 }
 
+TEST(documents, padding_and_skippable_frames_are_read_over) {
+    const TemporaryFolder folder;
+    write_file(folder / "a.txt", "text");
+    const std::string gzip = test::read_file(pack("gzip -k", folder / "a.txt"));
+    for (const size_t padding : {size_t{1}, size_t{512}, size_t{1} << 19}) {
+        write_file(folder / "padded", gzip + std::string(padding, '\0'));
+        EXPECT_THAT(documents(folder / "padded"), ElementsAre("text")) << padding;
+        write_file(folder / "padded", gzip + std::string(padding, '\0') + gzip);
+        EXPECT_THAT(documents(folder / "padded"), ElementsAre("texttext")) << padding;
+    }
+    write_file(folder / "padded", gzip + std::string(9, '\0') + "trailing bytes");
+    EXPECT_THAT(refusal(folder / "padded"), HasSubstr("not valid gzip data"));
+    const std::string zstd = test::read_file(pack("zstd -qk", folder / "a.txt"));
+    const std::string skippable("\x5f\x2a\x4d\x18\x03\0\0\0abc", 11);
+    for (const std::string& content : {skippable + zstd, zstd + skippable, skippable + zstd + skippable}) {
+        write_file(folder / "frames", content);
+        EXPECT_THAT(documents(folder / "frames"), ElementsAre("text"));
+    }
+}
+
+TEST(documents, containers_that_are_not_read_are_refused) {
+    const TemporaryFolder folder;
+    const std::vector<std::pair<std::string, std::string>> containers{
+        {std::string("\xfd\x37zXZ\0\0\x04", 8), "xz data"},
+        {"BZh9\x31\x41\x59\x26\x53\x59", "bzip2 data"},
+        {"\x04\x22\x4d\x18rest", "lz4 data"},
+        {"PK\x03\x04rest", "a zip archive"},
+        {"PAR1\x15\x04", "a Parquet file"},
+        {"\x89HDF\r\n\x1a\nrest", "an HDF5 file"},
+        {std::string(257, 'n') + "ustar" + std::string(300, ' '), "a tar archive"}};
+    for (const auto& [content, name] : containers) {
+        write_file(folder / "a.txt", content);
+        EXPECT_THAT(refusal(folder / "a.txt"),
+                    HasSubstr("a.txt: expected text or JSON lines, found " + name));
+        EXPECT_THAT(refusal(folder / "a.txt", {.format = InputFormat::jsonl}), HasSubstr(name));
+        for (const std::string tool : {"gzip -kf", "zstd -qkf"})
+            EXPECT_THAT(refusal(pack(tool, folder / "a.txt")), HasSubstr("found " + name + " inside"))
+                << tool;
+    }
+    write_file(folder / "a.txt", "PAR1 and BZh9 and PK are words");
+    EXPECT_EQ(documents(folder / "a.txt").size(), 1u);
+}
+
 TEST(documents, damaged_compressed_files_are_refused) {
     const TemporaryFolder folder;
     std::string text;

@@ -310,10 +310,65 @@ TEST(validation_loader, a_set_without_labels_is_refused) {
     const TemporaryFolder folder;
     test::write_counting(folder / "a.h5", {1, 1, 0, 1});
     EXPECT_THROW(ValidationLoader(folder / "a.h5", {2, kVocab}), DataError);
-    // For training, documents of one token are no error: other samples have labels.
-    TrainLoader loader(config_of({{folder / "a.h5"}}), {2, kVocab});
-    EXPECT_EQ(loader.micro_batch(0, 1).num_valid_labels, 0);
-    expect_consistent(loader.micro_batch(0, 1), loader.source(0), 0);
+}
+
+TEST(loader, a_file_without_labels_is_refused_and_a_sample_without_is_not) {
+    const TemporaryFolder folder;
+    test::write_counting(folder / "some.h5", {1, 1, 2});
+    test::write_counting(folder / "none.h5", {1, 1, 0, 1});
+    for (const DataConfig& config :
+         {config_of({{folder / "none.h5"}}), config_of({{folder / "some.h5"}, {folder / "none.h5"}})})
+        try {
+            TrainLoader loader(config, {2, kVocab});
+            ADD_FAILURE() << "expected an error";
+        } catch (const DataError& error) {
+            EXPECT_THAT(error.what(),
+                        HasSubstr("none.h5: no document of its 3 tokens has two, so nothing is predicted"));
+        }
+    TrainLoader loader(config_of({{folder / "some.h5"}}), {2, kVocab});
+    for (int64_t sample : {0, 1}) expect_consistent(loader.micro_batch(sample, 1), loader.source(0), 0);
+    EXPECT_EQ(loader.num_valid_labels(0, 2), 1);
+}
+
+TEST(loader, two_entries_of_a_file_come_in_orders_of_their_own) {
+    const TemporaryFolder folder;
+    test::write_counting(folder / "a.h5", ragged_lengths());
+    std::filesystem::copy_file(folder / "a.h5", folder / "copy.h5");
+    test::write_counting(folder / "b.h5", ragged_lengths(), 7);
+    const LoaderOptions options{16, kVocab};
+    const auto orders = [&](TrainLoader& loader) {
+        std::vector<std::vector<int64_t>> windows(static_cast<size_t>(loader.num_sources()));
+        for (int64_t sample = 0; sample < 1200; ++sample) {
+            const auto [source, window] = loader.locate(sample);
+            windows[static_cast<size_t>(source)].push_back(window);
+        }
+        return windows;
+    };
+    TrainLoader thrice(
+        config_of({{folder / "a.h5"}, {folder / "b.h5"}, {folder / "copy.h5"}, {folder / "a.h5"}}), options);
+    EXPECT_EQ(thrice.order(), 2);
+    const auto second = orders(thrice);
+    EXPECT_NE(second[0], second[2]);
+    EXPECT_NE(second[0], second[3]);
+    EXPECT_NE(second[2], second[3]);
+    for (const int64_t k : {0, 2, 3}) { // still each window once per epoch
+        const auto begin = second[static_cast<size_t>(k)].begin();
+        EXPECT_EQ(std::set<int64_t>(begin, begin + thrice.num_windows(0)).size(),
+                  static_cast<size_t>(thrice.num_windows(0)));
+    }
+    // A run that began with order 1 keeps it, and what a file named once gives is the same in both.
+    const std::string fingerprint = thrice.fingerprint();
+    thrice.set_order(1);
+    const auto first = orders(thrice);
+    EXPECT_EQ(first[0], first[2]);
+    EXPECT_EQ(first[0], first[3]);
+    EXPECT_EQ(first[0], second[0]);
+    EXPECT_EQ(first[1], second[1]);
+    EXPECT_NE(thrice.fingerprint(), fingerprint);
+    TrainLoader once(config_of({{folder / "a.h5"}, {folder / "b.h5"}}), options);
+    const std::string same = once.fingerprint();
+    once.set_order(1);
+    EXPECT_EQ(once.fingerprint(), same);
 }
 
 } // namespace

@@ -69,6 +69,28 @@ class Refusal(TrainingCase):
             self.refused(3, "cut.h5", arguments=["data.train=[{path: cut.h5}]"], name=f"cut{ranks}", ranks=ranks)
         self.refused(3, "vocab", arguments=["model.vocab_size=100"], name="vocabulary")
 
+    def test_all_faults_are_named_at_once_and_as_by_check(self):
+        faults = ["optimizer.groups=[{role: bias, lr_scale: 1}, {name: nothing, lr_scale: 1}]", "parallel.tensor=2",
+                  "model.sublayers.gdn.num_value_heads=3", "data.train=[{path: none.h5}, {path: gone.h5}]"]
+        errors = self.refused(2, "groups[0]: matches no parameter", "groups[1]", "num_key_heads: 1",
+                              "num_value_heads: 3", "none.h5", "gone.h5", arguments=faults, ranks=2)
+        _, checked = self.braid("config", "check", "base.yaml", *faults, expect=2)
+        self.assertEqual([line for line in checked.splitlines() if line not in errors], [])
+        errors = self.refused(3, "none.h5", "gone.h5", arguments=faults[-1:])
+        self.assertEqual(self.braid("config", "check", "base.yaml", *faults[-1:], expect=3)[1], errors)
+
+    def test_what_is_surely_not_meant_is_a_warning(self):
+        top1 = ["model.sublayers.moe.experts_per_token=1", "train.steps=5", "checkpoint.every=0", "eval.every=0"]
+        out, _ = self.train("top1", *top1)
+        self.assertIn("warning: model.sublayers.moe.router.normalize: ", out)
+        self.assertIn("router no gradient", (self.folder / "runs" / "top1" / "log.txt").read_text(encoding="utf-8"))
+        deep = ["model.pattern=(gdn+moe)*3, attn+moe", "train.steps=5", "checkpoint.every=0", "eval.every=0"]
+        _, errors = self.train("deep", *deep, ranks=2)
+        self.assertEqual(errors.count("warning: model.pattern: base.yaml has 2 layer(s), with the override 4;"), 1,
+                         errors)
+        _, errors = self.train("equal", "model.num_layers=4", *deep)
+        self.assertNotIn("warning", errors)
+
     def test_run_folder(self):
         self.train("used", "train.stop_at=2")
         message = self.refused(2, "optimizer.lr", "0.003", "0.004", arguments=["optimizer.lr=4.0e-3"], name="used")

@@ -132,12 +132,103 @@ class ConfigCommand(unittest.TestCase):
             self.assertEqual(count * rows * columns, elements, name)
 
     def test_check_and_diff(self):
-        self.assertEqual(braid("config", "check", TWIN)[0], 0)
+        self.assertEqual(braid("config", "check", TWIN, "--without-data")[0], 0)
         other = self.write(f"extends: {TWIN}\noptimizer: {{lr: 0.001}}\nlog: {{every: 7}}\n")
         code, out, _ = braid("config", "diff", TWIN, other)
         self.assertEqual(code, 0)
         self.assertIn("* optimizer.lr: 0.003 -> 0.001\n", out)
         self.assertIn("  log.every: 1 -> 7\n", out)
+
+    def test_diff_shows_the_sizes_of_both_models(self):
+        wide = self.write(f"extends: {TWIN}\nmodel: {{hidden_size: 192}}\n")
+        code, out, _ = braid("config", "diff", TWIN, wide)
+        self.assertEqual(code, 0)
+        for path, column in ((TWIN, 0), (wide, 1)):
+            shown = braid("config", "show", path)[1]
+            for key in ("total_parameters", "active_parameters"):
+                count = re.search(rf"^{key}: (\d+)$", shown, re.MULTILINE)[1]
+                self.assertEqual(re.search(rf"^  {key}: (\d+) -> (\d+)$", out, re.MULTILINE).groups()[column], count)
+        flops = [int(n) for n in re.search(r"^  flops_per_token: (\d+) -> (\d+)$", out, re.MULTILINE).groups()]
+        self.assertGreater(flops[1], flops[0])
+
+    def test_the_ablation_of_the_readme_changes_the_ratio_and_not_the_size(self):
+        readme = (CONFIGS.parent / "README.md").read_text()
+        name, override = re.search(r"^ +braid train (configs/\S+) name=\S+ (model\.pattern=)(\S[^#]*?) *#", readme,
+                                   re.MULTILINE).group(1, 3)
+        base = str(CONFIGS.parent / name)
+        code, out, err = braid("config", "check", base, "model.pattern=" + override.strip('"'), "--without-data")
+        self.assertEqual((code, err), (0, ""))
+        other = self.write(f"extends: {base}\nmodel: {{pattern: {override}}}\n")
+        out = braid("config", "diff", base, other)[1]
+        before, after = map(int, re.search(r"  total_parameters: (\d+) -> (\d+)", out).groups())
+        self.assertLess(abs(after / before - 1), 0.01)
+
+    def test_check_finds_all_that_train_refuses(self):
+        lonely = "optimizer.groups=[{role: bias, lr_scale: 1}, {name: nothing, lr_scale: 1}]"
+        code, out, err = braid("config", "check", TWIN, "parallel.tensor=3", lonely, "model.norm.type=rmsnorm",
+                               cwd=self.folder.name)
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn("did you mean rms?", err)
+        self.assertIn(".h5: cannot open", err)
+        code, out, err = braid("config", "check", TWIN, "parallel.tensor=3", lonely, cwd=self.folder.name)
+        self.assertEqual((code, out), (2, ""))
+        for part in ("num_key_heads: 2 cannot be shared out", "groups[0]: matches no", "groups[1]: matches no",
+                     ".h5: cannot open"):
+            self.assertIn(part, err)
+        code, out, err = braid("config", "check", TWIN, cwd=self.folder.name)
+        self.assertEqual((code, out), (3, ""))
+        self.assertIn(".h5: cannot open", err)
+        batch = ["train.global_batch=2", "train.micro_batch=1", "--without-data"]
+        self.assertEqual(braid("config", "check", TWIN, *batch)[0], 0)
+        code, _, err = braid("config", "check", TWIN, *batch, "--ranks", "4")
+        self.assertEqual(code, 2)
+        self.assertIn("2 sequences cannot feed 4 data ranks", err)
+
+    def test_check_warns_of_a_router_without_gradient(self):
+        code, out, err = braid("config", "check", TWIN, "--without-data", "model.sublayers.moe.experts_per_token=1")
+        self.assertEqual(code, 0)
+        self.assertIn(": ok, run ", out)
+        self.assertEqual(err.count("warning: model.sublayers.moe.router.normalize: "), 1, err)
+
+    def test_sections_left_out_are_named(self):
+        code, _, err = braid("config", "check", self.write("name: x\n"))
+        self.assertEqual(code, 2)
+        for section in ("model", "train", "data"):
+            self.assertRegex(err, rf": {section}: required, and left out, for example {{")
+        self.assertEqual(err.count("\n"), 3, err)
+
+    def test_values_and_shapes_are_suggested(self):
+        for override, message in {
+                "model.sublayers.gdn.type=deltanet": "did you mean gated_delta_net?",
+                "model.sublayers.gdn.type=Gated-DeltaNet": "did you mean gated_delta_net?",
+                "model.norm.type=rmsnorm": "did you mean rms?",
+                "model.norm.placement=pre-norm": "did you mean pre?",
+                "model.norm.placement=peri": "did you mean sandwich?",
+                "train.precision=fp16": "did you mean bf16?",
+                "train.precision=float32": "did you mean f32?",
+                "train.device=gpu": "did you mean cuda?",
+                "train.steps=1e3": "did you mean 1000?",
+                "optimizer.type=adam": "did you mean adamw?",
+                "optimizer.name=adamw": "did you mean optimizer.type?",
+                "optimizer.betas=0.9": "for example [0.9, 0.95], found 0.9",
+                "optimizer.groups=router": "for example [{role: router, lr_scale: 0.5}], found router",
+                "data.train=a.h5": "for example [{path: train.h5}], found a.h5",
+                "data.validation=a.h5": "for example {web: {path: valid.h5}}, found a.h5",
+                "model.norm=rmsnorm": "for example {type: rms, placement: pre}, found rmsnorm",
+                "model.sublayers.gdn=attention": "for example {type: mlp, size: 512}, found attention",
+                "log.tensorboard=yes": "did you mean true?"}.items():
+            code, _, err = braid("config", "check", TWIN, override, "--without-data")
+            self.assertEqual(code, 2, override)
+            self.assertIn(message, err)
+
+    def test_a_pattern_that_changes_the_depth_is_said(self):
+        text = pathlib.Path(TWIN).read_text().replace("num_layers: 8", "")
+        path = self.write(text)
+        code, _, err = braid("config", "check", path, "--without-data", "model.pattern=attn+moe")
+        self.assertEqual(code, 0)
+        self.assertIn("has 4 layer(s), with the override 1;", err)
+        self.assertIn("model.num_layers=4", err)
+        self.assertEqual(braid("config", "check", path, "--without-data")[2], "")
 
     def test_keys_are_one_line_each(self):
         code, out, _ = braid("config", "keys")
@@ -148,7 +239,7 @@ class ConfigCommand(unittest.TestCase):
         files = [path for path in CONFIGS.rglob("*.yaml") if "sweeps" not in path.parts]
         self.assertGreaterEqual(len(files), 5)
         for path in files:
-            self.assertEqual(braid("config", "check", str(path))[0], 0, path)
+            self.assertEqual(braid("config", "check", str(path), "--without-data")[0], 0, path)
             self.assertIsInstance(yaml.safe_load(path.read_text()), dict)
 
     def test_faults_exit_2_with_one_message(self):
@@ -165,7 +256,7 @@ class ConfigCommand(unittest.TestCase):
         for text, message in cases.items():
             for command in ("check", "show"):
                 path = self.write(text)
-                code, out, err = braid("config", command, path)
+                code, out, err = braid("config", command, path, *(["--without-data"] if command == "check" else []))
                 self.assertEqual((code, out), (2, ""), err)
                 self.assertIn(message, err)
                 self.assertIn(path, err)
@@ -178,6 +269,12 @@ class ConfigCommand(unittest.TestCase):
             code, _, err = braid(*arguments)
             self.assertEqual(code, 2, arguments)
             self.assertNotEqual(err, "")
+        for arguments, message in ((("confg",), "unknown command confg; did you mean config?"),
+                                   (("config", "chekc"), "braid config: unknown command chekc; did you mean check?"),
+                                   (("config", "show", TWIN, "--tensor"), "did you mean --tensors?")):
+            code, _, err = braid(*arguments)
+            self.assertEqual(code, 2, arguments)
+            self.assertIn(message, err)
         for command in ((), ("config",), ("config", "show"), ("config", "keys")):
             arguments = (*command, "--help")
             code, out, err = braid(*arguments)

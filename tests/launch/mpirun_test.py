@@ -149,7 +149,7 @@ class Signals(unittest.TestCase):
         time.sleep(1.2)
         job.send_signal(signal.SIGINT)
         job.communicate(timeout=60)
-        self.assertNotIn(job.returncode, (0, 75))
+        self.assertEqual(job.returncode, 128 + signal.SIGINT)
         self.assertTrue(wait_until_gone(f"usr1 {seconds}", 10))
 
     def test_a_killed_launcher_leaves_no_rank(self):
@@ -178,6 +178,39 @@ def threads_of_a_core():
         return 1
     ranges = [part.split("-") for part in listed.read_text().split(",")]
     return len(ours & {cpu for ends in ranges for cpu in range(int(ends[0]), int(ends[-1]) + 1)})
+
+
+class Streams(unittest.TestCase):
+    def shell(self, redirections, *arguments):
+        done = subprocess.run(["bash", "-c", f'exec "$@" {redirections}', "bash", LAUNCHER, *arguments],
+                              env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+                              check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    def test_no_stream_changes_the_exit_code(self):
+        for redirections in (">&-", "2>&-", "<&-", "<&- >&- 2>&-", "2> /dev/full", "> /dev/full 2> /dev/full"):
+            self.assertEqual(self.shell(redirections, "-n", "1", "sh", "-c", "echo out; echo err >&2; exit 5")[0], 5)
+            self.assertEqual(self.shell(redirections, "-n", "1", "no-such-program")[0], 2)
+
+    def test_a_full_output_is_told_once(self):
+        code, _, err = self.shell("> /dev/full", "-n", "1", "sh", "-c", "echo out; sleep 0.1; echo more; exit 5")
+        self.assertEqual(code, 5)
+        self.assertEqual(err, "braid-mpirun: standard output: cannot write: No space left on device; the job goes on "
+                              "without it\n")
+
+    def test_the_job_outlives_the_reader_of_its_output(self):
+        # mpirun by itself ends after ten lines that nobody takes.
+        job = start("-n", "1", "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do "
+                    "echo $i; echo $i >&2; sleep 0.05; done; exit 5")
+        for stream in (job.stdout, job.stderr):
+            stream.readline()
+            stream.close()
+        self.assertEqual(job.wait(timeout=60), 5)
+
+    def test_standard_input_reaches_rank_0(self):
+        done = subprocess.run([LAUNCHER, "-n", "2", "cat"], env=environment(), input="one\ntwo", capture_output=True,
+                              text=True, timeout=60, check=False)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "one\ntwo", ""))
 
 
 class Threads(unittest.TestCase):

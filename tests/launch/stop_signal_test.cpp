@@ -24,9 +24,10 @@ int in_child(const std::function<int()>& action) {
 }
 
 TEST(stop_signal, each_signal_asks_for_a_stop) {
-    for (const int number : {SIGTERM, SIGINT, SIGUSR1}) {
+    for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) {
         const int code = in_child([&] {
             ::signal(SIGINT, SIG_DFL);
+            ::signal(SIGHUP, SIG_DFL);
             install_stop_signals();
             if (stop_requested() || stop_signal() != 0) return 1;
             ::raise(number);
@@ -59,12 +60,25 @@ TEST(stop_signal, a_second_interrupt_ends_the_process) {
     EXPECT_EQ(code, -SIGINT);
 }
 
-TEST(stop_signal, an_ignored_interrupt_stays_ignored) {
+TEST(stop_signal, ends_the_process_while_nothing_is_there_to_save) {
     const int code = in_child([] {
-        ::signal(SIGINT, SIG_IGN);
         install_stop_signals();
-        ::raise(SIGINT);
-        ::raise(SIGINT);
+        stop_ends_process(true);
+        stop_ends_process(false);
+        ::raise(SIGTERM);
+        if (!stop_requested()) return 1;
+        stop_ends_process(true);
+        ::raise(SIGTERM);
+        return 2;
+    });
+    EXPECT_EQ(code, 75);
+}
+
+TEST(stop_signal, ignored_interrupts_and_hangups_stay_ignored) {
+    const int code = in_child([] {
+        for (const int number : {SIGINT, SIGHUP}) ::signal(number, SIG_IGN);
+        install_stop_signals();
+        for (const int number : {SIGINT, SIGINT, SIGHUP}) ::raise(number);
         return stop_requested() ? 1 : 42;
     });
     EXPECT_EQ(code, 42);

@@ -101,7 +101,8 @@ class Verify(unittest.TestCase):
                                    "layouts that would work on 6 ranks: tensor=2,data=3; data=6")
         self.expect_refused_by_six("data=2; tensor=2,expert=4", "needs 8 ranks, and this job has 6",
                                    "layouts that would work on 6 ranks: expert=2,data=3;")
-        self.expect_refused_by_six("tensro=2", "expected an axis (data, tensor, expert, expert_tensor)", "'tensro'")
+        self.expect_refused_by_six("tensro=2", "expected an axis (data, tensor, expert, expert_tensor)",
+                                   "'tensro'; did you mean tensor?")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <map>
 
+#include "base/glob.h"
 #include "optim/adamw.h"
 #include "optim/gradient_norm.h"
 #include "optim/lr_schedule.h"
@@ -120,6 +121,49 @@ TEST(adamw, state_is_visited_by_unit) {
     EXPECT_EQ(seen, (std::vector<std::string>{"exp_avg0", "exp_avg_sq0", "exp_avg1", "exp_avg_sq1"}));
 }
 
+TEST(adamw, what_is_frozen_stays_and_has_no_state) {
+    for (const bool sharded : {false, true}) {
+        SmallStore s, all;
+        EXPECT_EQ(s.store.freeze(std::vector<std::string>{"*.k.weight", "embedding.*", "nothing", "*.k.*"}),
+                  std::vector<std::string>{"nothing"});
+        const OptimizerConfig config{.lr = 0.01, .weight_decay = 0.1};
+        AdamW optimizer(config, s.store, s.t.allocator, sharded),
+            whole(config, all.store, all.t.allocator, sharded);
+        EXPECT_EQ(num_state_elements(config, s.store), 2 * (6 + 7));
+        const SmallStore before;
+        for (int step = 1; step <= 2; ++step) {
+            s.set_gradients(step);
+            all.set_gradients(step);
+            s.store.zero_frozen_gradients();
+            for (int unit = 0; unit < 2; ++unit)
+                optimizer.update(unit, step, 0.01, 1), whole.update(unit, step, 0.01, 1);
+        }
+        optimizer.visit_state([&](const std::string&, int unit, const FlatRange& range, const Tensor&) {
+            for (const Parameter* parameter : s.store.units()[static_cast<size_t>(unit)]->parameters)
+                for (const auto& section : parameter->sections())
+                    EXPECT_FALSE(section.spec.frozen && range.first < section.unit_offset + section.numel() &&
+                                 section.unit_offset < range.last)
+                        << section.spec.name;
+        });
+        EXPECT_TRUE(optimizer.states(0, 0).empty());
+        EXPECT_TRUE(optimizer.states(1, 1).empty());
+        EXPECT_EQ(optimizer.states(1, 0).size(), 2u);
+        for (size_t u = 0; u < 2; ++u)
+            for (const Parameter* parameter : s.store.units()[u]->parameters)
+                for (const auto& section : parameter->sections())
+                    for (int64_t i = section.unit_offset; i < section.unit_offset + section.numel(); ++i) {
+                        const auto at = [&](const SmallStore& of) {
+                            return of.store.units()[u]->values.data<double>()[i];
+                        };
+                        EXPECT_EQ(at(s), section.spec.frozen ? at(before) : at(all)) << section.spec.name;
+                        EXPECT_NE(at(all), at(before));
+                        if (section.spec.frozen) {
+                            EXPECT_EQ(s.store.units()[u]->gradients.data<double>()[i], 0);
+                        }
+                    }
+    }
+}
+
 TEST(groups, later_ones_win_and_selectors_are_anded) {
     SmallStore s;
     OptimizerConfig config{.weight_decay = 0.1};
@@ -140,6 +184,18 @@ TEST(groups, later_ones_win_and_selectors_are_anded) {
         EXPECT_EQ(error.exit_code(), ExitCode::usage);
         EXPECT_NE(std::string(error.what()).find("optimizer.groups[3]"), std::string::npos) << error.what();
     }
+}
+
+TEST(groups, all_that_match_nothing_are_named) {
+    SmallStore s;
+    OptimizerConfig config;
+    config.groups = {{.layer = {7}, .lr_scale = 1},
+                     {.role = {ParameterRole::norm}, .lr_scale = 1},
+                     {.name = {"nothing*"}, .lr_scale = 1}};
+    const std::vector<std::string> faults = group_faults(config, s.store);
+    ASSERT_EQ(faults.size(), 2u);
+    EXPECT_EQ(faults[0].rfind("optimizer.groups[0]: matches no parameter", 0), 0u) << faults[0];
+    EXPECT_EQ(faults[1].rfind("optimizer.groups[2]: matches no parameter", 0), 0u) << faults[1];
 }
 
 TEST(groups, globs) {

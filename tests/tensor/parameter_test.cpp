@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 #include "tests/support/testing_context.h"
 
 namespace braid::testing {
@@ -73,6 +77,36 @@ TEST(parameter, sections_start_alike_fused_or_alone) {
     EXPECT_EQ(qk->shape(), (Shape{7, 3}));
     EXPECT_EQ(fused.num_elements(), 21);
     expect_identical(qk->value().rows(2, 5), only_k->value(), "section k");
+}
+
+TEST(parameter, each_element_is_a_function_of_its_index_for_any_number_of_threads) {
+    using enum Initializer::Kind;
+    TestContext t;
+#ifdef _OPENMP
+    const int usual = omp_get_max_threads();
+#endif
+    for (const Initializer& init :
+         {Initializer{normal, 0.02}, Initializer{truncated_normal, 0.02}, Initializer{uniform, -0.3, 0.3},
+          Initializer{log_uniform, 1, 16}, Initializer{constant, 3}})
+        for (const int threads : {1, 2, 5}) {
+#ifdef _OPENMP
+            omp_set_num_threads(threads);
+#endif
+            ParameterStore store;
+            store.begin_unit("layers.0");
+            const Parameter* w = store.declare({"w", {37, 301}, ParameterRole::matrix, 301, init, "a", 0});
+            store.allocate(t.allocator, DType::f32, false);
+            store.initialize(9);
+            const RngStream stream(9, RngPurpose::initialization, "w");
+            const float* values = w->value().data<float>();
+            int64_t wrong = 0;
+            for (int64_t i = 0; i < 37 * 301; ++i)
+                wrong += values[i] != static_cast<float>(init.value(stream, i));
+            EXPECT_EQ(wrong, 0) << "kind " << static_cast<int>(init.kind) << ", threads " << threads;
+        }
+#ifdef _OPENMP
+    omp_set_num_threads(usual);
+#endif
 }
 
 TEST(parameter, f64_starts_from_the_weights_of_f32) {

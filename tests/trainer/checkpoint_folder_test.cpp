@@ -95,6 +95,41 @@ TEST(checkpoint_folder, leftovers_of_killed_processes_are_removed_and_nothing_el
     EXPECT_TRUE(fs::exists(folder / "notes.tmp-4711-0123abcd"));
 }
 
+// step-N -> a folder elsewhere, as after moving it to a larger disk.
+void link_elsewhere(const std::string& path, const std::string& elsewhere) {
+    fs::rename(path, elsewhere);
+    fs::create_directory_symlink(elsewhere, path);
+}
+
+TEST(checkpoint_folder, a_checkpoint_that_was_moved_and_linked_back_is_read_like_any_other) {
+    const TemporaryFolder folder, elsewhere;
+    test::save(folder.path(), PretendedRun(10));
+    link_elsewhere(test::save(folder.path(), PretendedRun(20)), elsewhere / "moved");
+    const auto latest = find_resume_checkpoint(folder.path());
+    ASSERT_TRUE(latest.has_value());
+    EXPECT_EQ(latest->step, 20);
+    EXPECT_TRUE(latest->rejected.empty());
+    prune_checkpoints(folder.path(), 20, 1); // it counts as kept
+    EXPECT_THAT(steps_in(folder.path()), ElementsAre(20));
+    // The step saved again takes the link's place; what was linked to stays.
+    test::save(folder.path(), PretendedRun(20));
+    EXPECT_FALSE(fs::is_symlink(folder / "step-00000020"));
+    CheckpointReader::open(elsewhere / "moved").verify();
+    CheckpointReader::open(folder / "step-00000020").verify();
+}
+
+TEST(checkpoint_folder, only_the_link_to_a_checkpoint_elsewhere_is_removed) {
+    const TemporaryFolder folder, elsewhere;
+    for (const int64_t step : {10, 20, 30}) test::save(folder.path(), PretendedRun(step));
+    link_elsewhere(folder / "step-00000010", elsewhere / "moved");
+    fs::create_directory_symlink(elsewhere / "moved", folder / "step-00000015.tmp-4711-0123abcd");
+    fs::create_directory_symlink(elsewhere / "absent", folder / "step-00000005");
+    prune_checkpoints(folder.path(), 30, 1);
+    remove_temporary_checkpoints(folder.path());
+    EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1);
+    CheckpointReader::open(elsewhere / "moved").verify();
+}
+
 TEST(checkpoint_folder, a_path_is_a_checkpoint_a_run_or_a_folder_of_checkpoints) {
     const TemporaryFolder folder;
     const std::string checkpoints = folder / "run/checkpoints";

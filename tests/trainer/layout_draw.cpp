@@ -118,6 +118,9 @@ LayoutDraw draw_layout(uint64_t seed, int num_ranks) {
     result.laid_out = in_pieces(result.run, draw.of<int64_t>({0, 0, 1, 3, 8, 30}));
     auto& moe = std::get<MoeConfig>(result.laid_out.model.sublayers.at("moe").kind);
     moe.receive_tokens = draw.of<int64_t>({0, 1000}); // never reached; all ranks learn all counts
+    const std::vector<std::string> frozen[] = {
+        {}, {}, {"embedding.*", "layers.0.*"}, {"*.moe.*"}, {"*norm*"}};
+    result.run.freeze = result.laid_out.freeze = frozen[draw.of({0, 1, 2, 3, 4})];
     return result;
 }
 

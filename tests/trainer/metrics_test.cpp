@@ -129,6 +129,10 @@ print(sorted(json.loads(line, parse_constant=refuse).items()))
               "[('grad_norm', None), ('loss', 2.5), ('mfu', 5e-324), ('step', 1), ('tokens', 8192)]\n");
 }
 
+CutBack cut_back(const TemporaryFolder& folder, const std::string& name, int64_t last_step) {
+    return cut_back_lines(folder / name, last_step, folder / ("later-" + name));
+}
+
 TEST(metrics, a_resume_cuts_back_to_the_step_of_the_checkpoint) {
     const TemporaryFolder folder;
     {
@@ -140,16 +144,22 @@ TEST(metrics, a_resume_cuts_back_to_the_step_of_the_checkpoint) {
         writer.sync();
     }
     {
-        MetricsWriter writer(folder.path(), 7, false);
-        EXPECT_EQ(writer.steps_cut_back(), (CutBack{8, 3, 0}));
-        EXPECT_EQ(writer.layers_cut_back(), (CutBack{8, 4, 0}));
-        writer.write(step_metrics(8));
+        EXPECT_EQ(cut_back(folder, "metrics.jsonl", 7), (CutBack{8, 3, 0}));
+        EXPECT_EQ(cut_back(folder, "layers.jsonl", 7), (CutBack{8, 4, 0}));
+        MetricsWriter(folder.path(), 7, false).write(step_metrics(8));
     }
     EXPECT_EQ(steps_in(folder / "metrics.jsonl"), (std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6, 7, 8}));
     EXPECT_EQ(steps_in(folder / "layers.jsonl"), (std::vector<int64_t>{0, 0, 2, 2, 4, 4, 6, 6}));
-    MetricsWriter over(folder.path(), -1, false);
+    EXPECT_EQ(steps_in(folder / "later-metrics.jsonl"), (std::vector<int64_t>{8, 9, 10}));
+    EXPECT_EQ(steps_in(folder / "later-layers.jsonl"), (std::vector<int64_t>{8, 8, 10, 10}));
+    fs::remove(folder / "later-metrics.jsonl");
+    EXPECT_EQ(cut_back(folder, "metrics.jsonl", -1).superseded, 9);
     EXPECT_EQ(test::read_file(folder / "metrics.jsonl"), "");
-    EXPECT_EQ(over.steps_cut_back().superseded, 9);
+    EXPECT_EQ(steps_in(folder / "later-metrics.jsonl"), (std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6, 7, 8}));
+    // What was superseded before is never written over.
+    test::write_file(folder / "metrics.jsonl", "{\"step\":9}\n");
+    EXPECT_THROW(cut_back(folder, "metrics.jsonl", 7), WriteError);
+    EXPECT_EQ(steps_in(folder / "metrics.jsonl"), (std::vector<int64_t>{9}));
 }
 
 // A crash may stop the last write anywhere: every length of the file must cut back to its whole lines.
@@ -166,7 +176,7 @@ TEST(metrics, a_line_torn_at_any_byte_is_removed) {
         test::write_file(path, text.substr(0, length));
         const auto whole = std::count_if(ends.begin(), ends.end(), [&](size_t end) { return end <= length; });
         const size_t kept = whole == 0 ? 0 : ends[static_cast<size_t>(whole) - 1];
-        const CutBack cut = cut_back_lines(path, 100);
+        const CutBack cut = cut_back_lines(path, 100, folder / "later");
         EXPECT_EQ(cut, (CutBack{whole, 0, length == kept ? 0 : 1})) << "length " << length;
         EXPECT_EQ(test::read_file(path), text.substr(0, kept)) << "length " << length;
     }
@@ -188,7 +198,7 @@ TEST(metrics, cutting_back_drops_what_is_no_line_of_metrics) {
     std::string text = "{\"step\":1}\n";
     for (const std::string& line : bad) text += line + "\n";
     test::write_file(path, text + "{\"step\":2}\n{\"step\":-9223372036854775808}\n{\"step\":3}");
-    EXPECT_EQ(cut_back_lines(path, 3), (CutBack{3, 0, 11}));
+    EXPECT_EQ(cut_back_lines(path, 3, folder / "later"), (CutBack{3, 0, 11}));
     EXPECT_EQ(test::read_file(path), "{\"step\":1}\n{\"step\":2}\n{\"step\":-9223372036854775808}\n");
 }
 
@@ -205,15 +215,16 @@ TEST(metrics, cuts_back_files_larger_than_its_buffer) {
     }
     ASSERT_GT(kept.size(), size_t{2} << 20);
     test::write_file(path, text);
-    EXPECT_EQ(cut_back_lines(path, 2500), (CutBack{2501, 499, 0}));
+    EXPECT_EQ(cut_back_lines(path, 2500, folder / "later"), (CutBack{2501, 499, 0}));
     EXPECT_TRUE(test::read_file(path) == kept);
+    EXPECT_TRUE(test::read_file(folder / "later") == text.substr(kept.size()));
     test::write_file(path, std::string((size_t{1} << 24) + (size_t{2} << 20), 'x'));
-    EXPECT_THROW(cut_back_lines(path, 0), DataError);
+    EXPECT_THROW(cut_back_lines(path, 0, folder / "other"), DataError);
 }
 
 TEST(metrics, a_file_that_needs_no_cut_is_left_alone) {
     const TemporaryFolder folder;
-    EXPECT_EQ(cut_back_lines(folder / "missing", 5), CutBack{});
+    EXPECT_EQ(cut_back_lines(folder / "missing", 5, folder / "later"), CutBack{});
     EXPECT_FALSE(fs::exists(folder / "missing"));
     const auto inode = [](const std::string& path) {
         struct stat status;
@@ -223,12 +234,13 @@ TEST(metrics, a_file_that_needs_no_cut_is_left_alone) {
     test::write_file(folder / "a", "{\"step\":1}\n");
     ASSERT_EQ(::chmod((folder / "a").c_str(), 0640), 0);
     const auto before = inode(folder / "a");
-    cut_back_lines(folder / "a", 1);
+    cut_back_lines(folder / "a", 1, folder / "later");
     EXPECT_EQ(inode(folder / "a"), before);
-    cut_back_lines(folder / "a", 0);
+    EXPECT_FALSE(fs::exists(folder / "later"));
+    cut_back_lines(folder / "a", 0, folder / "later");
     EXPECT_EQ(fs::status(folder / "a").permissions(), static_cast<fs::perms>(0640));
     fs::create_symlink("a", folder / "link");
-    EXPECT_THROW(cut_back_lines(folder / "link", 0), DataError);
+    EXPECT_THROW(cut_back_lines(folder / "link", 0, folder / "other"), DataError);
 }
 
 TEST(metrics, a_file_ending_inside_a_line_gets_a_new_line) {
@@ -266,8 +278,8 @@ TEST(metrics, a_full_disk_is_a_write_error_and_a_resume_mends_the_file) {
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     EXPECT_EQ(WEXITSTATUS(status), 7);
     EXPECT_EQ(fs::file_size(path), 1000u);
+    EXPECT_EQ(cut_back(folder, "metrics.jsonl", 5).unreadable, 1);
     MetricsWriter writer(folder.path(), 5, true);
-    EXPECT_EQ(writer.steps_cut_back().unreadable, 1);
     writer.write(step_metrics(6));
     EXPECT_EQ(steps_in(path), (std::vector<int64_t>{1, 2, 3, 4, 5, 6}));
 }

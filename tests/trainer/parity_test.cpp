@@ -4,8 +4,10 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
+#include "base/glob.h"
 #include "parallel/thread_comm.h"
 #include "tests/trainer/parity_case.h"
 
@@ -73,6 +75,37 @@ TEST(parity, a_norm_over_heads_that_several_ranks_hold) {
         for (const bool sequence : {true, false})
             expect_parity(run, reference, 4,
                           {.sizes = {.tensor = 4, .sequence = sequence}, .micro_batch = 3});
+    }
+}
+
+TEST(parity, frozen_parameters_in_every_kind_of_layout) {
+    for (const OptimizerType type : {OptimizerType::adamw, OptimizerType::muon}) {
+        LayoutCase run = parity_case(AuxScope::global, false);
+        run.optimizer.type = type;
+        run.optimizer.clip = 0.1; // so that the norm matters
+        const auto all = alone(run);
+        run.freeze = {"layers.0.*", "*.experts.up*", "head*"};
+        const auto reference = alone(run);
+        EXPECT_LT(reference[0].grad_norm, all[0].grad_norm);
+        int64_t num_frozen = 0;
+        for (const auto& [name, update] : reference[0].updates) {
+            const bool frozen = std::any_of(
+                run.freeze.begin(), run.freeze.end(),
+                [&](const std::string& glob) { return matches_glob(glob, name.substr(name.find('/') + 1)); });
+            num_frozen += frozen;
+            double most = 0;
+            for (const double change : update) most = std::max(most, std::abs(change));
+            EXPECT_EQ(most == 0, frozen) << name;
+        }
+        EXPECT_GT(num_frozen, 5);
+        for (const auto& [name, values] : reference[1].state)
+            EXPECT_FALSE(name.starts_with("optimizer/") && name.find("/layers.0.") != std::string::npos)
+                << name;
+        for (const bool sharded : {false, true}) {
+            expect_parity(run, reference, 3, {.sharded = sharded});
+            expect_parity(run, reference, 4,
+                          {.sizes = {.tensor = 2, .expert = 2}, .sharded = sharded, .micro_batch = 2});
+        }
     }
 }
 

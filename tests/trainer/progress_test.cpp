@@ -143,6 +143,24 @@ TEST(progress, the_bar_at_usual_widths) {
               "left  12.3k tok/s  load 0.50-1.62");
 }
 
+TEST(progress, the_bar_follows_a_terminal_that_is_narrowed) {
+    Screen screen;
+    ProgressOptions options = screen.options(true);
+    int columns = 27;
+    options.columns = [&] { return columns; };
+    Progress progress(options);
+    progress.step(some_metrics(1));
+    EXPECT_EQ(screen.text, "\r\x1b[Kstep   1/400  loss 1.2345");
+    columns = 15;
+    screen.text.clear();
+    progress.message("saved"); // the bar that stood there, cut
+    EXPECT_EQ(screen.text, "\r\x1b[Ksaved\nstep   1/400  ");
+    screen.text.clear();
+    screen.now += 0.2;
+    progress.step(some_metrics(2));
+    EXPECT_EQ(screen.text, "\r\x1b[Kstep   2/400");
+}
+
 TEST(progress, a_terminal_line_is_redrawn_in_place) {
     Screen screen;
     {

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -47,10 +48,25 @@ class RunCase {
 
     /// Trains until the stop after `steps` more steps.
     ExitCode train(int64_t steps) {
-        int64_t polls = 0;
-        request_.stop_requested = [&] { return polls++ >= steps; };
+        const size_t start = screen_.size();
+        request_.stop_requested = [&] {
+            int64_t done = 0;
+            for (size_t at = start; (at = screen_.find("\nstep ", at)) != std::string::npos; ++at) ++done;
+            return done >= steps;
+        };
         return run_training(request_, *self_communicator());
     }
+
+    /// Nothing written, all looked at.
+    ExitCode dry_run() {
+        request_.dry_run = true;
+        return run_training(request_, *self_communicator());
+    }
+    /// A checkpoint of the run; empty: the newest.
+    void resume_from(const std::string& checkpoint) {
+        request_.resume = checkpoint.empty() ? "auto" : path("checkpoints/" + checkpoint);
+    }
+    void break_data() { test::write_file(folder_ / "tokens.h5", "no token file"); }
 
     std::vector<int64_t> steps_of(const std::string& file) const {
         std::istringstream lines(test::read_file(path(file)));
@@ -93,6 +109,24 @@ TEST(run, writes_each_step_once_wherever_it_was_stopped) {
               std::string::npos);
 }
 
+TEST(run, says_at_once_where_output_goes_and_at_the_end_what_to_do_next) {
+    RunCase run;
+    EXPECT_EQ(run.train(kSteps), ExitCode::ok);
+    EXPECT_EQ(run.screen().find(
+                  fmt::format("small: output goes to {}\n", run.path("").substr(0, run.path("").size() - 1))),
+              0u)
+        << run.screen();
+    const std::string done = fmt::format("done: step 6 of 6; checkpoint {}; braid generate ",
+                                         run.path("checkpoints/step-00000006"));
+    EXPECT_NE(run.screen().find(done), std::string::npos) << run.screen();
+    const std::string log = test::read_file(run.path("log.txt"));
+    for (const std::string& said :
+         {std::string(" eval 0/6 eval_loss "), std::string(" eval 3/6 eval_loss "),
+          std::string(" eval 6/6 eval_loss "), " saved " + run.path("checkpoints/step-00000002"),
+          " saved " + run.path("checkpoints/step-00000006"), " " + done})
+        EXPECT_NE(log.find(said), std::string::npos) << said << "\n" << log;
+}
+
 TEST(run, steps_after_the_last_checkpoint_are_written_again) {
     RunCase run;
     EXPECT_EQ(run.train(5), ExitCode::stopped);
@@ -109,6 +143,59 @@ TEST(run, a_run_without_a_checkpoint_starts_over) {
     std::filesystem::remove_all(run.path("checkpoints"));
     EXPECT_EQ(run.train(kSteps), ExitCode::ok);
     EXPECT_EQ(run.steps_of("metrics.jsonl"), kAllSteps);
+}
+
+TEST(run, going_back_by_hand_moves_the_abandoned_steps_away) {
+    RunCase run;
+    EXPECT_EQ(run.train(kSteps), ExitCode::ok);
+    const std::string abandoned = test::read_file(run.path("metrics.jsonl"));
+    run.resume_from("step-00000002");
+    EXPECT_EQ(run.train(1), ExitCode::stopped);
+    EXPECT_NE(run.screen().find("superseded/0001-after-step-2: 2 checkpoints, 4 lines"), std::string::npos)
+        << run.screen();
+    EXPECT_EQ(run.steps_of("metrics.jsonl"), (std::vector<int64_t>{0, 1, 2, 3}));
+    EXPECT_EQ(run.steps_of("superseded/0001-after-step-2/metrics.jsonl"), (std::vector<int64_t>{3, 4, 5, 6}));
+    EXPECT_EQ(run.steps_of("superseded/0001-after-step-2/layers.jsonl"), (std::vector<int64_t>{4, 6}));
+    EXPECT_EQ(run.record()["starts"][1]["superseded"], run.path("superseded/0001-after-step-2"));
+
+    run.resume_from("");
+    EXPECT_EQ(run.train(kSteps), ExitCode::ok);
+    EXPECT_EQ(run.steps_of("metrics.jsonl"), kAllSteps); // from 3 on, not from the abandoned 6
+    EXPECT_EQ(run.record()["starts"][2]["first_step"], 4);
+    EXPECT_FALSE(run.record()["starts"][2].contains("superseded"));
+    EXPECT_NE(test::read_file(run.path("metrics.jsonl")), abandoned); // times differ, if nothing else
+}
+
+TEST(run, a_dry_run_says_where_it_would_go_on_and_touches_nothing) {
+    RunCase run;
+    EXPECT_EQ(run.train(4), ExitCode::stopped);
+    const auto listing = [&] {
+        std::vector<std::string> files;
+        for (const auto& entry : std::filesystem::recursive_directory_iterator(run.path("")))
+            if (entry.is_regular_file())
+                files.push_back(entry.path().string() + "\n" + test::read_file(entry.path().string()));
+        std::sort(files.begin(), files.end());
+        return files;
+    };
+    const auto before = listing();
+    run.resume_from("step-00000002");
+    EXPECT_EQ(run.dry_run(), ExitCode::ok);
+    EXPECT_NE(run.screen().find("would resume: resuming from"), std::string::npos) << run.screen();
+    EXPECT_NE(run.screen().find("step-00000002 at step 2"), std::string::npos) << run.screen();
+    EXPECT_NE(run.screen().find("validation set same: "), std::string::npos) << run.screen();
+    EXPECT_EQ(listing(), before);
+
+    RunCase fresh;
+    EXPECT_EQ(fresh.dry_run(), ExitCode::ok);
+    EXPECT_NE(fresh.screen().find("would start at step 0"), std::string::npos) << fresh.screen();
+    EXPECT_FALSE(std::filesystem::exists(fresh.path("")));
+}
+
+TEST(run, a_refused_start_leaves_no_folder) {
+    RunCase run;
+    run.break_data();
+    EXPECT_THROW(run.train(kSteps), Error);
+    EXPECT_FALSE(std::filesystem::exists(run.path("")));
 }
 
 TEST(run, a_complete_run_is_left_alone) {

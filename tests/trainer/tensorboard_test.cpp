@@ -132,6 +132,43 @@ TEST(tensorboard, an_independent_reader_finds_what_was_written) {
     for (const json& event : events) EXPECT_NEAR(event["wall_time"].get<double>(), before, 300);
 }
 
+TEST(tensorboard, records_of_later_steps_become_a_file_of_their_own) {
+    const TemporaryFolder folder;
+    const auto steps_of = [](const std::string& path) {
+        std::vector<int64_t> steps;
+        for (const json& event : read_events(path)) steps.push_back(event["step"]);
+        return steps;
+    };
+    const std::string path = [&] {
+        EventFile file(folder.path(), 1);
+        for (const int64_t step : {1, 2, 200, 3, 70000})
+            file.write(step, {{"loss", static_cast<float>(step)}});
+        return file.path();
+    }();
+    EXPECT_EQ(event_files(folder.path()), (std::vector<std::string>{path}));
+    EXPECT_EQ(cut_back_events(path, 70000, folder / "later"), 0);
+    EXPECT_FALSE(fs::exists(folder / "later"));
+
+    std::string whole = test::read_file(path);
+    EXPECT_EQ(cut_back_events(path, 3, folder / "later"), 2);
+    EXPECT_EQ(steps_of(path), (std::vector<int64_t>{0, 1, 1, 2, 3})); // the first two are version and session
+    EXPECT_EQ(steps_of(folder / "later"), (std::vector<int64_t>{0, 200, 70000}));
+    EXPECT_EQ(read_events(folder / "later")[2]["scalars"], (json{{"loss", "70000.0"}}));
+
+    // Torn at any byte: whole records stay, and no length reads beyond the file.
+    for (size_t length = 0; length < whole.size(); ++length) {
+        test::write_file(path, whole.substr(0, length));
+        fs::remove(folder / "later");
+        const int64_t moved = cut_back_events(path, 3, folder / "later");
+        EXPECT_LE(moved, 1) << length; // the last record is never whole
+        if (moved == 0) {
+            EXPECT_EQ(test::read_file(path), whole.substr(0, length));
+        }
+    }
+    test::write_file(path, "a stranger's file");
+    EXPECT_EQ(cut_back_events(path, 3, folder / "later"), 0);
+}
+
 TEST(tensorboard, names_of_later_starts_sort_later) {
     const TemporaryFolder folder;
     test::write_file(folder / "events.out.tfevents.9000000000.elsewhere.1", ""); // a clock far ahead
