@@ -68,9 +68,10 @@ run_tests() {
 [[ $mode == all ]] && build cpu && run_tests cpu -LE slow
 if [[ $mode == all || $mode == sanitizers ]]; then
     # The structure and the launcher's scripts do not depend on the build; kernels and curves are those of optimized
-    # code; and a library put before all others does not go with the address sanitizer.
+    # code; a library put before all others, limits of memory and streams taken away do not go with the address
+    # sanitizer.
     build cpu-asan && run_tests cpu-asan -L 'unit|mpi' -LE slow \
-        -E '^(structure|numerics|golden)\.|^faults\.wrong_blas$|^launch\.(mpirun|scripts)$'
+        -E '^(structure|numerics|golden)\.|^faults\.(wrong_blas|output|signals)$|^launch\.(mpirun|scripts)$'
     # Without OpenMP only these folders start threads: ranks, the loader's prefetching, the run's side threads.
     build cpu-tsan --target test_base test_parallel test_optim test_data test_trainer &&
         run_tests cpu-tsan -L unit -LE slow -R '^(base|parallel|optim|data|trainer)\.'
