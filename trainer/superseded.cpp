@@ -57,12 +57,6 @@ class Destination {
 
 /// Moves a file or folder. A relative link leads to the same place afterwards.
 bool move(const std::string& from, const std::string& to) {
-    if (fs::is_symlink(fs::symlink_status(from)) && fs::read_symlink(from).is_relative()) {
-        // A link to a checkpoint on another disk must lead there from its new place too.
-        fs::create_symlink(fs::absolute(from).parent_path() / fs::read_symlink(from), to);
-        fs::remove(from);
-        return true;
-    }
     std::error_code error;
     if (fs::is_symlink(fs::symlink_status(from, error))) {
         const fs::path target = fs::read_symlink(from, error);

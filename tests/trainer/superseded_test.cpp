@@ -126,17 +126,6 @@ TEST(superseded, a_relative_link_to_a_checkpoint_still_leads_to_it) {
     EXPECT_THAT(checkpoints_in(run / "checkpoints"), ElementsAre(15, 10, 5));
 }
 
-TEST(superseded, a_linked_checkpoint_still_leads_to_its_files) {
-    const TemporaryFolder run;
-    make_run(run);
-    fs::rename(run / "checkpoints/step-00000020", run / "elsewhere");
-    fs::create_directory_symlink("../elsewhere", run / "checkpoints/step-00000020");
-    const Superseded moved = retire_later_steps(run.path(), 10);
-    EXPECT_EQ(moved.checkpoints, 2);
-    EXPECT_EQ(find_latest_checkpoint(moved.folder + "/checkpoints").step, 20);
-    EXPECT_TRUE(fs::exists(run / "elsewhere/manifest.json"));
-}
-
 TEST(superseded, checkpoints_on_another_disk_stay_on_it) {
     char other[] = "/dev/shm/braid-superseded-XXXXXX";
     if (::mkdtemp(other) == nullptr) GTEST_SKIP() << "no folder in /dev/shm";
