@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <system_error>
 
 #include "trainer/run_record.h"
 #include "trainer/superseded.h"
@@ -18,8 +19,10 @@ constexpr int64_t kMaxConfigBytes = int64_t{1} << 24;
 /// Which of a folder and its parents create_folders would make, the innermost last.
 std::vector<std::string> missing_folders(const std::string& path) {
     std::vector<std::string> missing;
-    for (std::filesystem::path folder = path; !folder.empty() && !std::filesystem::exists(folder);
-         folder = folder.parent_path())
+    std::error_code
+        error; // what cannot be looked at is not missing; create_folders says what is wrong with it
+    for (std::filesystem::path folder = path;
+         !folder.empty() && !std::filesystem::exists(folder, error) && !error; folder = folder.parent_path())
         missing.push_back(folder.string());
     std::reverse(missing.begin(), missing.end());
     return missing;

@@ -83,10 +83,13 @@ std::string folder_for_checkpoints(const std::string& from, const Destination& d
         create_folder(here, kCheckpointFolderMode);
         return here;
     }
-    const std::string there =
-        fmt::format("{}/{}-{}", fs::canonical(from).string(), kSupersededFolder, destination.name());
+    std::error_code error;
+    const std::string folder = fs::canonical(from, error).string();
+    if (error) throw WriteError("{}: cannot resolve: {}", from, error.message());
+    const std::string there = fmt::format("{}/{}-{}", folder, kSupersededFolder, destination.name());
     create_folder(there, kCheckpointFolderMode);
-    fs::create_symlink(there, here);
+    fs::create_symlink(there, here, error);
+    if (error) throw WriteError("{}: cannot link to {}: {}", here, there, error.message());
     return there;
 }
 
