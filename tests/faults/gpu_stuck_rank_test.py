@@ -52,7 +52,8 @@ class GpuStuckRank(StuckRankCase):
         self.expect_stand_in()
         self.environment["BRAID_EMULATED_NCCL_ERROR"] = "1:20"
         _, errors = self.train("broken", *self.ARGUMENTS, "eval.every=0", "checkpoint.every=0", ranks=2, expect=6)
-        self.assertRegex(errors, r"braid: rank 1: all_\w+ \d+ of data: step \d+, .*: NCCL: remote error\n")
+        # The other rank learns of it from NCCL, and may be the first to say so and to end the job.
+        self.assertRegex(errors, r"braid: rank \d: all_\w+ \d+ of data: step \d+, .*: NCCL: remote error\n")
         self.assertNotIn("emulation", errors)
 
 

@@ -140,6 +140,27 @@ class Signals(unittest.TestCase):
             out, _ = job.communicate(timeout=60)
             self.assertEqual(job.returncode, 75, f"signal after {delay} s; stdout {out!r}")
 
+    def test_mpiruns_own_end_does_not_hide_the_exit_code(self):
+        # As libevent does, it gives its handler back before it ends; the launcher goes on sending until then.
+        mpirun = """#!/usr/bin/env python3
+import signal, sys, time
+before = signal.signal(signal.SIGUSR1, lambda *_: None)
+print("waiting", flush=True)
+signal.pause()
+signal.signal(signal.SIGUSR1, before)
+signal.raise_signal(signal.SIGUSR1)  # one that was on its way
+sys.exit(7)
+"""
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "mpirun")
+            path.write_text(mpirun, encoding="utf-8")
+            path.chmod(0o755)
+            job = start("-n", "2", RANKS, PATH=f"{folder}:{os.environ['PATH']}")
+            self.assertEqual(job.stdout.readline(), "waiting\n")
+            job.send_signal(signal.SIGTERM)
+            job.communicate(timeout=60)
+        self.assertEqual(job.returncode, 7)
+
     def test_a_second_ctrl_c_ends_the_job_at_once(self):
         seconds = f"3599.{os.getpid()}"  # another copy of the tests has another one
         job = start("-n", "2", RANKS, "usr1", seconds, "75")
