@@ -13,6 +13,8 @@
 #include <random>
 #include <system_error>
 
+#include "base/file_services.h"
+
 namespace braid {
 
 namespace fs = std::filesystem;
@@ -126,13 +128,15 @@ FileDescriptor create_file(const std::string& path, mode_t mode) {
     FileDescriptor file(
         ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode ? mode : 0666));
     if (!file) fail_write(path, "cannot create", errno);
-    if (mode && ::fchmod(file.get(), mode) != 0) fail_write(path, "cannot set permissions", errno);
+    if (mode && ::fchmod(file.get(), mode) != 0 && !tolerate_missing(FileService::permissions, path, errno))
+        fail_write(path, "cannot set permissions", errno);
     return file;
 }
 
 void create_folder(const std::string& path, mode_t mode) {
     if (::mkdir(path.c_str(), mode ? mode : 0777) != 0) fail_write(path, "cannot create folder", errno);
-    if (mode && ::chmod(path.c_str(), mode) != 0) fail_write(path, "cannot set permissions", errno);
+    if (mode && ::chmod(path.c_str(), mode) != 0 && !tolerate_missing(FileService::permissions, path, errno))
+        fail_write(path, "cannot set permissions", errno);
 }
 
 void create_folders(const std::string& path) {
@@ -182,14 +186,16 @@ void read_all_at(int fd, void* data, size_t num_bytes, int64_t offset, const std
 }
 
 void sync_file(int fd, const std::string& path) {
-    if (::fsync(fd) != 0) fail_write(path, "cannot sync to disk", errno);
+    if (::fsync(fd) != 0 && !tolerate_missing(FileService::sync, path, errno))
+        fail_write(path, "cannot sync to disk", errno);
 }
 
 void sync_folder(const std::string& path) {
     FileDescriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!folder) fail_write(path, "cannot open folder", errno);
-    // EINVAL: the file system has no notion of syncing a folder (some FUSE and network ones).
-    if (::fsync(folder.get()) != 0 && errno != EINVAL) fail_write(path, "cannot sync to disk", errno);
+    // Some FUSE and network file systems sync files but have no notion of syncing a folder.
+    if (::fsync(folder.get()) != 0 && !is_missing(FileService::sync, errno))
+        fail_write(path, "cannot sync to disk", errno);
 }
 
 FileDescriptor open_regular_file(const std::string& path, ExitCode code, Symlinks symlinks,
@@ -223,12 +229,13 @@ std::string read_whole_file(const std::string& path, int64_t max_bytes, ExitCode
     return content;
 }
 
-FolderLock::FolderLock(const std::string& folder) {
+FolderLock::FolderLock(const std::string& folder) : folder_(folder) {
     const std::string path = folder + "/.lock";
     file_ =
         FileDescriptor(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0666));
     if (!file_) fail_write(path, "cannot open the lock file", errno);
-    if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0) {
+    excludes_ = ::flock(file_.get(), LOCK_EX | LOCK_NB) == 0;
+    if (!excludes_ && !tolerate_missing(FileService::locks, folder, errno)) {
         if (errno != EWOULDBLOCK) fail_write(path, "cannot lock", errno);
         char holder[512] = {};
         const ssize_t count = ::pread(file_.get(), holder, sizeof holder - 1, 0);
@@ -240,6 +247,28 @@ FolderLock::FolderLock(const std::string& folder) {
     const std::string holder = fmt::format("pid {} on host {}", ::getpid(), host);
     if (::ftruncate(file_.get(), 0) != 0) fail_write(path, "cannot write", errno);
     write_all_at(file_.get(), holder.data(), holder.size(), 0, path);
+}
+
+std::string FolderLock::fault() const {
+    struct stat held, found;
+    if (::fstat(file_.get(), &held) != 0)
+        return fmt::format("its lock file is lost: {}", std::strerror(errno));
+    if (::lstat((folder_ + "/.lock").c_str(), &found) != 0) {
+        if (errno != ENOENT && errno != ENOTDIR)
+            return fmt::format("cannot look at its lock file: {}", std::strerror(errno));
+        return exists(folder_) ? "found another one without the lock" : "found none";
+    }
+    return held.st_dev == found.st_dev && held.st_ino == found.st_ino ? "" : "found another one";
+}
+
+void FolderLock::expect_in_place() const {
+    const std::string found = fault();
+    if (!found.empty())
+        throw WriteError(
+            "{}: expected the folder that this process locked, {}: it was renamed, moved or removed "
+            "meanwhile; "
+            "nothing more is written",
+            folder_, found);
 }
 
 } // namespace braid

@@ -64,7 +64,8 @@ void write_all_at(int fd, const void* data, size_t num_bytes, int64_t offset, co
 void read_all_at(int fd, void* data, size_t num_bytes, int64_t offset, const std::string& path,
                  ExitCode code);
 
-/// Makes the data of an open file, and the entries of a folder, survive a power loss.
+/// Makes the data of an open file, and the entries of a folder, survive a power loss, where the file system
+/// can do that (base/file_services.h).
 void sync_file(int fd, const std::string& path);
 void sync_folder(const std::string& path);
 
@@ -85,8 +86,20 @@ class FolderLock {
   public:
     explicit FolderLock(const std::string& folder);
 
+    /// False where the file system has no locks, so that other processes may be at work in the folder.
+    bool excludes_others() const { return excludes_; }
+    /// Whether the folder's name still leads to what was locked. One that was renamed or removed since would
+    /// split what is written: files that are open go on in the old folder, others start in a new one.
+    bool is_in_place() const { return fault().empty(); }
+    /// WriteError unless it does.
+    void expect_in_place() const;
+
   private:
+    std::string fault() const;
+
+    std::string folder_;
     FileDescriptor file_;
+    bool excludes_ = false;
 };
 
 } // namespace braid

@@ -28,7 +28,9 @@ bool is_variable_name(std::string_view name) {
     });
 }
 
-std::string expand_variables(const std::string& text, const Location& location) {
+enum class Variables { expand, refuse };
+
+std::string expand_variables(const std::string& text, const Location& location, Variables variables) {
     std::string result;
     for (size_t i = 0; i < text.size();) {
         if (text.compare(i, 3, "$${") == 0) {
@@ -40,6 +42,9 @@ std::string expand_variables(const std::string& text, const Location& location) 
             result += text[i++];
             continue;
         }
+        if (variables == Variables::refuse)
+            throw ConfigError("{}: expected $${{ for a plain ${{, found {}: a stored config has no variables",
+                              location.text(), text.substr(i, 40));
         const size_t end = text.find('}', i);
         const std::string name = end == std::string::npos ? "" : text.substr(i + 2, end - i - 2);
         if (!is_variable_name(name))
@@ -53,11 +58,11 @@ std::string expand_variables(const std::string& text, const Location& location) 
     return result;
 }
 
-void expand_tree(YamlNode& node) {
+void expand_tree(YamlNode& node, Variables variables = Variables::expand) {
     if (node.is_scalar() && node.scalar.find("${") != std::string::npos)
-        node.scalar = expand_variables(node.scalar, node.location);
-    for (YamlNode& item : node.items) expand_tree(item);
-    for (YamlEntry& entry : node.entries) expand_tree(entry.value);
+        node.scalar = expand_variables(node.scalar, node.location, variables);
+    for (YamlNode& item : node.items) expand_tree(item, variables);
+    for (YamlEntry& entry : node.entries) expand_tree(entry.value, variables);
 }
 
 std::string read_file(const std::string& path) {
@@ -192,6 +197,19 @@ YamlNode parse_config_tree(std::string_view text, const std::string& source,
     YamlNode tree = parse_with_bases(text, source, "", chain);
     apply_overrides(tree, overrides);
     return tree;
+}
+
+YamlNode parse_stored_tree(std::string_view text, const std::string& source) {
+    YamlNode tree = parse_yaml(text, source);
+    if (!tree.is_map()) throw ConfigError("{}: expected a map of keys, found {}", source, tree.shown());
+    if (const YamlNode* const extends = tree.find("extends"))
+        throw ConfigError("{}: extends: expected no such key, as a stored config is whole, found {}",
+                          extends->location.text(), extends->shown());
+    expand_tree(tree, Variables::refuse);
+    YamlNode base = YamlNode::map();
+    base.location = tree.location;
+    merge_checked(base, tree);
+    return base;
 }
 
 std::string escape_variables(std::string text) {

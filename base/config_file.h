@@ -17,6 +17,11 @@ YamlNode load_config_tree(const std::string& path, const std::vector<std::string
 YamlNode parse_config_tree(std::string_view text, const std::string& source,
                            const std::vector<std::string>& overrides);
 
+/// The same from a text that Braid stored and others may have changed: nothing but what it says. `extends`
+/// and
+/// ${VAR} are faults, so that no file is opened and nothing of the environment is seen.
+YamlNode parse_stored_tree(std::string_view text, const std::string& source);
+
 /// The text that reads back as `text`: every "${" as "$${".
 std::string escape_variables(std::string text);
 

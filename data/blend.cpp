@@ -56,4 +56,14 @@ Blend::Draw Blend::operator()(int64_t sample) const {
     return {draw.source, sample / kBlock * quota_[static_cast<size_t>(draw.source)] + draw.index};
 }
 
+std::vector<int64_t> Blend::counts(int64_t samples) const {
+    check(samples >= 0, "the first {} samples of a blend", samples);
+    if (block_.empty()) return {samples};
+    std::vector<int64_t> result;
+    for (const int64_t quota : quota_) result.push_back(samples / kBlock * quota);
+    for (int64_t i = 0; i < samples % kBlock; ++i)
+        ++result[static_cast<size_t>(block_[static_cast<size_t>(i)].source)];
+    return result;
+}
+
 } // namespace braid

@@ -24,6 +24,8 @@ class Blend {
     /// Weights are positive and finite; between 1 and kMaxSources of them.
     explicit Blend(const std::vector<double>& weights);
     Draw operator()(int64_t sample) const;
+    /// How many of the first `samples` samples come of each source.
+    std::vector<int64_t> counts(int64_t samples) const;
 
   private:
     std::vector<int64_t> quota_; // samples of each source per block

@@ -69,9 +69,8 @@ void refuse_container(std::string_view start, const std::string& path, bool unpa
 /// The bytes as they are stored. Its first bytes can be looked at before they are read.
 class RawStream : public ByteStream {
   public:
-    explicit RawStream(std::string path) : path_(std::move(path)), buffer_(kBufferBytes) {
-        if (path_ == "-") {
-            path_ = "standard input";
+    explicit RawStream(const std::string& path) : path_(input_name(path)), buffer_(kBufferBytes) {
+        if (path == "-") {
             file_ = FileDescriptor(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0));
             if (!file_) throw DataError("standard input: cannot open: {}", std::strerror(errno));
         } else {
@@ -79,9 +78,10 @@ class RawStream : public ByteStream {
         }
         while (end_ < kFirstBytes && fill()) {
         }
+        first_bytes_.assign(buffer_.data(), std::min(end_, kFirstBytes));
     }
 
-    std::string_view first_bytes() const { return {buffer_.data(), std::min(end_, kFirstBytes)}; }
+    std::string_view first_bytes() const override { return first_bytes_; }
     const std::string& path() const { return path_; }
 
     size_t read(char* out, size_t size) override {
@@ -106,18 +106,20 @@ class RawStream : public ByteStream {
         }
     }
 
-    std::string path_;
+    std::string path_, first_bytes_;
     FileDescriptor file_;
     std::vector<char> buffer_;
     size_t begin_ = 0, end_ = 0;
 };
 
 /// What both decompressors share: compressed input in pieces, and the cap on how far it may expand.
-class Decompressor : public ByteStream {
+class Decompressor {
   public:
+    virtual ~Decompressor() = default;
     explicit Decompressor(std::unique_ptr<RawStream> raw) : raw_(std::move(raw)), input_(kBufferBytes) {}
 
-    size_t read(char* out, size_t size) override {
+    /// As ByteStream::read.
+    size_t read(char* out, size_t size) {
         size_t produced = 0;
         while (produced == 0) {
             if (input_begin_ == input_end_ && !at_end_) {
@@ -131,8 +133,9 @@ class Decompressor : public ByteStream {
             if (produced == 0 && at_end_ && !between_frames()) fail("the compressed data is cut");
         }
         output_bytes_ += static_cast<int64_t>(produced);
-        if (output_bytes_ > kFreeBytes && output_bytes_ / kMaxExpansion > input_bytes_)
-            fail(fmt::format("expands more than {}-fold", kMaxExpansion));
+        if (output_bytes_ > ByteStream::kFreeBytes &&
+            output_bytes_ / ByteStream::kMaxExpansion > input_bytes_)
+            fail(fmt::format("expands more than {}-fold", ByteStream::kMaxExpansion));
         return produced;
     }
 
@@ -224,7 +227,7 @@ class ZstdStream : public Decompressor {
 /// What came out of a decompressor, which must not be another container.
 class UnpackedStream : public ByteStream {
   public:
-    UnpackedStream(std::unique_ptr<ByteStream> stream, const std::string& path)
+    UnpackedStream(std::unique_ptr<Decompressor> stream, const std::string& path)
         : stream_(std::move(stream)), start_(kFirstBytes, '\0') {
         size_t size = 0;
         while (size < start_.size()) {
@@ -233,8 +236,10 @@ class UnpackedStream : public ByteStream {
             size += count;
         }
         start_.resize(size);
-        refuse_container(start_, path == "-" ? "standard input" : path, true);
+        refuse_container(start_, input_name(path), true);
     }
+
+    std::string_view first_bytes() const override { return start_; }
 
     size_t read(char* out, size_t size) override {
         if (begin_ == start_.size()) return stream_->read(out, size);
@@ -244,7 +249,7 @@ class UnpackedStream : public ByteStream {
     }
 
   private:
-    std::unique_ptr<ByteStream> stream_;
+    std::unique_ptr<Decompressor> stream_;
     std::string start_;
     size_t begin_ = 0;
 };
@@ -253,7 +258,7 @@ class UnpackedStream : public ByteStream {
 
 std::unique_ptr<ByteStream> ByteStream::open(const std::string& path) {
     auto raw = std::make_unique<RawStream>(path);
-    std::unique_ptr<ByteStream> unpacked;
+    std::unique_ptr<Decompressor> unpacked;
     if (raw->first_bytes().starts_with("\x1f\x8b"))
         unpacked = std::make_unique<GzipStream>(std::move(raw));
     else if (is_zstd(raw->first_bytes()))
@@ -263,8 +268,15 @@ std::unique_ptr<ByteStream> ByteStream::open(const std::string& path) {
     return raw;
 }
 
+std::string input_name(const std::string& path) {
+    return path == "-" ? "standard input" : path;
+}
+
 LineReader::LineReader(const std::string& path, int64_t max_line_bytes)
-    : path_(path), max_line_bytes_(max_line_bytes), stream_(ByteStream::open(path)) {}
+    : LineReader(ByteStream::open(path), path, max_line_bytes) {}
+
+LineReader::LineReader(std::unique_ptr<ByteStream> stream, const std::string& path, int64_t max_line_bytes)
+    : path_(input_name(path)), max_line_bytes_(max_line_bytes), stream_(std::move(stream)) {}
 
 bool LineReader::next(std::string* line) {
     size_t searched = begin_;

@@ -20,14 +20,20 @@ class ByteStream {
     static std::unique_ptr<ByteStream> open(const std::string& path);
     virtual ~ByteStream() = default;
 
+    /// The first bytes, at most 512, that read() gives or gave.
+    virtual std::string_view first_bytes() const = 0;
     /// Reads at least one byte and at most `size` into `out`; 0 at the end.
     virtual size_t read(char* out, size_t size) = 0;
 };
+
+/// An input as messages call it: "-" is standard input.
+std::string input_name(const std::string& path);
 
 /// Takes a ByteStream apart at line ends.
 class LineReader {
   public:
     LineReader(const std::string& path, int64_t max_line_bytes);
+    LineReader(std::unique_ptr<ByteStream> stream, const std::string& path, int64_t max_line_bytes);
 
     /// Reads the next line, with its '\n' where it has one, which only the last line may lack. False at the
     /// end. A line of more than max_line_bytes is a DataError.

@@ -18,14 +18,29 @@ namespace fs = std::filesystem;
 
 constexpr size_t kDocumentStartBytes = 512;
 
-bool has_suffix(std::string_view text, std::string_view suffix) {
-    return text.ends_with(suffix);
+bool named_as_json(std::string_view path) {
+    for (const std::string_view suffix : {".gz", ".zst"})
+        if (path.ends_with(suffix)) path.remove_suffix(suffix.size());
+    return path.ends_with(".jsonl") || path.ends_with(".ndjson") || path.ends_with(".json");
 }
 
-bool is_jsonl(std::string_view path) {
-    for (const std::string_view suffix : {".gz", ".zst"})
-        if (has_suffix(path, suffix)) path.remove_suffix(suffix.size());
-    return has_suffix(path, ".jsonl") || has_suffix(path, ".ndjson");
+/// {" or [{" with any spaces and line ends between, behind a byte order mark or not.
+bool starts_as_json(std::string_view text) {
+    if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
+    std::string start;
+    for (const char c : text) {
+        if (std::string_view(" \t\r\n").find(c) == std::string_view::npos) start += c;
+        if (start.size() == 3) break;
+    }
+    return start.starts_with("{\"") || start == "[{\"";
+}
+
+/// Standard input has no name to tell by, so its first bytes do; JSON would be trained on as text. A way to
+/// split text says that it is text.
+bool holds_json_lines(const std::string& path, const ByteStream& stream, const DocumentOptions& options) {
+    if (options.format != InputFormat::automatic) return options.format == InputFormat::jsonl;
+    if (path != "-") return named_as_json(path);
+    return options.document_start.empty() && starts_as_json(stream.first_bytes());
 }
 
 void add_folder(const fs::path& folder, std::vector<std::string>* files) {
@@ -48,21 +63,24 @@ void add_folder(const fs::path& folder, std::vector<std::string>* files) {
     }
 }
 
-void read_jsonl(const std::string& path, const DocumentOptions& options,
+void read_jsonl(std::unique_ptr<ByteStream> stream, const std::string& path, const DocumentOptions& options,
                 const std::function<void(std::string_view)>& sink) {
-    LineReader lines(path, options.max_document_bytes);
+    LineReader lines(std::move(stream), path, options.max_document_bytes);
     std::string line;
     while (lines.next(&line)) {
         if (line.find_first_not_of(" \t\r\n") == std::string::npos) continue;
         const JsonStrings found = read_json_strings(line, {options.text_field});
         if (!found.problem.empty())
-            throw DataError("{}: line {}: {}", path, lines.line_number(), found.problem);
+            throw DataError("{}: line {}: {}{}", input_name(path), lines.line_number(), found.problem,
+                            options.format == InputFormat::automatic
+                                ? "; JSON is read as one object per line (--format text takes it as text)"
+                                : "");
         sink(found.values[0]);
     }
 }
 
-void read_split_text(const std::string& path, const DocumentOptions& options,
-                     const std::function<void(std::string_view)>& sink) {
+void read_split_text(std::unique_ptr<ByteStream> stream, const std::string& path,
+                     const DocumentOptions& options, const std::function<void(std::string_view)>& sink) {
     std::optional<std::regex> start;
     try {
         start.emplace(options.document_start, std::regex::ECMAScript | std::regex::optimize);
@@ -70,7 +88,7 @@ void read_split_text(const std::string& path, const DocumentOptions& options,
         throw ConfigError("document start '{}': not a regular expression: {}", options.document_start,
                           error.what());
     }
-    LineReader lines(path, options.max_document_bytes);
+    LineReader lines(std::move(stream), path, options.max_document_bytes);
     std::string line, document;
     while (lines.next(&line)) {
         // The part of a line that is matched is short, as std::regex recurses once per character.
@@ -83,22 +101,21 @@ void read_split_text(const std::string& path, const DocumentOptions& options,
         }
         document += line;
         if (static_cast<int64_t>(document.size()) > options.max_document_bytes)
-            throw DataError("{}: the document that ends at line {} has more than {} bytes", path,
+            throw DataError("{}: the document that ends at line {} has more than {} bytes", input_name(path),
                             lines.line_number(), options.max_document_bytes);
     }
     if (!document.empty()) sink(document);
 }
 
-void read_text(const std::string& path, const DocumentOptions& options,
+void read_text(std::unique_ptr<ByteStream> stream, const std::string& path, const DocumentOptions& options,
                const std::function<void(std::string_view)>& sink) {
-    const auto stream = ByteStream::open(path);
     std::string document;
     std::vector<char> piece(1 << 18);
     while (const size_t count = stream->read(piece.data(), piece.size())) {
         document.append(piece.data(), count);
         if (static_cast<int64_t>(document.size()) > options.max_document_bytes)
-            throw DataError("{}: one document of more than {} bytes; split it with --document-start", path,
-                            options.max_document_bytes);
+            throw DataError("{}: one document of more than {} bytes; split it with --document-start",
+                            input_name(path), options.max_document_bytes);
     }
     sink(document);
 }
@@ -126,14 +143,13 @@ std::vector<std::string> list_input_files(const std::vector<std::string>& inputs
 
 void read_documents(const std::string& path, const DocumentOptions& options,
                     const std::function<void(std::string_view text)>& sink) {
-    const bool jsonl =
-        options.format == InputFormat::jsonl || (options.format == InputFormat::automatic && is_jsonl(path));
-    if (jsonl)
-        read_jsonl(path, options, sink);
+    auto stream = ByteStream::open(path);
+    if (holds_json_lines(path, *stream, options))
+        read_jsonl(std::move(stream), path, options, sink);
     else if (!options.document_start.empty())
-        read_split_text(path, options, sink);
+        read_split_text(std::move(stream), path, options, sink);
     else
-        read_text(path, options, sink);
+        read_text(std::move(stream), path, options, sink);
 }
 
 } // namespace braid

@@ -9,7 +9,9 @@
 namespace braid {
 
 enum class InputFormat {
-    automatic, // JSON lines if the name, without .gz or .zst, ends in .jsonl or .ndjson; else text
+    // JSON lines if the name, without .gz or .zst, ends in .jsonl, .ndjson or .json, and of standard input
+    // if it starts as JSON does; else text
+    automatic,
     text,
     jsonl,
 };

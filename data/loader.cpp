@@ -208,12 +208,14 @@ TrainLoader::TrainLoader(const DataConfig& config, const LoaderOptions& options)
       sources_(open_sources(config, options)),
       occurrence_(occurrences(sources_)),
       blend_(weights_of(config)),
+      skipped_(sources_.size(), 0),
       prefetcher_(std::make_unique<Prefetcher>(*this)) {}
 
 TrainLoader::~TrainLoader() = default;
 
 TrainLoader::Location TrainLoader::locate(int64_t sample) const {
-    const Blend::Draw draw = blend_(sample);
+    Blend::Draw draw = blend_(sample);
+    draw.index += skipped_[static_cast<size_t>(draw.source)];
     const Windows& source = windows(draw.source);
     const int64_t num_windows = source.num_whole(), epoch = draw.index / num_windows;
     std::string key = fmt::format("{}/{}", source.file().summary().fingerprint, epoch);
@@ -227,6 +229,18 @@ TrainLoader::Location TrainLoader::locate(int64_t sample) const {
 void TrainLoader::set_order(int order) {
     check(order >= 1 && order <= kNewestOrder, "data order {}", order);
     order_ = order;
+}
+
+void TrainLoader::skip(std::vector<int64_t> samples) {
+    check(samples.size() == sources_.size(), "{} sources to skip samples of, found {}", sources_.size(),
+          samples.size());
+    skipped_ = std::move(samples);
+}
+
+std::vector<int64_t> TrainLoader::taken(int64_t samples) const {
+    std::vector<int64_t> counts = blend_.counts(samples);
+    for (size_t k = 0; k < counts.size(); ++k) counts[k] += skipped_[k];
+    return counts;
 }
 
 MicroBatch TrainLoader::make_batch(int64_t first, int64_t count) const {

@@ -61,6 +61,13 @@ class TrainLoader {
     void set_order(int order);
     int order() const { return order_; }
 
+    /// Makes every source begin behind these many samples, one number per source: those that the run a branch
+    /// comes from took of it. Before the first batch.
+    void skip(std::vector<int64_t> samples);
+    /// How many samples were taken of each source when the first `samples` samples have been, the skipped
+    /// ones included.
+    std::vector<int64_t> taken(int64_t samples) const;
+
     /// Where a sample is cut from: a window of a source.
     struct Location {
         int source;
@@ -88,6 +95,7 @@ class TrainLoader {
     std::vector<int> occurrence_; // of each source: how many before it hold the same content
     int order_ = kNewestOrder;
     Blend blend_;
+    std::vector<int64_t> skipped_;           // by source
     std::unique_ptr<Prefetcher> prefetcher_; // last: its thread uses the members above
 };
 

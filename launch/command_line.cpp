@@ -1,5 +1,7 @@
 #include "launch/command_line.h"
 
+#include <fmt/ranges.h>
+
 #include <CLI/CLI.hpp>
 #include <limits>
 

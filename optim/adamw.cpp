@@ -9,45 +9,58 @@ AdamW::AdamW(const OptimizerConfig& config, ParameterStore& store, Allocator& al
 
 AdamW::AdamW(const OptimizerConfig& config, ParameterStore& store, Allocator& allocator,
              const std::vector<std::vector<FlatRange>>& ranges)
-    : config_(config), store_(store), settings_(resolve_groups(config, store)) {
+    : config_(config), store_(store), allocator_(allocator), settings_(resolve_groups(config, store)) {
     for (size_t u = 0; u < ranges.size(); ++u) {
         state_.emplace_back();
         for (const FlatRange& range : ranges[u]) {
             const Shape shape = {range.last - range.first};
-            state_.back().push_back({range, ops::AdamWSections(allocator, sections_in(u, range)),
+            state_.back().push_back({range, sections_in(u, range),
                                      Tensor::zeros(allocator, shape, store.dtype()),
                                      Tensor::zeros(allocator, shape, store.dtype())});
         }
     }
 }
 
-std::vector<ops::AdamWSection> AdamW::sections_in(size_t unit, const FlatRange& range) const {
-    std::vector<ops::AdamWSection> sections;
+std::map<int64_t, ops::AdamWSections> AdamW::sections_in(size_t unit, const FlatRange& range) const {
+    std::map<int64_t, std::vector<ops::AdamWSection>> sections;
     size_t index = 0;
     for (const Parameter* parameter : store_.units()[unit]->parameters)
         for (const Parameter::Section& section : parameter->sections()) {
             const SectionSettings& settings = settings_[unit][index++];
             const int64_t from = std::max(range.first, section.unit_offset);
             const int64_t to = std::min(range.last, section.unit_offset + section.numel());
-            if (from < to)
-                sections.push_back(
-                    {from - range.first, to - range.first, settings.lr_scale, settings.weight_decay});
+            if (from >= to) continue;
+            const auto later = first_steps_.find(section.spec.name);
+            sections[later == first_steps_.end() ? 0 : later->second].push_back(
+                {from - range.first, to - range.first, settings.lr_scale, settings.weight_decay});
         }
-    return sections;
+    std::map<int64_t, ops::AdamWSections> result;
+    for (const auto& [first_step, all] : sections)
+        result.emplace(first_step, ops::AdamWSections(allocator_, all));
+    return result;
+}
+
+void AdamW::count_from(const std::map<std::string, int64_t>& first_steps) {
+    first_steps_ = first_steps;
+    for (size_t unit = 0; unit < state_.size(); ++unit)
+        for (RangeState& state : state_[unit]) state.sections = sections_in(unit, state.range);
 }
 
 void AdamW::update(int unit, int64_t step, double lr, double gradient_scale) {
     const ParameterStore::Unit& buffers = store_.unit(unit);
-    const ops::AdamWStep numbers{.beta1 = config_.betas[0],
-                                 .beta2 = config_.betas[1],
-                                 .eps = config_.eps,
-                                 .gradient_scale = gradient_scale,
-                                 .step = step,
-                                 .lr = lr};
+    ops::AdamWStep numbers{.beta1 = config_.betas[0],
+                           .beta2 = config_.betas[1],
+                           .eps = config_.eps,
+                           .gradient_scale = gradient_scale,
+                           .step = step,
+                           .lr = lr};
     for (const RangeState& state : state_[static_cast<size_t>(unit)]) {
         const int64_t count = state.range.last - state.range.first;
-        ops::adamw(buffers.values.rows(state.range.first, count), state.first_moment, state.second_moment,
-                   buffers.gradients.rows(state.range.first, count), state.sections, numbers);
+        for (const auto& [first_step, sections] : state.sections) {
+            numbers.step = step - first_step;
+            ops::adamw(buffers.values.rows(state.range.first, count), state.first_moment, state.second_moment,
+                       buffers.gradients.rows(state.range.first, count), sections, numbers);
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <map>
+#include <string>
 #include <vector>
 
 #include "ops/adamw.h"
@@ -22,19 +24,22 @@ class AdamW : public Optimizer {
     void visit_state(const std::function<void(const std::string&, int, const FlatRange&, const Tensor&)>&
                          visit) const override;
     std::vector<std::string> states(int unit, size_t section) const override;
+    void count_from(const std::map<std::string, int64_t>& first_steps) override;
 
   private:
     struct RangeState {
-        FlatRange range; // of the unit's flat buffers
-        ops::AdamWSections sections;
+        FlatRange range;                                // of the unit's flat buffers
+        std::map<int64_t, ops::AdamWSections> sections; // by the step that their state begins after
         Tensor first_moment, second_moment;
     };
 
-    std::vector<ops::AdamWSection> sections_in(size_t unit, const FlatRange& range) const;
+    std::map<int64_t, ops::AdamWSections> sections_in(size_t unit, const FlatRange& range) const;
 
     const OptimizerConfig config_;
     ParameterStore& store_;
+    Allocator& allocator_;
     std::vector<UnitSettings> settings_;
+    std::map<std::string, int64_t> first_steps_; // by global name; all others 0
     std::vector<std::vector<RangeState>> state_; // by unit
 };
 

@@ -30,6 +30,9 @@ class Muon : public Optimizer {
     void visit_state(const std::function<void(const std::string&, int, const FlatRange&, const Tensor&)>&
                          visit) const override;
     std::vector<std::string> states(int unit, size_t section) const override;
+    void count_from(const std::map<std::string, int64_t>& first_steps) override {
+        adamw_.count_from(first_steps); // momentum is normalised, not corrected
+    }
     std::map<std::string, double> update_slopes() const override;
 
   private:

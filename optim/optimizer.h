@@ -36,6 +36,9 @@ class Optimizer {
         const std::function<void(const std::string&, int, const FlatRange&, const Tensor&)>& visit) const = 0;
     /// The states kept for a section of a unit (counted over its parameters' sections), on all ranks alike.
     virtual std::vector<std::string> states(int unit, size_t section) const = 0;
+    /// Parameters, by global name, whose state begins after this many steps of the run, not at its start:
+    /// Adam's bias corrections count from there.
+    virtual void count_from(const std::map<std::string, int64_t>& first_steps) = 0;
     /// Of parameters that are updated as matrices: the most by which an element of the last update changes
     /// per change of the gradient in the Frobenius norm, by global name. For comparisons.
     virtual std::map<std::string, double> update_slopes() const { return {}; }

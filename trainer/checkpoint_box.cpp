@@ -26,6 +26,43 @@ bool advance(std::vector<int64_t>& position, const Box& box, size_t num_dims) {
     return false;
 }
 
+// A box counted `sign` times.
+struct SignedBox {
+    const Box* box;
+    int64_t sign;
+};
+
+// Whether in dimensions from `dim` on the boxes add up to `wanted` on every element of the shape.
+bool add_up_to(std::span<const SignedBox> boxes, const Shape& shape, size_t dim, int64_t wanted) {
+    if (dim == static_cast<size_t>(shape.rank())) {
+        int64_t sum = 0;
+        for (const SignedBox& counted : boxes) sum += counted.sign;
+        return sum == wanted;
+    }
+    const int64_t size = shape.dims()[dim];
+    const auto is_whole = [&](const SignedBox& counted) { return counted.box->extent[dim] == size; };
+    if (std::all_of(boxes.begin(), boxes.end(), is_whole)) return add_up_to(boxes, shape, dim + 1, wanted);
+    // Along `dim` the sum only changes where boxes begin and end: by `wanted` at index 0, by nothing after
+    // it.
+    std::vector<std::pair<int64_t, SignedBox>> edges;
+    edges.reserve(2 * boxes.size());
+    for (const SignedBox& counted : boxes) {
+        const int64_t first = counted.box->offset[dim], last = first + counted.box->extent[dim];
+        edges.push_back({first, counted});
+        if (last < size) edges.push_back({last, {counted.box, -counted.sign}});
+    }
+    std::sort(edges.begin(), edges.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    if (wanted != 0 && (edges.empty() || edges.front().first > 0)) return false;
+    std::vector<SignedBox> here;
+    for (size_t begin = 0, end; begin < edges.size(); begin = end) {
+        here.clear();
+        for (end = begin; end < edges.size() && edges[end].first == edges[begin].first; ++end)
+            here.push_back(edges[end].second);
+        if (!add_up_to(here, shape, dim + 1, edges[begin].first == 0 ? wanted : 0)) return false;
+    }
+    return true;
+}
+
 } // namespace
 
 Box whole_box(const Shape& shape) {
@@ -41,6 +78,13 @@ bool lies_within(const Box& box, const Shape& shape) {
         if (offset < 0 || extent < 1 || offset > size || extent > size - offset) return false;
     }
     return true;
+}
+
+bool cover_once(std::span<const Box* const> boxes, const Shape& shape) {
+    std::vector<SignedBox> once;
+    once.reserve(boxes.size());
+    for (const Box* box : boxes) once.push_back({box, 1});
+    return add_up_to(once, shape, 0, 1);
 }
 
 std::optional<Box> intersection(const Box& a, const Box& b) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "tensor/shape.h"
@@ -24,6 +25,10 @@ Box whole_box(const Shape& shape);
 
 /// Whether the box has the shape's rank, no empty dimension, and lies within the shape.
 bool lies_within(const Box& box, const Shape& shape);
+
+/// Whether every element of the shape is in exactly one of the boxes, which lie within it. Takes n log n
+/// steps for n boxes, however they lie.
+bool cover_once(std::span<const Box* const> boxes, const Shape& shape);
 
 /// The elements that both boxes hold; nothing where they are disjoint. The boxes have equal rank.
 std::optional<Box> intersection(const Box& a, const Box& b);

@@ -123,9 +123,12 @@ Manifest manifest_from(const Json& json) {
 }
 
 // A hundred thousand nested lists would overflow the stack of nlohmann-json when it frees them; ours nest 6.
-void expect_shallow(std::string_view text) {
+// A list of short values takes some twenty times its text in memory; ours are mostly names and hashes.
+void expect_modest(std::string_view text) {
     constexpr int kMaxDepth = 8;
+    constexpr size_t kFreeValues = 1000, kBytesPerValue = 8;
     int depth = 0;
+    size_t values = 0;
     bool in_string = false;
     for (size_t i = 0; i < text.size(); ++i) {
         const char c = text[i];
@@ -138,6 +141,9 @@ void expect_shallow(std::string_view text) {
         if (c == ']' || c == '}') --depth;
         if (depth > kMaxDepth)
             throw CheckpointError("expected at most {} nested lists, found more", kMaxDepth);
+        values += c == ',' || c == '[' || c == '{';
+        if (values > kFreeValues + text.size() / kBytesPerValue)
+            throw CheckpointError("expected at most one value in {} bytes, found more", kBytesPerValue);
     }
 }
 
@@ -145,7 +151,7 @@ void expect_shallow(std::string_view text) {
 template <typename Build>
 auto parse_json(std::string_view text, const std::string& path, Build build) {
     try {
-        expect_shallow(text);
+        expect_modest(text);
         return build(Json::parse(text));
     } catch (const nlohmann::json::exception& error) {
         throw CheckpointError("{}: {}", path, error.what());

@@ -14,7 +14,7 @@ namespace {
 
 constexpr size_t kMaxBoxes = 1 << 14; // of one tensor
 constexpr size_t kMaxNameBytes = 255, kMaxNameParts = 8;
-constexpr int64_t kMinBlockBytes = 512, kMaxBlockBytes = int64_t{1} << 30;
+constexpr int64_t kMinBlockBytes = 512, kMaxBlockBytes = int64_t{64} << 20; // a reader holds one block
 
 bool is_hex(std::string_view text, size_t digits) {
     return text.size() == digits && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
@@ -123,28 +123,17 @@ class ManifestCheck {
             fail("{}: two boxes share dataset {} of {}", name, stored.dataset, stored.file);
     }
 
-    // Disjoint boxes within a shape that hold as many elements as the shape cover it.
     void check_cover(const StoredTensor& tensor) const {
-        int64_t covered = 0;
+        int64_t held = 0;
         std::vector<const Box*> boxes;
         for (const StoredBox& stored : tensor.boxes) {
-            if (__builtin_add_overflow(covered, stored.box.numel(), &covered))
+            if (__builtin_add_overflow(held, stored.box.numel(), &held))
                 fail("{}: its boxes overlap", tensor.info.name);
             boxes.push_back(&stored.box);
         }
-        const bool scalar = tensor.info.shape.rank() == 0;
-        if (!scalar)
-            std::sort(boxes.begin(), boxes.end(),
-                      [](const Box* a, const Box* b) { return a->offset[0] < b->offset[0]; });
-        for (size_t i = 0; i < boxes.size(); ++i) {
-            for (size_t j = i + 1; j < boxes.size(); ++j) {
-                if (!scalar && boxes[j]->offset[0] >= boxes[i]->offset[0] + boxes[i]->extent[0]) break;
-                if (intersection(*boxes[i], *boxes[j])) fail("{}: its boxes overlap", tensor.info.name);
-            }
-        }
-        if (covered != tensor.info.shape.numel())
-            fail("{}: its boxes hold {} of {} elements", tensor.info.name, covered,
-                 tensor.info.shape.numel());
+        if (held != tensor.info.shape.numel())
+            fail("{}: its boxes hold {} of {} elements", tensor.info.name, held, tensor.info.shape.numel());
+        if (!cover_once(boxes, tensor.info.shape)) fail("{}: its boxes overlap", tensor.info.name);
     }
 
     void check_ranges() {

@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "base/atomic_file.h"
+#include "base/first_few.h"
 #include "base/hdf5_file.h"
 #include "base/sha256.h"
 #include "trainer/checkpoint_writer.h"
@@ -87,14 +88,6 @@ void expect_only(const Hdf5File& file, const std::string& path, const std::vecto
 
 std::string describe(const TensorInfo& tensor) {
     return fmt::format("{} {} {}", to_string(tensor.kind), name_of(tensor.dtype), to_string(tensor.shape));
-}
-
-std::string first_few(const std::vector<std::string>& names) {
-    constexpr size_t kFew = 5;
-    const std::vector<std::string> few(names.begin(),
-                                       names.begin() + static_cast<ptrdiff_t>(std::min(names.size(), kFew)));
-    return fmt::format("{}{}", fmt::join(few, ", "),
-                       names.size() > kFew ? fmt::format(" and {} more", names.size() - kFew) : "");
 }
 
 } // namespace

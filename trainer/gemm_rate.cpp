@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <random>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "ops/cpu/bf16_gemm.h"
@@ -130,6 +133,15 @@ double measure_gemm_rate(DType precision, const Stream& compute) {
         std::vector<T> c(kSize * kSize);
         return best_rate([&] { multiply(kSize, a, b, c); });
     });
+}
+
+double gemm_rate(DType dtype, const Stream& compute) {
+    static std::mutex mutex; // ranks may be threads
+    static std::map<std::pair<DType, Device>, double> rates;
+    const std::lock_guard lock(mutex);
+    const auto [rate, is_new] = rates.try_emplace({dtype, compute.device()});
+    if (is_new) rate->second = measure_gemm_rate(dtype, compute);
+    return rate->second;
 }
 
 } // namespace braid

@@ -10,4 +10,7 @@ namespace braid {
 /// takes about a tenth of a second; on a GPU cuBLASLt in the stream `compute`, as linear calls it.
 double measure_gemm_rate(DType dtype, const Stream& compute = Stream());
 
+/// The same, measured once by a process for each dtype and device.
+double gemm_rate(DType dtype, const Stream& compute = Stream());
+
 } // namespace braid

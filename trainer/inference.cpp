@@ -7,6 +7,8 @@
 #include "tensor/host_values.h"
 #include "trainer/checkpoint_folder.h"
 #include "trainer/checkpoint_state.h"
+#include "trainer/rank_state.h"
+#include "trainer/stored_config.h"
 #include "trainer/training_state.h"
 
 namespace braid {
@@ -24,12 +26,17 @@ std::vector<double> row_of(const Tensor& logits, int64_t row) {
 InferenceModel::InferenceModel(const std::string& path, const Stream& compute) : allocator_(compute) {
     const CheckpointReader checkpoint = CheckpointReader::open(resolve_checkpoint(path));
     const Manifest& manifest = checkpoint.manifest();
-    config_ = parse_run_config(manifest.config, checkpoint.folder() + ", its config");
+    config_ = stored_run_config(manifest, checkpoint.folder());
     step_ = manifest.training.step;
     tokenizer_ = make_tokenizer(stored_tokenizer(manifest.training, config_.model.vocab_size));
     model_ = std::make_unique<Model>(config_.model, store_);
-    store_.allocate(allocator_, config_.train.precision, false);
+    // A forged config may ask for more memory than there is; the files bound what the manifest's shapes say.
     const TensorKind kinds[] = {TensorKind::parameter, TensorKind::buffer};
+    std::vector<TensorInfo> wanted = state_tensors(store_, nullptr);
+    for (TensorInfo& tensor : wanted)
+        if (tensor.kind == TensorKind::parameter) tensor.dtype = accumulation_dtype(config_.train.precision);
+    checkpoint.expect(wanted, kinds);
+    store_.allocate(allocator_, config_.train.precision, false);
     load_state(checkpoint, model_state(store_), kinds);
     store_.values_changed();
 }

@@ -99,6 +99,19 @@ std::vector<StatePart> buffer_parts(const ParameterStore& store, Extent extent) 
 
 namespace {
 
+/// The numbers as `dtype`, in memory of `host`; the same memory where they are so already.
+Tensor converted(Allocator& host, const Tensor& numbers, DType dtype) {
+    if (numbers.dtype() == dtype) return numbers;
+    Tensor result = Tensor::empty(host, numbers.shape(), dtype);
+    dispatch_float(numbers.dtype(), [&]<typename From>() {
+        dispatch_float(dtype, [&]<typename To>() {
+            std::transform(numbers.data<From>(), numbers.data<From>() + numbers.numel(), result.data<To>(),
+                           [](From value) { return static_cast<To>(value); });
+        });
+    });
+    return result;
+}
+
 /// The elements of the storage from the first to the last that a part has.
 FlatRange span_of(const StatePart& part) {
     FlatRange range{part.storage.numel(), 0};
@@ -123,8 +136,11 @@ TensorPiece to_piece(Allocator& host, const StatePart& part) {
 }
 
 void read_part(Allocator& host, const CheckpointReader& checkpoint, const StatePart& part) {
-    const Tensor packed = Tensor::empty(host, {part.box.numel()}, part.storage.dtype());
-    checkpoint.read(part.info.name, part.box, packed);
+    const StoredTensor* stored = checkpoint.manifest().find(part.info.name);
+    const Tensor found =
+        Tensor::empty(host, {part.box.numel()}, stored ? stored->info.dtype : part.storage.dtype());
+    checkpoint.read(part.info.name, part.box, found);
+    const Tensor packed = converted(host, found, part.storage.dtype());
     change_on_host(host, part, [&](const Tensor& storage, int64_t first) {
         for_each_run(part, [&](int64_t to, int64_t from, int64_t length) {
             copy(packed.rows(from, length), storage.rows(to - first, length));

@@ -44,7 +44,7 @@ void for_each_run(const StatePart& part, const std::function<void(int64_t, int64
 
 /// The part packed in memory of `host`, sharing the part's memory where that is packed there already.
 TensorPiece to_piece(Allocator& host, const StatePart& part);
-/// Fills the part from a checkpoint. CheckpointError.
+/// Fills the part from a checkpoint, whose floating numbers may have another precision. CheckpointError.
 void read_part(Allocator& host, const CheckpointReader& checkpoint, const StatePart& part);
 /// Calls change(elements, first): the part's storage from its element `first` on, on the host; from and to a
 /// GPU they are copied.

@@ -94,8 +94,7 @@ std::string describe_start(const Trainer& trainer, int num_ranks, int num_thread
                             config.train.global_batch, num_ranks, 100 * trainer.idle_share());
     for (int k = 0; k < trainer.loader().num_sources(); ++k)
         text += fmt::format("\n{}: {} tokens, {:.2f} epochs in this run", trainer.loader().source(k).path(),
-                            trainer.loader().source(k).num_tokens(),
-                            trainer.loader().epochs(k, config.train.steps * config.train.global_batch));
+                            trainer.loader().source(k).num_tokens(), trainer.epochs(k));
     for (const auto& [name, set] : trainer.validation())
         text += fmt::format("\nvalidation set {}: {}, {} windows", name, set->source().path(),
                             set->num_windows());

@@ -99,7 +99,7 @@ std::vector<Request> read_requests(const std::string& path, const Tokenizer& tok
         if (end == std::string::npos) continue;
         line.resize(end + 1);
         const auto refuse = [&](const std::string& problem) {
-            throw DataError("{}: line {}: {}", path, lines.line_number(), problem);
+            throw DataError("{}: line {}: {}", input_name(path), lines.line_number(), problem);
         };
         const JsonStrings found = read_json_strings(line, {"context", "continuation"},
                                                     {"loglikelihood", "num_tokens", "is_greedy"});

@@ -5,6 +5,8 @@
 #include "optim/lr_schedule.h"
 #include "trainer/checkpoint_folder.h"
 #include "trainer/checkpoint_reader.h"
+#include "trainer/stored_config.h"
+#include "trainer/training_state.h"
 
 namespace braid {
 namespace {
@@ -22,40 +24,34 @@ bool sets_only_the_rate(const std::string& key) {
     return key == "train.steps" || key == "optimizer.lr" || key.starts_with("optimizer.schedule.");
 }
 
-bool same_rates(const RunConfig& then, const RunConfig& now, int64_t step) {
+bool same_rates(const RunConfig& then, const RunConfig& now, int64_t step, int64_t first) {
     // A step beyond the end, which a damaged file may state, asks for nothing more.
-    for (int64_t s = 1; s <= std::min(step, now.train.steps); ++s)
+    for (int64_t s = first + 1; s <= std::min(step, now.train.steps); ++s)
         if (learning_rate(then.optimizer, s, then.train.steps) !=
             learning_rate(now.optimizer, s, now.train.steps))
             return false;
     return true;
 }
 
-/// Hashes only find accidents, so a position that no run of this config can have is refused.
-void expect_reachable(const TrainingState& training, const RunConfig& config, const std::string& checkpoint) {
-    if (training.step > config.train.steps)
-        throw CheckpointError("{}: expected at most step {}, where its run ends, found step {}", checkpoint,
-                              config.train.steps, training.step);
-    const int64_t samples = training.step * config.train.global_batch;
-    if (training.sample != samples)
-        throw CheckpointError("{}: holds {} samples after {} steps, expected {} (train.global_batch {})",
-                              checkpoint, training.sample, training.step, samples, config.train.global_batch);
-    if (training.tokens / config.train.sequence_length > samples)
-        throw CheckpointError("{}: holds {} tokens after {} samples of {}", checkpoint, training.tokens,
-                              samples, config.train.sequence_length);
-}
-
 void expect_same_run(const Manifest& manifest, const std::string& path, const RunConfig& config) {
-    const RunConfig its = parse_run_config(manifest.config, path + ", its config");
+    const RunConfig its = stored_run_config(manifest, path);
     expect_reachable(manifest.training, its, path);
-    const auto differences = differences_until(its, config, manifest.training.step);
+    const int64_t first = stored_position(manifest.training, path).first_step;
+    const auto differences = differences_until(its, config, manifest.training.step, first);
     if (!differences.empty())
         throw CheckpointError("{}: was written by a run whose numbers differ:{}", path, listed(differences));
 }
 
-/// `step`: where the start goes on; what the folder holds up to there becomes part of the run.
-void expect_same_folder(const RunConfig& stored, const RunConfig& config, int64_t step) {
-    const auto differences = differences_until(stored, config, step);
+/// The start goes on from this checkpoint, or from none: what the folder holds up to there becomes part of
+/// the run.
+void expect_same_folder(const RunConfig& stored, const RunConfig& config, const std::string& checkpoint) {
+    int64_t step = 0, first = 0;
+    if (!checkpoint.empty()) {
+        const CheckpointReader reader = CheckpointReader::open(checkpoint);
+        step = reader.manifest().training.step;
+        first = stored_position(reader.manifest().training, checkpoint).first_step;
+    }
+    const auto differences = differences_until(stored, config, step, first);
     if (differences.empty()) return;
     std::string advice = "choose another name or run_dir, or set these back";
     if (step > 0 && std::all_of(differences.begin(), differences.end(),
@@ -69,12 +65,32 @@ void expect_same_folder(const RunConfig& stored, const RunConfig& config, int64_
 
 } // namespace
 
-std::vector<ConfigDifference> differences_until(const RunConfig& then, const RunConfig& now, int64_t step) {
+void expect_reachable(const TrainingState& training, const RunConfig& config, const std::string& checkpoint) {
+    if (training.step > config.train.steps)
+        throw CheckpointError("{}: expected at most step {}, where its run ends, found step {}", checkpoint,
+                              config.train.steps, training.step);
+    const SamplePosition position = stored_position(training, checkpoint);
+    const int64_t samples = position.sample_after(training.step, config.train.global_batch);
+    if (training.sample != samples)
+        throw CheckpointError("{}: holds {} samples after {} steps, expected {} (train.global_batch {})",
+                              checkpoint, training.sample, training.step, samples, config.train.global_batch);
+    const int64_t new_samples = samples - position.first_sample;
+    if ((training.tokens - position.first_tokens) / config.train.sequence_length > new_samples)
+        throw CheckpointError("{}: holds {} tokens after {} samples of {}", checkpoint,
+                              training.tokens - position.first_tokens, new_samples,
+                              config.train.sequence_length);
+}
+
+std::vector<ConfigDifference> differences_until(const RunConfig& then, const RunConfig& now, int64_t step,
+                                                int64_t first) {
     std::vector<ConfigDifference> differences = numeric_differences(then, now);
+    std::erase_if(differences,
+                  [](const ConfigDifference& difference) { return difference.key.starts_with("start."); });
     const auto of_the_rate = [](const ConfigDifference& difference) {
         return sets_only_the_rate(difference.key);
     };
-    if (std::any_of(differences.begin(), differences.end(), of_the_rate) && same_rates(then, now, step))
+    if (std::any_of(differences.begin(), differences.end(), of_the_rate) &&
+        same_rates(then, now, step, first))
         std::erase_if(differences, of_the_rate);
     return differences;
 }
@@ -90,11 +106,11 @@ ResumePoint find_resume_point(const RunConfig& config, const std::string& resume
         return {};
     }
     std::optional<RunConfig> stored;
-    if (stored_config) stored = parse_run_config(*stored_config, "the run folder's config.yaml");
+    if (stored_config) stored = parse_stored_config(*stored_config, "the run folder's config.yaml");
     if (resume != "auto") {
         const CheckpointReader reader = CheckpointReader::open(resolve_checkpoint(resume));
         const int64_t step = reader.manifest().training.step;
-        if (stored) expect_same_folder(*stored, config, step);
+        if (stored) expect_same_folder(*stored, config, reader.folder());
         expect_same_run(reader.manifest(), reader.folder(), config);
         return {reader.folder(), step, fmt::format("resuming from {} at step {}", reader.folder(), step)};
     }
@@ -102,7 +118,7 @@ ResumePoint find_resume_point(const RunConfig& config, const std::string& resume
         find_resume_checkpoint(checkpoints_folder, [&](const Manifest& manifest, const std::string& path) {
             expect_same_run(manifest, path, stored ? *stored : config);
         });
-    if (stored) expect_same_folder(*stored, config, latest ? latest->step : 0);
+    if (stored) expect_same_folder(*stored, config, latest ? latest->path : "");
     if (!latest) {
         if (!stored) return {};
         return {"", 0, "the run folder has no checkpoint yet: starting at step 0"};

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "trainer/checkpoint_manifest.h"
 #include "trainer/run_config.h"
 
 namespace braid {
@@ -13,12 +14,19 @@ struct ResumePoint {
     std::string checkpoint; // empty: starts at step 0
     int64_t step = 0;
     std::string message; // for the user; empty if there is nothing to say
+    // How it starts from another run's checkpoint; nothing where the checkpoint is the run's own.
+    std::optional<StartMode> start = std::nullopt;
 };
 
-/// What tells the first `step` steps of two runs apart, as far as their configs decide it; empty where they
-/// computed the same numbers. Keys that set the learning rate do not count while they give the same rates: a
-/// run with a constant rate, or in the stable phase of wsd, may be trained longer.
-std::vector<ConfigDifference> differences_until(const RunConfig& then, const RunConfig& now, int64_t step);
+/// What tells the steps after `first` and up to `step` of two runs apart, as far as their configs decide it;
+/// empty where they computed the same numbers. Keys that set the learning rate do not count while they give
+/// the same rates: a run with a constant rate, or in the stable phase of wsd, may be trained longer. Nor does
+/// `start`, which has had its effect.
+std::vector<ConfigDifference> differences_until(const RunConfig& then, const RunConfig& now, int64_t step,
+                                                int64_t first = 0);
+
+/// CheckpointError where no run of this config can stand where `training` says. Hashes only find accidents.
+void expect_reachable(const TrainingState& training, const RunConfig& config, const std::string& checkpoint);
 
 /// Decides by the rules of `--resume` (auto, never, or a path); stored_config is the run folder's
 /// config.yaml, nothing for a new folder. Reads only.

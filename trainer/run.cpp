@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/file_services.h"
 #include "parallel/agreement.h"
 #include "trainer/checkpoint_folder.h"
 #include "trainer/gemm_rate.h"
@@ -14,6 +15,7 @@
 #include "trainer/resume.h"
 #include "trainer/run_folder.h"
 #include "trainer/run_record.h"
+#include "trainer/start.h"
 #include "trainer/superseded.h"
 #include "trainer/trainer.h"
 
@@ -41,8 +43,9 @@ void expect_same_config(Communicator& world, const RunConfig& config) {
     for (size_t rank = 1; rank < texts.size(); ++rank) {
         if (texts[rank] == texts[0]) continue;
         std::string message = fmt::format("the config of rank {} differs from that of rank 0:", rank);
-        for (const auto& difference : all_differences(parse_run_config(texts[0], "rank 0's config"),
-                                                      parse_run_config(texts[rank], "another rank's config")))
+        for (const auto& difference :
+             all_differences(parse_stored_config(texts[0], "rank 0's config"),
+                             parse_stored_config(texts[rank], "another rank's config")))
             message += fmt::format("\n  {}: {} on rank 0, {} on rank {}", difference.key,
                                    difference.old_value, difference.new_value, rank);
         throw AgreedError(ExitCode::usage, message);
@@ -80,6 +83,7 @@ class Run {
     }
 
     void find_start();
+    void load_start();
     void start_outputs();
     ExitCode loop();
     void train_step(bool evaluates);
@@ -116,7 +120,7 @@ ExitCode Run::execute() {
     label.emplace(world_.log(), "start");
     expect_same_config(world_, config_);
     find_start();
-    if (resume_.step >= last_step() && !resume_.checkpoint.empty()) {
+    if (resume_.step >= last_step() && !resume_.checkpoint.empty() && !resume_.start) {
         say(fmt::format("already complete: {} is at step {} of {}", resume_.checkpoint, resume_.step,
                         last_step()));
         return ExitCode::ok;
@@ -125,40 +129,57 @@ ExitCode Run::execute() {
     if (is_first() && !request_.dry_run)
         request_.progress.write(fmt::format("{}: output goes to {}\n", config_.name, folder_path_));
     trainer_.emplace(config_, world_, request_.node_size, request_.compute);
-    if (!resume_.checkpoint.empty()) trainer_->load(resume_.checkpoint);
+    load_start();
     if (request_.dry_run) {
-        say(resume_.checkpoint.empty() ? "would start at step 0" : "would resume: " + resume_.message);
+        say(resume_.checkpoint.empty()
+                ? "would start at step 0"
+                : fmt::format("would {}: {}", resume_.start ? "start" : "resume", resume_.message));
         if (is_first()) say(describe_start(*trainer_, world_.size(), request_.num_threads));
         return ExitCode::ok;
     }
-    gemm_rate_ = measure_gemm_rate(config_.train.precision, request_.compute);
+    gemm_rate_ = gemm_rate(config_.train.precision, request_.compute);
     all_reduce_sum(world_, std::span(&gemm_rate_, 1));
     if (request_.started) request_.started();
     start_outputs();
     label.reset();
     try {
         const ExitCode code = loop();
-        if (record_) record_->finish(code, progress_so_far());
+        if (record_) {
+            folder_->expect_in_place();
+            record_->finish(code, progress_so_far());
+        }
         return code;
     } catch (const Error& error) {
         if (folder_) folder_->log(error.what());
-        if (record_) record_->finish(error.exit_code());
+        // Not into a folder that has taken the name meanwhile.
+        if (record_ && folder_->is_in_place()) record_->finish(error.exit_code());
         throw;
     }
+}
+
+void Run::load_start() {
+    if (resume_.checkpoint.empty()) return;
+    if (!resume_.start) return trainer_->load(resume_.checkpoint);
+    const std::string notes = trainer_->start_from(resume_.checkpoint);
+    if (!notes.empty()) resume_.message += "\n" + notes;
 }
 
 /// Holds the run folder from here on; a dry run only looks at it.
 void Run::find_start() {
     const std::string decided = from_rank_0(world_, [&] {
         if (!request_.dry_run) folder_.emplace(folder_path_);
-        const ResumePoint point =
-            find_resume_point(config_, request_.resume, read_stored_config(folder_path_),
-                              fmt::format("{}/{}", folder_path_, kCheckpointsFolder));
-        return fmt::format("{}\n{}\n{}", point.step, point.checkpoint, point.message);
+        ResumePoint point = find_resume_point(config_, request_.resume, read_stored_config(folder_path_),
+                                              fmt::format("{}/{}", folder_path_, kCheckpointsFolder));
+        if (point.checkpoint.empty() && !config_.start.from.empty())
+            point = find_parent(config_, recorded_parent(folder_path_, config_.start));
+        return fmt::format("{}\n{}\n{}\n{}", point.step, point.start ? "start" : "resume", point.checkpoint,
+                           point.message);
     });
-    const size_t first = decided.find('\n'), second = decided.find('\n', first + 1);
-    resume_ = {decided.substr(first + 1, second - first - 1), std::stoll(decided.substr(0, first)),
-               decided.substr(second + 1)};
+    const size_t first = decided.find('\n'), second = decided.find('\n', first + 1),
+                 third = decided.find('\n', second + 1);
+    resume_ = {decided.substr(second + 1, third - second - 1), std::stoll(decided.substr(0, first)),
+               decided.substr(third + 1)};
+    if (decided.substr(first + 1, second - first - 1) == "start") resume_.start = config_.start.mode;
 }
 
 void Run::start_outputs() {
@@ -166,6 +187,7 @@ void Run::start_outputs() {
     const std::vector<std::string> devices = all_gather_text(world_, to_string(request_.compute.device()));
     agree(world_, [&] {
         if (!is_first()) return;
+        folder_->prepare();
         // Only now that nothing has refused it does the config become the run's.
         folder_->store_config(to_yaml(config_));
         // From step 0 on everything is written anew, the evaluation before training too.
@@ -180,6 +202,7 @@ void Run::start_outputs() {
                        .libraries = request_.libraries,
                        .parent = resume_.checkpoint,
                        .superseded = superseded.folder,
+                       .from = resume_.start ? config_.start : StartConfig{},
                        .step = trainer_->steps_done(),
                        .tokens = trainer_->tokens_seen()};
         record_.emplace(folder_path_, start);
@@ -189,6 +212,7 @@ void Run::start_outputs() {
         options.step = trainer_->steps_done();
         progress_.emplace(std::move(options));
     });
+    for (const std::string& hint : take_file_service_hints()) say(hint);
     if (!resume_.message.empty()) say(resume_.message);
     if (is_first()) say(describe_start(*trainer_, world_.size(), request_.num_threads));
     if (config_.log.profile) profile_.emplace(folder_path_, world_.rank());
@@ -227,6 +251,7 @@ void Run::evaluate_before_training() {
     add_evaluation(metrics);
     agree(world_, [&] {
         if (!is_first() || metrics.eval.empty()) return;
+        folder_->expect_in_place();
         metrics_->write(metrics);
         show_evaluation(metrics);
     });
@@ -264,6 +289,7 @@ void Run::train_step(bool evaluates) {
     agree(world_, [&] {
         if (profile_) profile_->write_when_done(step == last_step());
         if (!is_first()) return;
+        folder_->expect_in_place();
         if (step % config_.log.every == 0 || evaluates || step == last_step()) metrics_->write(metrics);
         if (diagnoses) metrics_->write(layer_metrics(*trainer_, report));
         progress_->step(metrics);
@@ -274,13 +300,17 @@ void Run::train_step(bool evaluates) {
 void Run::save() {
     const CollectiveLabel label(world_.log(), "checkpoint of step", std::to_string(trainer_->steps_done()));
     agree(world_, [&] {
-        if (metrics_) metrics_->sync();
+        if (!is_first()) return;
+        folder_->expect_in_place();
+        metrics_->sync();
     });
     trainer_->save(folder_path_ + "/checkpoints");
     saved_step_ = trainer_->steps_done();
     agree(world_, [&] {
-        if (record_) record_->update(progress_so_far());
-        if (folder_) folder_->log("saved " + checkpoint_path());
+        if (!is_first()) return;
+        folder_->expect_in_place();
+        record_->update(progress_so_far());
+        folder_->log("saved " + checkpoint_path());
     });
 }
 

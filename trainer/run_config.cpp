@@ -81,6 +81,10 @@ RunConfig parse_run_config(std::string_view text, const std::string& name,
     return without_faults(read_tree(parse_config_tree(text, name, overrides), name));
 }
 
+RunConfig parse_stored_config(std::string_view text, const std::string& name) {
+    return without_faults(read_tree(parse_stored_tree(text, name), name));
+}
+
 std::string to_yaml(const RunConfig& run) {
     YamlNode tree = run_schema().write(run);
     // Left out where they follow other keys, so that overriding those still moves them.

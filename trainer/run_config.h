@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -62,11 +63,41 @@ struct LogConfig {
     bool operator==(const LogConfig&) const = default;
 };
 
+/// How a run starts from another one's checkpoint.
+enum class StartMode {
+    branch,  // goes on with its steps, moments and data
+    weights, // takes its weights and starts at step 0
+};
+constexpr auto enum_names(StartMode) {
+    return std::array<std::string_view, 2>{"branch", "weights"};
+}
+/// Tensors of the model that the checkpoint lacks.
+enum class MissingTensors { refuse, random };
+constexpr auto enum_names(MissingTensors) {
+    return std::array<std::string_view, 2>{"refuse", "random"};
+}
+/// Tensors of the checkpoint that the model lacks.
+enum class SurplusTensors { refuse, drop };
+constexpr auto enum_names(SurplusTensors) {
+    return std::array<std::string_view, 2>{"refuse", "drop"};
+}
+
+struct StartConfig {
+    std::string from; // a run folder or a checkpoint; empty: from nothing
+    StartMode mode = StartMode::branch;
+    // Of mode weights.
+    MissingTensors missing = MissingTensors::refuse;
+    SurplusTensors surplus = SurplusTensors::refuse;
+    std::map<std::string, std::string> map; // name or prefix in the model -> name or prefix in the checkpoint
+    bool operator==(const StartConfig&) const = default;
+};
+
 /// A whole run file: read, resolved (bases, overrides, tokens into steps, names filled in) and checked.
 struct RunConfig {
     std::string name;
     std::string run_dir; // left out, it is runs/NAME
     uint64_t seed = 1234;
+    StartConfig start;
     ModelConfig model;
     ParallelConfig parallel;
     TrainConfig train;
@@ -87,6 +118,9 @@ RunConfig read_run_config(const std::string& path, const std::vector<std::string
 /// directory.
 RunConfig parse_run_config(std::string_view text, const std::string& name,
                            const std::vector<std::string>& overrides = {});
+
+/// The same from what to_yaml gave, which others may have changed since: opens no file, knows no environment.
+RunConfig parse_stored_config(std::string_view text, const std::string& name);
 
 /// What a run file says, as far as it can be read.
 struct RunReading {

@@ -5,9 +5,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <system_error>
 
+#include "trainer/checkpoint_folder.h"
+#include "trainer/checkpoint_writer.h"
 #include "trainer/run_record.h"
 #include "trainer/superseded.h"
 
@@ -26,6 +29,21 @@ std::vector<std::string> missing_folders(const std::string& path) {
         missing.push_back(folder.string());
     std::reverse(missing.begin(), missing.end());
     return missing;
+}
+
+/// Whether a temporary file of this name would be one of ours; checkpoints have their own.
+bool is_temporary_run_file(std::string_view name) {
+    if (!is_temporary_name(name)) return false;
+    name = name.substr(0, name.rfind(".tmp-"));
+    if (name.starts_with("config-") && name.ends_with(".yaml")) return true;
+    for (const char* whole : {"config.yaml", "run.json", "metrics.jsonl", "layers.jsonl"})
+        if (name == whole) return true;
+    return name.starts_with("events.out.tfevents.") || name.starts_with("profile-rank-");
+}
+
+bool is_plain(const std::string& path, mode_t type) {
+    struct stat status;
+    return ::lstat(path.c_str(), &status) == 0 && (status.st_mode & S_IFMT) == type;
 }
 
 /// Anything by this name, a dangling link too.
@@ -53,7 +71,7 @@ RunFolder::RunFolder(std::string path) : path_(std::move(path)) {
 }
 
 RunFolder::~RunFolder() {
-    if (made_.empty() || exists(path_ + "/config.yaml")) return;
+    if (made_.empty() || exists(path_ + "/config.yaml") || !is_in_place()) return;
     for (const char* name : {"log.txt", ".lock"}) ::unlink((path_ + "/" + name).c_str());
     for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder)
         if (::rmdir(folder->c_str()) != 0) break; // somebody uses it
@@ -72,6 +90,36 @@ void RunFolder::store_config(std::string_view yaml) {
         write_file_atomically(fmt::format("{}/config-{}.yaml", path_, number), *stored);
     }
     write_file_atomically(path_ + "/config.yaml", yaml, Overwrite::yes);
+}
+
+void RunFolder::prepare() {
+    remove_temporary_files();
+    std::error_code error;
+    const std::string where = std::filesystem::is_directory(checkpoints(), error) ? checkpoints() : path_;
+    // Under the temporary name of a checkpoint, so that the next start or save removes what a crash leaves.
+    const AtomicOutput probe(where + "/" + checkpoint_name(0), Overwrite::yes);
+    create_folder(probe.path(), kCheckpointFolderMode);
+    const std::string path = probe.path() + "/probe";
+    const FileDescriptor file = create_file(path, kCheckpointFileMode);
+    write_all(file.get(), path.data(), path.size(), path);
+    sync_file(file.get(), path);
+    sync_folder(where);
+}
+
+void RunFolder::remove_temporary_files() {
+    if (!lock_->excludes_others()) return; // somebody may be writing them
+    std::error_code error;
+    std::filesystem::directory_iterator entry(path_, error), end;
+    for (; !error && entry != end; entry.increment(error)) {
+        const std::string path = entry->path().string();
+        const std::string name = entry->path().filename().string();
+        if (!is_temporary_run_file(name) || !is_plain(path, S_IFREG)) continue;
+        if (::unlink(path.c_str()) != 0)
+            throw WriteError("{}: cannot remove: {}", path, std::strerror(errno));
+    }
+    if (error) throw WriteError("{}: cannot list the folder: {}", path_, error.message());
+    // What lies behind a link, the next save removes.
+    if (is_plain(checkpoints(), S_IFDIR)) remove_temporary_checkpoints(checkpoints());
 }
 
 void RunFolder::log(std::string_view message) {

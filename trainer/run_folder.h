@@ -33,10 +33,19 @@ class RunFolder {
     /// config-1.yaml (config-2.yaml, ...) and replaced.
     void store_config(std::string_view yaml);
 
+    /// Tries out what saving asks of the file system, so that what it refuses is found before the first step,
+    /// and removes the temporary files that killed processes left here. WriteError.
+    void prepare();
+    /// WriteError where the folder was renamed or removed since it was locked.
+    void expect_in_place() const { lock_->expect_in_place(); }
+    bool is_in_place() const { return lock_->is_in_place(); }
+
     /// Adds lines to log.txt, each behind the time in UTC.
     void log(std::string_view message);
 
   private:
+    void remove_temporary_files();
+
     std::string path_;
     std::vector<std::string> made_; // folders that were missing, the innermost last
     std::optional<FolderLock> lock_;

@@ -44,6 +44,10 @@ Json describe_build() {
             {"cuda", build.cuda}};
 }
 
+Json describe(const StartConfig& start) {
+    return {{"from", start.from}, {"mode", to_string(start.mode)}};
+}
+
 Json describe(const RunStart& start) {
     std::map<std::string, std::string> libraries = library_versions();
     libraries.insert(start.libraries.begin(), start.libraries.end());
@@ -60,6 +64,7 @@ Json describe(const RunStart& start) {
                   {"devices", start.devices},
                   {"threads", start.threads}};
     if (!start.parent.empty()) entry["parent"] = start.parent;
+    if (!start.from.from.empty()) entry["start"] = describe(start.from);
     if (!start.superseded.empty()) entry["superseded"] = start.superseded;
     entry.update({{"first_step", start.step + 1},
                   {"last_step", start.step},
@@ -116,6 +121,15 @@ void RunRecord::save() {
     // Command lines and paths may hold bytes that are no UTF-8.
     write_file_atomically(path_, record.dump(2, ' ', false, Json::error_handler_t::replace) + "\n",
                           Overwrite::yes);
+}
+
+std::string recorded_parent(const std::string& folder, const StartConfig& start) {
+    const Json starts = read_starts(folder + "/run.json"), wanted = describe(start);
+    for (auto entry = starts.rbegin(); entry != starts.rend(); ++entry)
+        if (entry->contains("start") && (*entry)["start"] == wanted && entry->contains("parent") &&
+            (*entry)["parent"].is_string())
+            return (*entry)["parent"];
+    return "";
 }
 
 std::string utc_time() {

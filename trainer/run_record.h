@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "trainer/run_config.h"
 
 namespace braid {
 
@@ -22,6 +23,7 @@ struct RunStart {
     std::map<std::string, std::string> libraries; // versions only launch/ knows, as that of MPI
     std::string parent;                           // checkpoint resumed from; empty: none
     std::string superseded;                       // folder that later steps were moved to; empty: none
+    StartConfig from;                             // what parent is of, where it is another run's
     int64_t step = 0;                             // completed before this start
     int64_t tokens = 0;                           // trained on before this start
 };
@@ -55,6 +57,10 @@ class RunRecord {
     const int64_t tokens_before_;
     std::unique_ptr<nlohmann::ordered_json> starts_; // the last element is this start's
 };
+
+/// The checkpoint of another run that the newest start of `FOLDER/run.json` by this `start` began from; empty
+/// where there was none. ConfigError for a file that is no run record.
+std::string recorded_parent(const std::string& folder, const StartConfig& start);
 
 /// The time now in UTC as 2026-01-31T09:05:00Z.
 std::string utc_time();

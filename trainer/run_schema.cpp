@@ -13,6 +13,40 @@ namespace {
 
 constexpr double kMaxSteps = 1e12, kMaxTokens = 1e18, kMaxLength = 16'777'216;
 
+const Schema<StartConfig>& start_schema() {
+    using S = StartConfig;
+    static const auto branches = [](const S& start) { return start.mode == StartMode::branch; };
+    static const Schema<S> schema =
+        Schema<S>()
+            .key("from", &S::from,
+                 {.help = "a run folder (its newest checkpoint that verifies) or a checkpoint; resolved "
+                          "once, into "
+                          "run.json, and not needed any more when this run has a checkpoint of its own",
+                  .required = true,
+                  .aliases = {"load", "load_path", "init_from", "checkpoint", "resume_from_checkpoint",
+                              "pretrained_checkpoint"}})
+            .key("mode", &S::mode,
+                 {.help = "branch goes on with its steps, moments and data, under another schedule, data or "
+                          "batch; weights "
+                          "takes its weights alone and starts at step 0",
+                  .required = true,
+                  .synonyms =
+                      "finetune=weights fine-tune=weights warm_start=weights continue=branch resume=branch"})
+            .key("missing", &S::missing,
+                 {.help = "mode weights: tensors that the checkpoint lacks",
+                  .synonyms = "init=random keep=random"})
+            .key("surplus", &S::surplus,
+                 {.help = "mode weights: tensors that the model lacks", .synonyms = "ignore=drop skip=drop"})
+            .key("map", &S::map,
+                 {.help = "mode weights: a name or prefix in the model: that in the checkpoint, as "
+                          "{layers.4: layers.3}"})
+            .pointless("missing", "start.mode is branch", branches)
+            .pointless("surplus", "start.mode is branch", branches)
+            .pointless("map", "start.mode is branch", branches)
+            .example("{from: runs/stable, mode: branch}");
+    return schema;
+}
+
 const Schema<TrainConfig>& train_schema() {
     using T = TrainConfig;
     static const Schema<T> schema =
@@ -187,6 +221,7 @@ const Schema<RunConfig>& run_schema() {
                   .changes_numbers = false})
             .key("seed", &R::seed,
                  {.help = "of the initial weights; data.seed defaults to it", .aliases = {"init_seed"}})
+            .section("start", &R::start, start_schema(), "another run's checkpoint to start from")
             .section("model", &R::model, model_schema(), "the model", true)
             .section("parallel", &R::parallel, parallel_schema(), "how ranks share the work")
             .section("train", &R::train, train_schema(), "the training loop", true)
@@ -196,6 +231,7 @@ const Schema<RunConfig>& run_schema() {
             .section("eval", &R::eval, eval_schema(), "when validation sets are evaluated")
             .section("log", &R::log, log_schema(), "what is reported")
             .not_built({"moe", "sweep"})
+            .pointless("start", "start.from is empty", [](const R& run) { return run.start.from.empty(); })
             .finish(resolve_counts, {"train", "optimizer"})
             .finish(resolve_run)
             .rule(

@@ -6,7 +6,6 @@
 #include <array>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <exception>
 
 #include "optim/gradient_norm.h"
@@ -15,7 +14,6 @@
 #include "parallel/plan_check.h"
 #include "trainer/run_check.h"
 #include "trainer/run_layout.h"
-#include "trainer/training_state.h"
 
 namespace braid {
 namespace {
@@ -123,6 +121,10 @@ double Trainer::idle_share() const {
     return 1 - static_cast<double>(split.count) / static_cast<double>(longest * split.size);
 }
 
+double Trainer::epochs(int k) const {
+    return loader_->epochs(k, (config_.train.steps - position_.first_step) * config_.train.global_batch);
+}
+
 int64_t Trainer::num_micro_batches() const {
     const EvenSplit split = batch_split();
     const auto needed = [&](int rank) {
@@ -138,7 +140,7 @@ int64_t Trainer::num_micro_batches() const {
 
 std::vector<MicroBatch> Trainer::load_micro_batches() {
     const EvenSplit split = batch_split();
-    const int64_t start = step_ * config_.train.global_batch + split.first(data_rank());
+    const int64_t start = first_sample(step_) + split.first(data_rank());
     std::vector<MicroBatch> batches;
     agree(world_, [&] {
         const int64_t count = split.length(data_rank()), most = config_.train.micro_batch;
@@ -153,19 +155,19 @@ std::vector<MicroBatch> Trainer::load_micro_batches() {
 
 void Trainer::prefetch_next() {
     const EvenSplit split = batch_split();
-    const int64_t start = (step_ + 1) * config_.train.global_batch + split.first(data_rank());
+    const int64_t start = first_sample(step_ + 1) + split.first(data_rank());
     const int64_t count = split.length(data_rank()), most = config_.train.micro_batch;
     for (int64_t at = 0; at < count; at += most) loader_->prefetch(start + at, std::min(most, count - at));
 }
 
 StepReport Trainer::step(bool with_diagnostics, Profiler* profiler) {
     const auto start = Clock::now();
-    const int64_t batch = config_.train.global_batch, first_sample = step_ * batch;
+    const int64_t batch = config_.train.global_batch;
     StepReport report{.step = step_ + 1,
                       .lr = learning_rate(config_.optimizer, step_ + 1, config_.train.steps)};
     const std::vector<MicroBatch> batches = load_micro_batches();
     if (step_ + 1 < config_.train.steps) prefetch_next();
-    report.valid_labels = loader_->num_valid_labels(first_sample, batch);
+    report.valid_labels = loader_->num_valid_labels(first_sample(step_), batch);
     report.data_seconds = seconds_since(start);
 
     const StepTotals totals{report.valid_labels, batch * config_.train.sequence_length, batch};
@@ -289,122 +291,6 @@ std::map<std::string, Evaluation> Trainer::evaluate(const std::function<bool()>&
                 braid::evaluate(*model_, allocator_, mesh_, *data, config_.train.micro_batch, stop_requested);
     });
     return results;
-}
-
-std::vector<StatePart> Trainer::state(Extent extent) const {
-    std::vector<StatePart> parts = parameter_parts(store_, extent);
-    for (auto& more : {optimizer_parts(store_, *optimizer_, extent), buffer_parts(store_, extent)})
-        parts.insert(parts.end(), more.begin(), more.end());
-    return parts;
-}
-
-uint64_t Trainer::replica_hash(const ReductionGroup& group) const {
-    // A sum of the bits as integers: exact in any order, and a single flipped bit changes it.
-    uint64_t sum = 0;
-    Allocator host;
-    const auto add = [&](const Tensor& tensor, int64_t first, int64_t last) {
-        const Tensor part = to_device(host, tensor.rows(first, last - first));
-        const auto* bytes = static_cast<const std::byte*>(part.raw_data());
-        for (size_t i = 0; i + 4 <= part.bytes(); i += 4) {
-            uint32_t word;
-            std::memcpy(&word, bytes + i, 4);
-            sum += (word ^ static_cast<uint64_t>(i)) * 0x9e3779b97f4a7c15u;
-        }
-        sum = sum * 31 + 1;
-    };
-    for (const auto& unit : store_.units())
-        for (const Bucket& bucket : unit->buckets)
-            if (bucket.group == group) add(unit->values, bucket.first, bucket.first + bucket.numel);
-    if (config_.parallel.zero > 0) return sum; // each rank has moments of its own
-    optimizer_->visit_state([&](const std::string&, int unit, const FlatRange& held, const Tensor& state) {
-        for (const Bucket& bucket : store_.units()[static_cast<size_t>(unit)]->buckets)
-            if (bucket.group == group) {
-                const int64_t first = std::max(bucket.first, held.first),
-                              last = std::min(bucket.first + bucket.numel, held.last);
-                if (first < last) add(state, first - held.first, last - held.first);
-            }
-    });
-    return sum;
-}
-
-void Trainer::expect_equal_replicas() {
-    // One line per reduction group: who holds the same elements, and what they hold. All ranks see all lines,
-    // so that all end together.
-    const RankGrid& grid = mesh_.grid();
-    std::string mine;
-    for (const ReductionGroup& group : reduction_groups(store_)) {
-        const int holders = group.expert
-                                ? grid.expert.index * grid.expert_tensor.size + grid.expert_tensor.index
-                                : grid.tensor.index / group.replicas;
-        mine += fmt::format("{} {} {} {:016x}\n", group.expert, group.replicas, holders, replica_hash(group));
-    }
-    uint64_t buffers = 0;
-    Allocator host;
-    for (const StatePart& part : buffer_parts(store_, Extent::held)) {
-        const Tensor values = to_device(host, part.storage);
-        buffers = buffers * 31 + stable_hash({static_cast<const char*>(values.raw_data()), values.bytes()});
-    }
-    mine += fmt::format("buffers of all ranks {:016x}\n", buffers);
-    std::map<std::string, std::pair<std::string, int>>
-        seen; // what each kind of holder holds, and who said so
-    const std::vector<std::string> all = all_gather_text(world_, mine);
-    for (size_t rank = 0; rank < all.size(); ++rank)
-        for (size_t start = 0, end; (end = all[rank].find('\n', start)) != std::string::npos;
-             start = end + 1) {
-            const std::string line = all[rank].substr(start, end - start);
-            const size_t space = line.rfind(' ');
-            const auto [first, is_new] =
-                seen.try_emplace(line.substr(0, space), line.substr(space + 1), static_cast<int>(rank));
-            if (is_new || first->second.first == line.substr(space + 1)) continue;
-            throw AgreedError(
-                ExitCode::replicas_disagree,
-                fmt::format("step {}: the training state differs between rank {} (hash {}) and rank {} (hash "
-                            "{}), which should hold the same",
-                            step_, first->second.second, first->second.first, rank, line.substr(space + 1)));
-        }
-}
-
-void Trainer::save(const std::string& checkpoints_folder) {
-    runner_->await_parameters();
-    expect_equal_replicas();
-    TrainingState training{.step = step_, .sample = step_ * config_.train.global_batch, .tokens = tokens_};
-    store_data_identity(training, *loader_);
-    Allocator host;
-    std::vector<TensorPiece> pieces;
-    for (const StatePart& part : state(Extent::owned)) pieces.push_back(to_piece(host, part));
-    const RankGrid& grid = mesh_.grid();
-    const CheckpointContent content{training,
-                                    to_yaml(config_),
-                                    {world_.size(),
-                                     {{"data", grid.data.size},
-                                      {"tensor", grid.tensor.size},
-                                      {"expert", grid.expert.size},
-                                      {"expert_tensor", grid.expert_tensor.size}}}};
-    save_checkpoint(checkpoints_folder, pieces, content, world_.rank(),
-                    [&](const std::string& text) { return all_gather_text(world_, text); },
-                    {.keep = config_.checkpoint.keep});
-}
-
-void Trainer::load(const std::string& checkpoint) {
-    runner_->await_parameters();
-    agree(world_, [&] {
-        const CheckpointReader reader = CheckpointReader::open(checkpoint);
-        const TrainingState& training = reader.manifest().training;
-        loader_->set_order(stored_data_order(training, checkpoint));
-        expect_same_data(training, *loader_, checkpoint);
-        const int64_t batch = config_.train.global_batch;
-        if (training.sample != training.step * batch)
-            throw CheckpointError("{}: holds {} samples after {} steps, expected {} (train.global_batch {})",
-                                  checkpoint, training.sample, training.step, training.step * batch, batch);
-        const TensorKind kinds[] = {TensorKind::parameter, TensorKind::optimizer, TensorKind::buffer};
-        reader.expect(state_tensors(store_, optimizer_.get()), kinds);
-        Allocator host;
-        for (const StatePart& part : state(Extent::held)) read_part(host, reader, part);
-        store_.values_changed();
-        step_ = training.step;
-        tokens_ = training.tokens;
-    });
-    expect_equal_replicas();
 }
 
 } // namespace braid

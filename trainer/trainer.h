@@ -14,6 +14,7 @@
 #include "trainer/rank_state.h"
 #include "trainer/run_config.h"
 #include "trainer/step.h"
+#include "trainer/training_state.h"
 
 namespace braid {
 
@@ -52,8 +53,11 @@ class Trainer {
     /// Saves FOLDER/step-NNNNNNNN and removes old ones as checkpoint.keep says. Exit 8 if ranks hold
     /// different weights.
     void save(const std::string& checkpoints_folder);
-    /// Continues from a checkpoint.
+    /// Continues from a checkpoint of this run.
     void load(const std::string& checkpoint);
+    /// Starts from a checkpoint of another run, as `start` says. Returns what the user should know of it, a
+    /// line each; empty where everything was taken.
+    std::string start_from(const std::string& checkpoint);
 
     /// Updates done.
     int64_t steps_done() const { return step_; }
@@ -69,6 +73,8 @@ class Trainer {
     const Allocator& allocator() const { return allocator_; }
     const StepRunner& runner() const { return *runner_; }
     const TrainLoader& loader() const { return *loader_; }
+    /// How often the steps of this run, from its first or its branch on to its last, go through source k.
+    double epochs(int k) const;
     /// By name.
     const std::map<std::string, std::unique_ptr<ValidationLoader>>& validation() const { return validation_; }
 
@@ -76,6 +82,12 @@ class Trainer {
     void check_memory(int node_size) const;
     void open_data();
     void expect_same_plan();
+    int64_t first_sample(int64_t steps_done) const {
+        return position_.sample_after(steps_done, config_.train.global_batch);
+    }
+    std::string branch(const CheckpointReader& reader);
+    std::string take_weights(const CheckpointReader& reader);
+    void set_first_steps(std::map<std::string, int64_t> first_steps);
     EvenSplit batch_split() const { return {config_.train.global_batch, mesh_.grid().data.size}; }
     int data_rank() const { return mesh_.grid().data.index; }
     int64_t num_micro_batches() const;
@@ -101,6 +113,8 @@ class Trainer {
     std::map<std::string, std::unique_ptr<ValidationLoader>> validation_;
     std::unique_ptr<StepRunner> runner_;
     int64_t step_ = 0, tokens_ = 0;
+    SamplePosition position_;
+    std::map<std::string, int64_t> first_steps_; // see Optimizer::count_from
 };
 
 } // namespace braid

@@ -1,5 +1,8 @@
 #include "trainer/training_state.h"
 
+#include <map>
+#include <utility>
+
 namespace braid {
 namespace {
 
@@ -8,6 +11,25 @@ constexpr const char* kTokenizerHash = "tokenizer/sha256";
 constexpr const char* kTokenizerSize = "tokenizer/vocab_size";
 constexpr const char* kSamples = "samples";
 constexpr const char* kDataOrder = "data_order"; // runs from before it was noted have 1
+constexpr const char *kBranchStep = "branch/step", *kBranchSample = "branch/sample",
+                     *kBranchTokens = "branch/tokens";
+const std::string kFirstStep = "first_step/";
+constexpr int64_t kMaxTokens = 1'000'000'000'000'000'000;
+
+std::string source_key(size_t index, const char* what) {
+    return fmt::format("source/{}/{}", index, what);
+}
+
+int64_t counter_of(const TrainingState& state, const std::string& key) {
+    const auto found = state.counters.find(key);
+    return found == state.counters.end() ? 0 : found->second;
+}
+
+/// How many samples of `length` tokens hold as much as these of then_length.
+int64_t in_windows_of(int64_t samples, int64_t then_length, int64_t length) {
+    // Without leaving the range of integers.
+    return samples / length * then_length + samples % length * then_length / length;
+}
 
 std::string text_of(const TrainingState& state, const char* key) {
     const auto found = state.data.find(key);
@@ -39,6 +61,97 @@ TokenizerIdentity stored_tokenizer(const TrainingState& state, int64_t vocab_siz
     const auto size = state.counters.find(kTokenizerSize);
     return {text_of(state, kTokenizerName), size == state.counters.end() ? vocab_size : size->second,
             text_of(state, kTokenizerHash)};
+}
+
+void store_position(TrainingState& state, const SamplePosition& position, int64_t global_batch,
+                    const TrainLoader& loader) {
+    state.sample = position.sample_after(state.step, global_batch);
+    if (position.first_step > 0) {
+        state.counters[kBranchStep] = position.first_step;
+        state.counters[kBranchSample] = position.first_sample;
+        state.counters[kBranchTokens] = position.first_tokens;
+    }
+    const std::vector<int64_t> taken = loader.taken(state.sample);
+    for (size_t k = 0; k < taken.size(); ++k) {
+        state.data[source_key(k, "file")] = loader.source(static_cast<int>(k)).summary().fingerprint;
+        state.counters[source_key(k, "samples")] = taken[k];
+        if (!position.skipped.empty()) state.counters[source_key(k, "skipped")] = position.skipped[k];
+    }
+}
+
+SamplePosition stored_position(const TrainingState& state, const std::string& checkpoint) {
+    SamplePosition position{counter_of(state, kBranchStep),
+                            counter_of(state, kBranchSample),
+                            counter_of(state, kBranchTokens),
+                            {}};
+    for (size_t k = 0; state.counters.contains(source_key(k, "skipped")); ++k)
+        position.skipped.push_back(counter_of(state, source_key(k, "skipped")));
+    const auto within = [&](int64_t value, int64_t most, const char* what) {
+        if (value < 0 || value > most)
+            throw CheckpointError("{}: {}: expected 0 to {}, found {}", checkpoint, what, most, value);
+    };
+    within(position.first_step, state.step, kBranchStep);
+    within(position.first_sample, state.sample, kBranchSample);
+    within(position.first_tokens, state.tokens, kBranchTokens);
+    for (const int64_t samples : position.skipped) within(samples, kMaxTokens, "skipped samples of a source");
+    return position;
+}
+
+void apply_position(const SamplePosition& position, TrainLoader& loader, const std::string& checkpoint) {
+    if (position.skipped.empty()) return;
+    if (position.skipped.size() != static_cast<size_t>(loader.num_sources()))
+        throw CheckpointError("{}: counts the samples of {} sources, expected {} (data.train)", checkpoint,
+                              position.skipped.size(), loader.num_sources());
+    loader.skip(position.skipped);
+}
+
+SamplePosition branch_position(const TrainingState& parent, int64_t parent_length, TrainLoader& loader,
+                               const std::string& checkpoint) {
+    loader.set_order(stored_data_order(parent, checkpoint));
+    if (text_of(parent, kSamples) == loader.fingerprint())
+        return {parent.step, parent.sample, parent.tokens, stored_position(parent, checkpoint).skipped};
+    loader.set_order(TrainLoader::kNewestOrder);
+    if (!parent.data.contains(source_key(0, "file")))
+        throw CheckpointError(
+            "{}: does not say how many samples it took of each source, so only a branch with the same "
+            "data can go on from it",
+            checkpoint);
+    std::multimap<std::string, int64_t> taken; // by fingerprint, in the order of the config
+    for (size_t k = 0; parent.data.contains(source_key(k, "file")); ++k) {
+        const int64_t samples = counter_of(parent, source_key(k, "samples"));
+        if (samples < 0 || samples > kMaxTokens / parent_length)
+            throw CheckpointError("{}: {}: expected 0 to {}, found {}", checkpoint, source_key(k, "samples"),
+                                  kMaxTokens / parent_length, samples);
+        taken.emplace(parent.data.at(source_key(k, "file")), samples);
+    }
+    SamplePosition position{parent.step, 0, parent.tokens, {}};
+    for (int k = 0; k < loader.num_sources(); ++k) {
+        const std::string& fingerprint = loader.source(k).summary().fingerprint;
+        const auto kept = taken.lower_bound(fingerprint);
+        if (kept == taken.end() || kept->first != fingerprint) {
+            position.skipped.push_back(0);
+            continue;
+        }
+        position.skipped.push_back(in_windows_of(kept->second, parent_length, loader.sequence_length()));
+        taken.erase(kept);
+    }
+    return position;
+}
+
+void store_first_steps(TrainingState& state, const std::map<std::string, int64_t>& first_steps) {
+    for (const auto& [name, step] : first_steps) state.counters[kFirstStep + name] = step;
+}
+
+std::map<std::string, int64_t> stored_first_steps(const TrainingState& state, const std::string& checkpoint) {
+    std::map<std::string, int64_t> first_steps;
+    for (auto at = state.counters.lower_bound(kFirstStep);
+         at != state.counters.end() && at->first.starts_with(kFirstStep); ++at) {
+        if (at->second < 0 || at->second > state.step)
+            throw CheckpointError("{}: {}: expected 0 to {}, found {}", checkpoint, at->first, state.step,
+                                  at->second);
+        first_steps[at->first.substr(kFirstStep.size())] = at->second;
+    }
+    return first_steps;
 }
 
 void expect_same_data(const TrainingState& state, const TrainLoader& loader, const std::string& checkpoint) {

@@ -1,5 +1,10 @@
 #pragma once
 
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
 #include "data/loader.h"
 #include "trainer/checkpoint_manifest.h"
 
@@ -14,6 +19,38 @@ void store_data_identity(TrainingState& state, const TrainLoader& loader);
 int stored_data_order(const TrainingState& state, const std::string& checkpoint);
 /// The tokenizer of the run that wrote the state.
 TokenizerIdentity stored_tokenizer(const TrainingState& state, int64_t vocab_size);
+
+/// Which samples the steps of a run take. A run from nothing counts both from 0; a branch goes on with the
+/// steps of its parent, and with its samples too where the data are the same.
+struct SamplePosition {
+    int64_t first_step = 0;       // updates done before the branch
+    int64_t first_sample = 0;     // the first sample of its first step
+    int64_t first_tokens = 0;     // labels learned from before the branch
+    std::vector<int64_t> skipped; // of each source, taken before sample 0; empty: none
+
+    /// The first sample of the step after `steps_done` updates.
+    int64_t sample_after(int64_t steps_done, int64_t global_batch) const {
+        return first_sample + (steps_done - first_step) * global_batch;
+    }
+};
+
+/// Sets the state's sample, and notes the position and how many samples each source has given.
+void store_position(TrainingState& state, const SamplePosition& position, int64_t global_batch,
+                    const TrainLoader& loader);
+/// CheckpointError where the numbers cannot be.
+SamplePosition stored_position(const TrainingState& state, const std::string& checkpoint);
+/// Makes the loader go on where the position says. CheckpointError where it counts other sources.
+void apply_position(const SamplePosition& position, TrainLoader& loader, const std::string& checkpoint);
+/// Of a branch from `parent`, whose sequences had parent_length tokens, that reads with `loader`. The same
+/// data go on where they are, in the parent's order, which the loader gets. Of other data a source that the
+/// parent had, by its fingerprint, goes on behind the tokens taken of it, and a new one starts.
+/// CheckpointError where the parent does not say what it took.
+SamplePosition branch_position(const TrainingState& parent, int64_t parent_length, TrainLoader& loader,
+                               const std::string& checkpoint);
+
+/// The parameters whose optimizer state began in the middle of a run, and after which step.
+void store_first_steps(TrainingState& state, const std::map<std::string, int64_t>& first_steps);
+std::map<std::string, int64_t> stored_first_steps(const TrainingState& state, const std::string& checkpoint);
 
 /// CheckpointError unless the loader gives the samples of the run that wrote the state.
 void expect_same_data(const TrainingState& state, const TrainLoader& loader, const std::string& checkpoint);

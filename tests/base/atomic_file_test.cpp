@@ -189,6 +189,39 @@ TEST(folder_lock, the_second_holder_is_told_who_holds_it) {
     const FolderLock again(folder.path());
 }
 
+TEST(folder_lock, notices_that_its_folder_is_gone) {
+    const TemporaryFolder outside;
+    const std::string path = outside / "run";
+    const auto fault = [](const FolderLock& lock) -> std::string {
+        try {
+            lock.expect_in_place();
+            return "";
+        } catch (const WriteError& error) {
+            return error.what();
+        }
+    };
+    fs::create_directory(path);
+    const FolderLock lock(path);
+    EXPECT_EQ(fault(lock), "");
+    EXPECT_TRUE(lock.excludes_others());
+    fs::rename(path, outside / "moved");
+    EXPECT_EQ(fault(lock), path +
+                               ": expected the folder that this process locked, found none: it was renamed, "
+                               "moved or removed meanwhile; nothing more is written");
+    fs::create_directory(path);
+    EXPECT_THAT(fault(lock), testing::HasSubstr("found another one without the lock"));
+    {
+        const FolderLock other(path);
+        EXPECT_THAT(fault(lock), testing::HasSubstr("found another one:"));
+        EXPECT_TRUE(other.is_in_place());
+    }
+    fs::remove_all(path);
+    fs::rename(outside / "moved", path);
+    EXPECT_EQ(fault(lock), "");
+    fs::remove_all(path);
+    EXPECT_FALSE(lock.is_in_place());
+}
+
 TEST(folder_lock, ends_with_a_killed_process) {
     const TemporaryFolder folder;
     int ready[2];

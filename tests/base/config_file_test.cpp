@@ -111,5 +111,25 @@ TEST(config_file, environment_variables_are_replaced_or_missed) {
                   text);
 }
 
+TEST(config_file, a_stored_tree_is_what_its_text_says) {
+    const auto stored = [](const std::string& text) { return to_flow_yaml(parse_stored_tree(text, "f")); };
+    EXPECT_EQ(stored("a: {b: [\"x$${HOME}\", 1]}\n"), "{a: {b: [\"x${HOME}\", 1]}}");
+    const auto refused = [&](const std::string& text) { return config_error([&] { (void)stored(text); }); };
+    ASSERT_EQ(setenv("BRAID_TEST_SECRET", "hidden", 1), 0);
+    EXPECT_THAT(refused("a: 1\nb: [x, \"${BRAID_TEST_SECRET}\"]\n"),
+                AllOf(StartsWith("f:2:8: "), HasSubstr("a stored config has no variables"),
+                      HasSubstr("${BRAID_TEST_SECRET}"), Not(HasSubstr("hidden"))));
+    const TemporaryFolder folder;
+    write_file(folder / "other.yaml", "not: [closed");
+    for (const std::string& path : {folder / "other.yaml", std::string("/dev/zero"), std::string("missing")})
+        EXPECT_THAT(refused("extends: " + path + "\na: 1\n"),
+                    AllOf(StartsWith("f:1:10: "), HasSubstr("extends: expected no such key"), HasSubstr(path),
+                          Not(HasSubstr("cannot read"))));
+    EXPECT_THAT(refused("extends: {a: 1}\n"), HasSubstr("found a map"));
+    EXPECT_THAT(refused("- 1\n"), HasSubstr("expected a map of keys"));
+    for (const std::string text : {"${X}", "$${X}", "a$", "$$", "$$${Y}${", "plain"})
+        EXPECT_EQ(parse_stored_tree("a: \"" + escape_variables(text) + "\"\n", "f").find("a")->scalar, text);
+}
+
 } // namespace
 } // namespace braid

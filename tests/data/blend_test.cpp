@@ -49,6 +49,19 @@ TEST(blend, tiny_weights_are_not_lost) {
 }
 
 // Every block draws the same, so any sample can be found without the ones before it.
+TEST(blend, counts_what_the_first_samples_take) {
+    for (const std::vector<double>& weights : {std::vector<double>{1}, {0.7, 0.2, 0.1}}) {
+        const Blend blend(weights);
+        std::vector<int64_t> seen(weights.size(), 0);
+        for (int64_t sample = 0; sample < 20'000; ++sample) {
+            if (sample % 997 == 0) {
+                EXPECT_EQ(blend.counts(sample), seen) << sample;
+            }
+            ++seen[static_cast<size_t>(blend(sample).source)];
+        }
+    }
+}
+
 TEST(blend, is_random_access) {
     const Blend blend({2, 5, 3});
     std::vector<int64_t> per_block(3, 0);

@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 
+#include "base/atomic_file.h"
 #include "base/error.h"
 #include "data/byte_stream.h"
 #include "tests/support/temporary_folder.h"
@@ -17,8 +19,10 @@ namespace fs = std::filesystem;
 using test::run_command;
 using test::TemporaryFolder;
 using test::write_file;
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 
 std::vector<std::string> documents(const std::string& path, const DocumentOptions& options = {}) {
     std::vector<std::string> found;
@@ -100,6 +104,59 @@ TEST(documents, bad_json_is_refused_by_file_and_line) {
     EXPECT_THAT(with("{\"text\": \"\xff\"}"), HasSubstr("not valid JSON"));
     EXPECT_THAT(with(std::string(100000, '[')), HasSubstr("found a list"));
     EXPECT_THAT(with("{\"text\": \"a\", \"x\": " + std::string(100000, '[')), HasSubstr("not valid JSON"));
+}
+
+TEST(documents, json_in_a_file_called_json_is_never_text) {
+    const TemporaryFolder folder;
+    write_file(folder / "a.json", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n");
+    EXPECT_THAT(documents(folder / "a.json"), ElementsAre("one", "two"));
+    EXPECT_THAT(documents(pack("gzip -k", folder / "a.json")), ElementsAre("one", "two"));
+    EXPECT_EQ(documents(folder / "a.json", {.format = InputFormat::text}).size(), 1u);
+    write_file(folder / "b.json", "[{\"text\": \"one\"}, {\"text\": \"two\"}]\n");
+    EXPECT_THAT(refusal(folder / "b.json"),
+                AllOf(HasSubstr("b.json: line 1: expected a JSON object, found a list"),
+                      HasSubstr("--format text takes it as text")));
+    write_file(folder / "c.json", "{\n  \"text\": \"one\"\n}\n");
+    EXPECT_THAT(refusal(folder / "c.json"), HasSubstr("c.json: line 1: not valid JSON"));
+}
+
+TEST(documents, json_on_standard_input_is_never_text) {
+    const TemporaryFolder folder;
+    const auto from_stdin = [&](const std::string& content, const DocumentOptions& options = {}) {
+        write_file(folder / "in", content);
+        const FileDescriptor file = open_regular_file(folder / "in", ExitCode::data, Symlinks::refuse);
+        const FileDescriptor before(::dup(STDIN_FILENO));
+        ::dup2(file.get(), STDIN_FILENO);
+        std::vector<std::string> found;
+        try {
+            found = documents("-", options);
+        } catch (const DataError& error) {
+            found = {error.what()};
+        }
+        ::dup2(before.get(), STDIN_FILENO);
+        return found;
+    };
+    const std::string lines = "\n {\"text\": \"one\"}\n{\"text\": \"two\"}\n";
+    EXPECT_THAT(from_stdin(lines), ElementsAre("one", "two"));
+    EXPECT_THAT(from_stdin("\xef\xbb\xbf" + lines.substr(2)), ElementsAre("one", "two"));
+    EXPECT_THAT(from_stdin("{\"text\": \"" + std::string(2 << 20, 'x') + "\"}\n"),
+                ElementsAre(std::string(2 << 20, 'x')));
+    write_file(folder / "packed", lines);
+    EXPECT_THAT(from_stdin(test::read_file(pack("gzip -k", folder / "packed"))), ElementsAre("one", "two"));
+    EXPECT_THAT(from_stdin("[\n{\"text\": \"one\"}]"),
+                ElementsAre(HasSubstr("standard input: line 1: expected a JSON object, found a list")));
+    for (const char* text : {"", "{", "[1] A note.\n", "{{ template }}\n", "prose: {\"a\": 1}\n"})
+        EXPECT_THAT(from_stdin(text), ElementsAre(text));
+    EXPECT_THAT(from_stdin(lines, {.format = InputFormat::text}), ElementsAre(lines));
+    EXPECT_EQ(from_stdin(lines, {.document_start = "\\S"}).size(), 2u);
+}
+
+TEST(documents, an_error_names_one_line) {
+    const TemporaryFolder folder;
+    write_file(folder / "a.jsonl", "{\"text\": \"a\"}\n{\"text\": nul}\n");
+    EXPECT_THAT(refusal(folder / "a.jsonl"),
+                AllOf(HasSubstr("a.jsonl: line 2: not valid JSON at byte 13: syntax error"),
+                      Not(HasSubstr("line 1")), Not(HasSubstr("column"))));
 }
 
 TEST(documents, compressed_files_are_read_whatever_their_name) {

@@ -43,6 +43,24 @@ class Resume(TrainingCase):
         self.assertAlmostEqual(narrow["loss"] / wide["loss"], 1, delta=1e-6)
         self.assertEqual(narrow["tokens"], wide["tokens"])
 
+    def test_a_branch_is_its_parents_continuation(self):
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                self.train(f"parent{ranks}", "checkpoint.keep=0", ranks=ranks)
+                start = f"start={{from: runs/parent{ranks}/checkpoints/step-00000050, mode: branch}}"
+                out, _ = self.train(f"branch{ranks}", start, ranks=ranks)
+                self.assertIn(f"branching from runs/parent{ranks}/checkpoints/step-00000050 at step 50", out)
+                parent, branch = self.metrics(f"parent{ranks}")[50:], self.metrics(f"branch{ranks}")
+                self.assertEqual([line["step"] for line in branch], list(range(51, 101)))
+                for x, y in zip(parent, branch, strict=True):
+                    for key in NUMBERS:
+                        self.assertEqual(x.get(key), y.get(key), f"step {x['step']}, {key}")
+        # In another layout, from equal bits: only the order of f32 sums over ranks differs.
+        self.train("other", "start={from: runs/parent0/checkpoints/step-00000050, mode: branch}", "train.steps=51",
+                   "parallel.expert=2", ranks=2)
+        self.train("same", "start={from: runs/parent0/checkpoints/step-00000050, mode: branch}", "train.steps=51")
+        self.assertAlmostEqual(self.metrics("other")[0]["loss"] / self.metrics("same")[0]["loss"], 1, delta=1e-6)
+
     def test_sums_of_the_library_agree_with_ordered_ones(self):
         self.train("ordered", "train.steps=6", ranks=2)
         self.train("library", "train.steps=6", "parallel.reduction=library", ranks=2)

@@ -108,6 +108,33 @@ TEST(adamw, owners_of_shares_make_the_same_update) {
     }
 }
 
+TEST(adamw, state_that_begins_late_is_corrected_from_its_own_start) {
+    for (const bool sharded : {false, true}) {
+        SmallStore s, from_start;
+        const OptimizerConfig config{.lr = 0.01, .weight_decay = 0.1};
+        AdamW optimizer(config, s.store, s.t.allocator, sharded),
+            reference(config, from_start.store, from_start.t.allocator, sharded);
+        optimizer.count_from({{"layers.0.attn.k.weight", 40}, {"embedding.weight", 38}, {"elsewhere", 3}});
+        // Steps 41 and 42 of one are 1 and 2 of the other, or 3 and 4.
+        for (int step = 1; step <= 2; ++step) {
+            s.set_gradients(step);
+            from_start.set_gradients(step);
+            for (int unit = 0; unit < 2; ++unit)
+                optimizer.update(unit, 40 + step, 0.01, 1), reference.update(unit, step, 0.01, 1);
+        }
+        for (size_t u = 0; u < 2; ++u)
+            for (const Parameter* parameter : s.store.units()[u]->parameters)
+                for (const auto& section : parameter->sections()) {
+                    const double* ours = s.store.units()[u]->values.data<double>() + section.unit_offset;
+                    const double* theirs =
+                        from_start.store.units()[u]->values.data<double>() + section.unit_offset;
+                    for (int64_t i = 0; i < section.numel(); ++i)
+                        EXPECT_EQ(ours[i] == theirs[i], section.spec.name == "layers.0.attn.k.weight")
+                            << section.spec.name << " " << i;
+                }
+    }
+}
+
 TEST(adamw, state_is_visited_by_unit) {
     SmallStore s;
     AdamW optimizer({}, s.store, s.t.allocator);

@@ -81,6 +81,7 @@ TEST(checkpoint_tamper, a_manifest_with_a_fitting_hash_still_has_to_make_sense) 
         {"\"format\":\"braid checkpoint\"", "\"format\":[[[]]]", "type must be string"},
         {"\"block_bytes\":512", "\"block_bytes\":0", "block_bytes"},
         {"\"block_bytes\":512", "\"block_bytes\":1e300", "block_bytes"},
+        {"\"block_bytes\":512", "\"block_bytes\":1073741824", "expected 512 to 67108864"},
         {"\"block_bytes\":512", "\"block_bytes\":9223372036854775807", "block_bytes"},
         {"\"block_bytes\":512", "\"unknown\":1,\n\"block_bytes\":512", "not in the form"},
         {"\"block_bytes\":512", "\"block_bytes\":513,\n\"block_bytes\":512", "not in the form"},
@@ -125,6 +126,10 @@ TEST(checkpoint_tamper, nested_or_endless_json_does_no_harm) {
     for (const std::string& text : {deep, "{\"format\":" + deep + std::string(1 << 20, ']') + ",",
                                     std::string("{\"format\":\"") + std::string(1 << 20, 'x')})
         EXPECT_THROW(parse_manifest(with_hash(text), "m"), CheckpointError);
+    std::string many = "{\"format\":[1";
+    for (int i = 0; i < 1 << 20; ++i) many += ",1";
+    EXPECT_THAT(test::message_of<CheckpointError>([&] { parse_manifest(with_hash(many + "],\n"), "m"); }),
+                HasSubstr("at most one value in 8 bytes"));
 }
 
 // Two boxes of one file at the same bytes, and boxes that hold the right number of elements but overlap.
@@ -333,7 +338,7 @@ TEST(checkpoint_tamper, declared_sizes_take_no_memory) {
     const std::string path = test::save(folder.path(), run);
     Manifest manifest = CheckpointReader::open(path).manifest();
     constexpr int64_t kHuge = int64_t{1} << 41; // elements, 8 TiB in f32
-    manifest.block_bytes = int64_t{1} << 30;
+    manifest.block_bytes = int64_t{64} << 20;
     for (StoredTensor& tensor : manifest.tensors) {
         tensor.boxes[0].blocks.resize(1, std::string(64, '0'));
         if (tensor.info.name != "model/norm.weight") continue;

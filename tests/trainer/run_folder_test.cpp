@@ -247,5 +247,61 @@ TEST(run_record, a_full_disk_leaves_the_last_record) {
     EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1);
 }
 
+TEST(run_folder, temporary_files_of_killed_runs_go_and_nothing_else) {
+    const TemporaryFolder outside;
+    const std::string path = outside / "run";
+    fs::create_directories(path + "/checkpoints/step-00000002.tmp-77-0123abcd");
+    fs::create_directories(path + "/run.json.tmp-77-0123abcd.d");
+    fs::create_directories(path + "/config.yaml.tmp-77-00000000"); // a folder, which is not ours
+    const std::vector<std::string> ours{
+        "run.json.tmp-77-0123abcd",          "config.yaml.tmp-1-00000001",
+        "config-12.yaml.tmp-1-00000001",     "metrics.jsonl.tmp-123456-89abcdef",
+        "layers.jsonl.tmp-1-00000001",       "events.out.tfevents.1.tmp-1-00000001",
+        "profile-rank-3.json.tmp-1-00000001"};
+    const std::vector<std::string> others{
+        "config.yaml",  "notes.tmp-1-00000001", "run.json.tmp-1-0000000g",         "run.json.tmp-1-000001",
+        "run.json.tmp", "tmp-1-00000001",       "checkpoints/notes.tmp-1-00000001"};
+    for (const auto* names : {&ours, &others})
+        for (const std::string& name : *names) test::write_file(path + "/" + name, "x");
+    test::write_file(outside / "target", "x");
+    fs::create_symlink(outside / "target", path + "/run.json.tmp-9-00000009");
+
+    RunFolder folder(path);
+    folder.prepare();
+    for (const std::string& name : ours) EXPECT_FALSE(fs::exists(path + "/" + name)) << name;
+    for (const std::string& name : others) EXPECT_TRUE(fs::exists(path + "/" + name)) << name;
+    EXPECT_FALSE(fs::exists(path + "/checkpoints/step-00000002.tmp-77-0123abcd"));
+    EXPECT_TRUE(fs::exists(path + "/config.yaml.tmp-77-00000000"));
+    EXPECT_TRUE(fs::exists(outside / "target"));
+    EXPECT_TRUE(fs::is_symlink(path + "/run.json.tmp-9-00000009"));
+    for (const auto& entry : fs::directory_iterator(path + "/checkpoints"))
+        EXPECT_EQ(entry.path().filename(), "notes.tmp-1-00000001"); // nor does trying things out leave any
+}
+
+TEST(run_folder, temporary_files_behind_a_link_stay) {
+    const TemporaryFolder outside;
+    const std::string inside = outside / "elsewhere/step-00000002.tmp-77-0123abcd";
+    fs::create_directories(inside);
+    fs::create_directories(outside / "run");
+    test::write_file(outside / "run/config.yaml", "x");
+    fs::create_directory_symlink(outside / "elsewhere", outside / "run/checkpoints");
+    RunFolder(outside / "run").prepare();
+    EXPECT_TRUE(fs::exists(inside));
+}
+
+TEST(run_folder, another_folder_of_its_name_is_left_alone) {
+    const TemporaryFolder outside;
+    const std::string path = outside / "run";
+    {
+        RunFolder folder(path);
+        folder.expect_in_place();
+        fs::rename(path, outside / "moved");
+        fs::create_directory(path);
+        test::write_file(path + "/log.txt", "of somebody else");
+        EXPECT_THROW(folder.expect_in_place(), WriteError);
+    }
+    EXPECT_TRUE(fs::exists(path + "/log.txt"));
+}
+
 } // namespace
 } // namespace braid

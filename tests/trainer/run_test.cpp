@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <utility>
 
 #include "base/error.h"
 #include "parallel/communicator.h"
@@ -52,9 +54,16 @@ class RunCase {
         request_.stop_requested = [&] {
             int64_t done = 0;
             for (size_t at = start; (at = screen_.find("\nstep ", at)) != std::string::npos; ++at) ++done;
+            if (happens_ && done == happens_after_) std::exchange(happens_, {})();
             return done >= steps;
         };
         return run_training(request_, *self_communicator());
+    }
+
+    /// Does this once, when so many steps are done.
+    void when_done(int64_t steps, std::function<void()> happens) {
+        happens_after_ = steps;
+        happens_ = std::move(happens);
     }
 
     /// Nothing written, all looked at.
@@ -82,6 +91,8 @@ class RunCase {
     TemporaryFolder folder_;
     TrainRequest request_;
     std::string screen_;
+    std::function<void()> happens_;
+    int64_t happens_after_ = 0;
 };
 
 const std::vector<int64_t> kAllSteps{0, 1, 2, 3, 4, 5, 6}, kLayerSteps{2, 4, 6};
@@ -205,6 +216,50 @@ TEST(run, a_complete_run_is_left_alone) {
     EXPECT_EQ(run.train(kSteps), ExitCode::ok);
     EXPECT_EQ(test::read_file(run.path("metrics.jsonl")), metrics);
     EXPECT_EQ(run.record()["starts"].size(), 1u);
+}
+
+/// A run whose folder something happens to after two steps, when a checkpoint is there.
+std::string refusal_after(RunCase& run, const std::function<void()>& happens) {
+    run.when_done(2, happens);
+    try {
+        run.train(kSteps);
+        return "no error";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.exit_code(), ExitCode::cannot_write);
+        return error.what();
+    }
+}
+
+TEST(run, a_folder_renamed_meanwhile_ends_the_run_whole) {
+    RunCase run;
+    const std::string path = run.path(""), folder = path.substr(0, path.size() - 1),
+                      moved = folder + "-moved";
+    const std::string found = refusal_after(run, [&] {
+        std::filesystem::rename(folder, moved);
+        // Somebody else's run of the same name: nothing may be written into it.
+        std::filesystem::create_directory(folder);
+    });
+    EXPECT_NE(found.find(folder + ": expected the folder that this process locked, found another one"),
+              std::string::npos)
+        << found;
+    EXPECT_EQ(found.find('\n'), std::string::npos) << found;
+    EXPECT_TRUE(std::filesystem::is_empty(folder));
+    EXPECT_NE(test::read_file(moved + "/log.txt").find("it was renamed"), std::string::npos);
+    // Moved back, it goes on.
+    std::filesystem::remove(folder);
+    std::filesystem::rename(moved, folder);
+    EXPECT_EQ(run.train(kSteps), ExitCode::ok) << run.screen();
+    EXPECT_EQ(run.steps_of("metrics.jsonl"), kAllSteps);
+}
+
+TEST(run, a_folder_removed_meanwhile_ends_the_run) {
+    RunCase run;
+    const std::string path = run.path(""), folder = path.substr(0, path.size() - 1);
+    const std::string found = refusal_after(run, [&] { std::filesystem::remove_all(folder); });
+    EXPECT_NE(found.find(folder + ": expected the folder that this process locked, found none"),
+              std::string::npos)
+        << found;
+    EXPECT_FALSE(std::filesystem::exists(folder));
 }
 
 } // namespace

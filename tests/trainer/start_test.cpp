@@ -1,0 +1,390 @@
+// Runs that start from another one's checkpoint: branches, and weights alone.
+#include "trainer/start.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "parallel/communicator.h"
+#include "tests/data/token_fixture.h"
+#include "tests/support/temporary_folder.h"
+#include "trainer/checkpoint_reader.h"
+#include "trainer/run.h"
+#include "trainer/start_state.h"
+#include "trainer/training_state.h"
+
+namespace braid {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using test::TemporaryFolder;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+/// A folder with two token files, and runs by name.
+class Runs {
+  public:
+    Runs() {
+        const std::string river = "What the river takes from one bank it lays down on the other, ";
+        const std::string stone = "a stone is older than the road that it lies beside and will outlast it; ";
+        test::write_texts(folder_ / "a.h5", {river + river + stone, river + stone, river});
+        test::write_texts(folder_ / "b.h5", {stone + stone + stone, river + stone + stone + stone});
+    }
+
+    /// Trains `name` and returns its losses by step.
+    std::map<int64_t, double> train(const std::string& name, const std::vector<std::string>& overrides = {}) {
+        run(name, overrides);
+        std::istringstream lines(test::read_file(path(name) + "/metrics.jsonl"));
+        std::map<int64_t, double> losses;
+        for (std::string line; std::getline(lines, line);) {
+            const json step = json::parse(line);
+            losses[step["step"]] = step["loss"];
+        }
+        return losses;
+    }
+    void run(const std::string& name, const std::vector<std::string>& overrides = {}, bool dry_run = false) {
+        TrainRequest request;
+        request.config = config(name, overrides);
+        request.command = {"braid", "train"};
+        request.progress.write = [this](std::string_view text) { screen_ += text; };
+        request.dry_run = dry_run;
+        EXPECT_EQ(run_training(request, *self_communicator()), ExitCode::ok);
+    }
+    /// What a start that is refused says, with its exit code ahead.
+    std::string refusal(const std::string& name, const std::vector<std::string>& overrides) {
+        try {
+            run(name, overrides);
+        } catch (const Error& error) {
+            EXPECT_FALSE(fs::exists(path(name))) << "a refused start left a folder";
+            return fmt::format("{}: {}", static_cast<int>(error.exit_code()), error.what());
+        }
+        ADD_FAILURE() << name << " was not refused";
+        return "";
+    }
+
+    std::vector<double> tensor(const std::string& name, int64_t step, const std::string& tensor) const {
+        const CheckpointReader reader = CheckpointReader::open(checkpoint(name, step));
+        const StoredTensor* stored = reader.manifest().find(tensor);
+        if (!stored) throw CheckpointError("{} is missing", tensor);
+        Allocator host;
+        const Tensor values = Tensor::empty(host, stored->info.shape, stored->info.dtype);
+        reader.read(tensor, whole_box(stored->info.shape), values);
+        return dispatch_float(values.dtype(), [&]<typename T>() {
+            return std::vector<double>(values.data<T>(), values.data<T>() + values.numel());
+        });
+    }
+    TrainingState training(const std::string& name, int64_t step) const {
+        return CheckpointReader::open(checkpoint(name, step)).manifest().training;
+    }
+    std::string checkpoint(const std::string& name, int64_t step) const {
+        return fmt::format("{}/checkpoints/step-{:08}", path(name), step);
+    }
+    std::string path(const std::string& name) const { return folder_ / name; }
+    const std::string& screen() const { return screen_; }
+    json record(const std::string& name) const {
+        return json::parse(test::read_file(path(name) + "/run.json"));
+    }
+    RunConfig config(const std::string& name, const std::vector<std::string>& overrides) const {
+        return parse_run_config(
+            fmt::format(
+                "name: {0}\n"
+                "run_dir: {1}/{0}\n"
+                "model: {{vocab_size: 256, hidden_size: 8, pattern: 'dense, dense', sublayers: {{dense: "
+                "{{type: mlp, size: 8}}}}}}\n"
+                "optimizer: {{weight_decay: 0, lr: 1e-2, schedule: {{type: constant}}}}\n"
+                "train: {{steps: 6, sequence_length: 16, global_batch: 2, precision: f64}}\n"
+                "data: {{train: [{{path: {1}/a.h5}}, {{path: {1}/b.h5, weight: 2}}]}}\n"
+                "checkpoint: {{every: 2}}\n",
+                name, folder_ / "."),
+            "test", overrides);
+    }
+    std::string from(const std::string& checkpoint, const std::string& more = "mode: branch") const {
+        return fmt::format("start={{from: {}, {}}}", checkpoint, more);
+    }
+
+  private:
+    TemporaryFolder folder_;
+    std::string screen_;
+};
+
+/// Every file below a folder, with what is in it.
+std::map<std::string, std::string> content_of(const std::string& folder) {
+    std::map<std::string, std::string> content;
+    for (const auto& entry : fs::recursive_directory_iterator(folder))
+        if (entry.is_regular_file()) content[entry.path()] = test::read_file(entry.path());
+    return content;
+}
+
+std::map<int64_t, double> after(std::map<int64_t, double> losses, int64_t step) {
+    losses.erase(losses.begin(), losses.upper_bound(step));
+    return losses;
+}
+
+TEST(start, a_branch_that_changes_nothing_is_its_parents_continuation) {
+    Runs runs;
+    const auto parent = runs.train("parent");
+    const auto before = content_of(runs.path("parent"));
+    const auto branch = runs.train("branch", {runs.from(runs.checkpoint("parent", 2))});
+    EXPECT_EQ(branch, after(parent, 2));
+    const CheckpointReader theirs = CheckpointReader::open(runs.checkpoint("parent", 6));
+    for (const StoredTensor& stored : theirs.manifest().tensors)
+        EXPECT_EQ(runs.tensor("branch", 6, stored.info.name), runs.tensor("parent", 6, stored.info.name));
+    EXPECT_EQ(content_of(runs.path("parent")), before);
+    const json start = runs.record("branch")["starts"][0];
+    EXPECT_EQ(start["parent"], runs.checkpoint("parent", 2));
+    EXPECT_EQ(start["start"]["mode"], "branch");
+    EXPECT_EQ(start["first_step"], 3);
+    EXPECT_THAT(runs.screen(), HasSubstr("branching from " + runs.checkpoint("parent", 2) + " at step 2"));
+}
+
+TEST(start, a_branch_lives_without_its_parent_and_other_values_of_start) {
+    Runs runs;
+    const auto parent = runs.train("parent");
+    runs.train("branch", {runs.from(runs.checkpoint("parent", 2)), "train.stop_at=4"});
+    fs::remove_all(runs.path("parent"));
+    EXPECT_EQ(runs.train("branch", {runs.from(runs.path("nowhere"))}), after(parent, 2));
+    EXPECT_EQ(runs.train("branch"), after(parent, 2)); // complete, and start left out
+}
+
+TEST(start, a_branch_of_a_branch_goes_on) {
+    Runs runs;
+    const auto parent = runs.train("parent");
+    runs.train("child", {runs.from(runs.checkpoint("parent", 2)), "train.steps=4"});
+    EXPECT_EQ(runs.train("grandchild", {runs.from(runs.path("child"))}), after(parent, 4));
+}
+
+TEST(start, the_parent_is_chosen_once) {
+    Runs runs;
+    runs.train("parent", {"train.stop_at=2"});
+    const std::vector<std::string> branch{runs.from(runs.path("parent")), "train.stop_at=3"};
+    const auto first = runs.train("branch", branch);
+    fs::remove_all(runs.path("branch/checkpoints")); // as if killed before the first save
+    runs.train("parent");                            // which has newer checkpoints now
+    EXPECT_EQ(runs.train("branch", branch), first);
+    EXPECT_EQ(runs.record("branch")["starts"][1]["parent"], runs.checkpoint("parent", 2));
+}
+
+TEST(start, a_decay_follows_the_new_schedule_at_the_parents_step) {
+    Runs runs;
+    runs.train("parent");
+    const auto losses = runs.train(
+        "decay", {runs.from(runs.path("parent")), "train.steps=10", "checkpoint.every=1", "checkpoint.keep=0",
+                  "optimizer.schedule={type: wsd, decay_steps: 4, decay_shape: linear, warmup_steps: 0}"});
+    EXPECT_EQ(losses.begin()->first, 7);
+    std::istringstream lines(test::read_file(runs.path("decay/metrics.jsonl")));
+    std::vector<double> rates;
+    for (std::string line; std::getline(lines, line);) rates.push_back(json::parse(line)["lr"]);
+    ASSERT_EQ(rates.size(), 4u);
+    for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(rates[i], 1e-2 * static_cast<double>(3 - i) / 4, 1e-9);
+}
+
+/// The windows of a source that samples [first, first + count) take.
+std::vector<int64_t> windows_of(const TrainLoader& loader, int source, int64_t first, int64_t count) {
+    std::vector<int64_t> windows;
+    for (int64_t sample = first; sample < first + count; ++sample)
+        if (loader.locate(sample).source == source) windows.push_back(loader.locate(sample).window);
+    return windows;
+}
+
+TEST(start, kept_sources_go_on_and_new_ones_begin) {
+    const TemporaryFolder folder;
+    for (const char name : {'a', 'b', 'c'})
+        test::write_counting(folder / fmt::format("{}.h5", name), std::vector<int64_t>(20, 40), name * 1000);
+    const auto sources = [&](const std::vector<std::pair<char, double>>& files) {
+        DataConfig config;
+        for (const auto& [name, weight] : files)
+            config.train.push_back({folder / fmt::format("{}.h5", name), weight});
+        config.seed = 3;
+        return config;
+    };
+    const LoaderOptions options{16, 1 << 20};
+    const TrainLoader parent(sources({{'a', 1}, {'b', 2}}), options);
+    TrainingState state{.step = 5, .tokens = 100};
+    store_data_identity(state, parent);
+    store_position(state, {}, 4, parent); // 20 samples
+    EXPECT_EQ(state.sample, 20);
+
+    TrainLoader branch(sources({{'c', 1}, {'b', 1}}), options);
+    const SamplePosition position = branch_position(state, 16, branch, "test");
+    apply_position(position, branch, "test");
+    const auto num_taken = static_cast<int64_t>(windows_of(parent, 1, 0, 20).size());
+    EXPECT_EQ(position.skipped, (std::vector<int64_t>{0, num_taken}));
+    EXPECT_EQ(position.first_step, 5);
+    EXPECT_EQ(position.first_sample, 0);
+    // b goes on with the windows that the parent would have taken next.
+    const auto next = windows_of(parent, 1, 20, 12), now = windows_of(branch, 1, 0, 12);
+    for (size_t i = 0; i < std::min(next.size(), now.size()); ++i) EXPECT_EQ(now[i], next[i]) << i;
+    // A later branch counts what both took.
+    TrainingState later{.step = 8, .tokens = 200};
+    store_data_identity(later, branch);
+    store_position(later, position, 4, branch);
+    const auto more = static_cast<int64_t>(windows_of(branch, 1, 0, 12).size());
+    EXPECT_EQ(later.counters.at("source/1/samples"), num_taken + more);
+    EXPECT_EQ(later.counters.at("source/0/samples"), 12 - more);
+    const SamplePosition again = stored_position(later, "test");
+    EXPECT_EQ(again.skipped, position.skipped);
+    EXPECT_EQ(again.sample_after(8, 4), later.sample);
+
+    // Windows of another length: the same number of tokens.
+    TrainLoader shorter(sources({{'b', 1}}), {8, 1 << 20});
+    EXPECT_EQ(branch_position(state, 16, shorter, "test").skipped, std::vector<int64_t>{2 * num_taken});
+}
+
+TEST(start, another_batch_goes_on_at_the_parents_sample) {
+    Runs runs;
+    runs.train("parent", {"train.stop_at=2"});
+    runs.train("branch", {runs.from(runs.path("parent")), "train.global_batch=3", "train.steps=4"});
+    EXPECT_EQ(runs.training("branch", 4).sample, 2 * 2 + 2 * 3);
+    runs.train("branch", {"train.global_batch=3", "train.steps=6"}); // resumes, at a position of its own
+    EXPECT_EQ(runs.training("branch", 6).sample, 2 * 2 + 4 * 3);
+}
+
+TEST(start, state_that_begins_in_a_branch_has_its_own_count_of_adam) {
+    Runs runs;
+    runs.train("parent", {"train.stop_at=4", "train.freeze=['layers.0.*']"});
+    EXPECT_THROW(runs.tensor("parent", 4, "optimizer/exp_avg/layers.0.dense.up.weight"), CheckpointError);
+    const std::vector<std::string> thawed{runs.from(runs.path("parent")), "checkpoint.every=1",
+                                          "checkpoint.keep=0", "optimizer.clip=0", "train.steps=8"};
+    runs.train("thawed", thawed);
+    EXPECT_THAT(runs.screen(), HasSubstr("the optimizer's state of "));
+    // The first step of Adam moves every element by lr |g| / (|g| + eps), whatever its gradient.
+    const auto before = runs.tensor("parent", 4, "model/layers.0.dense.up.weight"),
+               behind = runs.tensor("thawed", 5, "model/layers.0.dense.up.weight"),
+               moment = runs.tensor("thawed", 5, "optimizer/exp_avg/layers.0.dense.up.weight");
+    int moved = 0;
+    for (size_t i = 0; i < before.size(); ++i) {
+        const double gradient = std::abs(moment[i]) / 0.1; // beta1 is 0.9
+        if (gradient < 1e-5) continue;
+        ++moved;
+        EXPECT_NEAR(std::abs(behind[i] - before[i]), 1e-2 * gradient / (gradient + 1e-8), 1e-10) << i;
+    }
+    EXPECT_GT(moved, 20);
+    // What had state goes on with its count: resuming in the middle changes nothing.
+    std::vector<std::string> stopped = thawed;
+    stopped.push_back("train.stop_at=6");
+    runs.train("stopped", stopped);
+    runs.train("stopped", thawed);
+    for (const char* name : {"model/layers.0.dense.up.weight", "model/layers.1.dense.up.weight"})
+        EXPECT_EQ(runs.tensor("stopped", 8, name), runs.tensor("thawed", 8, name));
+}
+
+TEST(start, a_branch_may_not_make_another_model) {
+    Runs runs;
+    runs.train("parent", {"train.stop_at=2"});
+    const std::string from = runs.from(runs.path("parent"));
+    EXPECT_THAT(runs.refusal("x", {from, "model.norm.eps=1e-5"}),
+                AllOf(HasSubstr("2: a branch of "), HasSubstr("model.norm.eps: 1.0e-6 there, 1.0e-5 now")));
+    EXPECT_THAT(runs.refusal("x", {from, "optimizer.type=muon", "model.hidden_size=16"}),
+                AllOf(HasSubstr("optimizer.type: adamw there"), HasSubstr("model.hidden_size: 8 there")));
+    EXPECT_THAT(runs.refusal("x", {from, "train.steps=2"}), HasSubstr("2: train.steps: "));
+    EXPECT_THAT(runs.refusal("x", {from, "train.stop_at=1"}), HasSubstr("2: train.stop_at: "));
+    EXPECT_THAT(runs.refusal("x", {runs.from(runs.path("nowhere"))}),
+                AllOf(HasSubstr("4: start.from: "), HasSubstr("nowhere")));
+    fs::create_directory(runs.path("empty"));
+    EXPECT_THAT(runs.refusal("x", {runs.from(runs.path("empty"))}), HasSubstr("4: start.from: "));
+    // These it may.
+    runs.train("branch", {from, "model.head.z_loss=1e-4", "optimizer.lr=1e-3", "optimizer.weight_decay=0.1",
+                          "optimizer.betas=[0.8, 0.9]", "train.precision=f32", "train.sequence_length=8",
+                          "train.micro_batch=1", "seed=9"});
+    EXPECT_EQ(runs.training("branch", 6).step, 6);
+}
+
+TEST(start, a_dry_run_says_what_a_start_would_do_and_leaves_nothing) {
+    Runs runs;
+    runs.train("parent", {"train.stop_at=2"});
+    runs.run("branch", {runs.from(runs.path("parent"))}, true);
+    EXPECT_THAT(runs.screen(), HasSubstr("would start: branching from " + runs.checkpoint("parent", 2)));
+    EXPECT_FALSE(fs::exists(runs.path("branch")));
+}
+
+TEST(start, a_damaged_newest_checkpoint_is_passed_over) {
+    Runs runs;
+    runs.train("parent");
+    test::write_file(runs.checkpoint("parent", 6) + "/manifest.json", "{}");
+    runs.train("branch", {runs.from(runs.path("parent"))});
+    EXPECT_EQ(runs.record("branch")["starts"][0]["first_step"], 5);
+    EXPECT_THAT(runs.screen(), HasSubstr("skipped " + runs.checkpoint("parent", 6)));
+}
+
+TEST(start, weights_alone_begin_a_new_run) {
+    Runs runs;
+    runs.train("parent");
+    const std::string from = runs.from(runs.path("parent"), "mode: weights");
+    runs.train("tuned", {from, "train.freeze=['*']", "train.precision=f32", "model.norm.eps=1e-5"});
+    const auto theirs = runs.tensor("parent", 6, "model/layers.1.dense.up.weight"),
+               ours = runs.tensor("tuned", 2, "model/layers.1.dense.up.weight");
+    ASSERT_EQ(ours.size(), theirs.size());
+    for (size_t i = 0; i < ours.size(); ++i) EXPECT_EQ(ours[i], static_cast<float>(theirs[i]));
+    EXPECT_EQ(runs.record("tuned")["starts"][0]["first_step"], 1);
+    EXPECT_EQ(runs.training("tuned", 2).sample, 4);
+    EXPECT_THAT(runs.screen(),
+                HasSubstr("starting with the weights of " + runs.checkpoint("parent", 6) + " (step 6)"));
+}
+
+TEST(start, weights_by_other_names_and_what_is_missing_or_left_over) {
+    Runs runs;
+    runs.train("parent");
+    const std::string three = "model.pattern='dense, dense, dense'", still = "train.freeze=['*']";
+    const auto weights = [&](const std::string& more) {
+        return runs.from(runs.path("parent"), "mode: weights" + more);
+    };
+    EXPECT_THAT(runs.refusal("x", {weights(""), three}),
+                AllOf(HasSubstr("2: start.from: the checkpoint lacks "), HasSubstr("layers.2.dense")));
+    EXPECT_THAT(runs.refusal("x", {weights(""), "model.pattern=dense"}),
+                AllOf(HasSubstr("2: start.from: the checkpoint has "), HasSubstr("layers.1.dense")));
+    EXPECT_THAT(runs.refusal("x", {weights(", map: {layers.7: layers.1}")}),
+                HasSubstr("2: start.map.layers.7: no tensor"));
+    EXPECT_THAT(runs.refusal("x", {weights(""), "model.sublayers.dense.size=16"}),
+                HasSubstr("have another shape than in the model: layers.0.dense"));
+    // A part of a name is no prefix: layers.1 is not layers.10.
+    EXPECT_THAT(runs.refusal("x", {weights(", map: {layer: layers}")}), HasSubstr("start.map.layer: "));
+
+    const std::string up = "model/layers.{}.dense.up.weight";
+    const auto of = [&](const std::string& name, int64_t step, int layer) {
+        return runs.tensor(name, step, fmt::format(fmt::runtime(up), layer));
+    };
+    runs.train("grown", {weights(", map: {layers.2: layers.0}"), three, still});
+    EXPECT_EQ(of("grown", 2, 2), of("parent", 6, 0));
+    EXPECT_EQ(of("grown", 2, 1), of("parent", 6, 1));
+    runs.train("random", {weights(", missing: random"), three, still});
+    runs.train("fresh", {three, still});
+    EXPECT_EQ(of("random", 2, 2), of("fresh", 2, 2));
+    EXPECT_EQ(of("random", 2, 0), of("parent", 6, 0));
+    runs.train("cut", {weights(", surplus: drop, map: {layers.0: layers.1}"), "model.pattern=dense", still});
+    EXPECT_EQ(of("cut", 2, 0), of("parent", 6, 1));
+    EXPECT_THAT(runs.screen(), AllOf(HasSubstr(" tensors keep their initial values: layers.2.dense"),
+                                     HasSubstr(" tensors of the checkpoint are left out: layers.0.dense")));
+}
+
+TEST(start, positions_no_run_can_have_are_refused) {
+    TrainingState state{.step = 10, .sample = 20, .tokens = 300};
+    for (const auto& [key, value] :
+         std::vector<std::pair<std::string, int64_t>>{{"branch/step", 11},
+                                                      {"branch/step", -1},
+                                                      {"branch/sample", 21},
+                                                      {"branch/tokens", 301},
+                                                      {"source/0/skipped", -1},
+                                                      {"source/0/skipped", INT64_MAX}}) {
+        TrainingState forged = state;
+        forged.counters[key] = value;
+        EXPECT_THROW(stored_position(forged, "test"), CheckpointError) << key;
+    }
+    state.counters["first_step/embedding.weight"] = 11;
+    EXPECT_THROW(stored_first_steps(state, "test"), CheckpointError);
+}
+
+TEST(start, keys_of_one_mode_are_pointless_in_the_other) {
+    Runs runs;
+    for (const std::string more : {"missing: random", "surplus: drop", "map: {a: b}"})
+        EXPECT_THROW(runs.config("x", {runs.from("y", "mode: branch, " + more)}), ConfigError) << more;
+    EXPECT_THROW(runs.config("x", {"start={from: y}"}), ConfigError);
+    EXPECT_THROW(runs.config("x", {"start={mode: branch}"}), ConfigError);
+}
+
+} // namespace
+} // namespace braid

@@ -1,0 +1,81 @@
+#include "trainer/start.h"
+
+#include <algorithm>
+
+#include "trainer/checkpoint_folder.h"
+#include "trainer/checkpoint_reader.h"
+#include "trainer/stored_config.h"
+
+namespace braid {
+namespace {
+
+bool is_loss_weight(const std::string& key) {
+    return key == "model.head.z_loss" ||
+           (key.starts_with("model.sublayers.") &&
+            (key.ends_with(".router.aux_loss") || key.ends_with(".router.z_loss")));
+}
+
+/// The checkpoint that a path stands for, and what the user should know of others.
+LatestCheckpoint resolve_parent(const std::string& path) {
+    try {
+        const std::string folder = checkpoints_folder(path);
+        // A folder that is no checkpoint itself stands for the newest in it.
+        if (list_checkpoints(folder).empty()) return {resolve_checkpoint(path), 0, {}};
+        if (const auto latest = find_resume_checkpoint(folder)) return *latest;
+        throw CheckpointError("{}: expected a checkpoint, found none", folder);
+    } catch (const CheckpointError& error) {
+        throw CheckpointError("start.from: {}", error.what());
+    }
+}
+
+void expect_steps_left(const RunConfig& config, int64_t step) {
+    const bool stops = config.train.stop_at > 0 && config.train.stop_at < config.train.steps;
+    const int64_t last = stops ? config.train.stop_at : config.train.steps;
+    if (last <= step)
+        throw ConfigError(
+            "train.{}: a branch goes on after its parent's step {}, so expected more than {}, found {}",
+            stops ? "stop_at" : "steps", step, step, last);
+}
+
+void expect_may_branch(const RunConfig& parent, const RunConfig& config, const std::string& checkpoint) {
+    const auto differences = forbidden_in_branch(parent, config);
+    if (differences.empty()) return;
+    std::string keys;
+    for (const auto& difference : differences)
+        keys += fmt::format("\n  {}: {} there, {} now", difference.key, difference.old_value,
+                            difference.new_value);
+    throw ConfigError("a branch of {} may not change these keys (start.mode weights may):{}", checkpoint,
+                      keys);
+}
+
+} // namespace
+
+std::vector<ConfigDifference> forbidden_in_branch(const RunConfig& parent, const RunConfig& branch) {
+    std::vector<ConfigDifference> differences = numeric_differences(parent, branch);
+    std::erase_if(differences, [](const ConfigDifference& difference) {
+        const std::string& key = difference.key;
+        return key != "optimizer.type" && (!key.starts_with("model.") || is_loss_weight(key));
+    });
+    return differences;
+}
+
+ResumePoint find_parent(const RunConfig& config, const std::string& recorded) {
+    const LatestCheckpoint found = resolve_parent(recorded.empty() ? config.start.from : recorded);
+    const CheckpointReader reader = CheckpointReader::open(found.path);
+    const TrainingState& training = reader.manifest().training;
+    const RunConfig parent = stored_run_config(reader.manifest(), found.path);
+    expect_reachable(training, parent, found.path);
+    ResumePoint point{found.path, 0, "", config.start.mode};
+    if (config.start.mode == StartMode::branch) {
+        expect_may_branch(parent, config, found.path);
+        expect_steps_left(config, training.step);
+        point.step = training.step;
+        point.message = fmt::format("branching from {} at step {}", found.path, training.step);
+    } else {
+        point.message = fmt::format("starting with the weights of {} (step {})", found.path, training.step);
+    }
+    for (const auto& rejected : found.rejected) point.message += "\nskipped " + rejected.reason;
+    return point;
+}
+
+} // namespace braid
