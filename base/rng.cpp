@@ -1,22 +1,33 @@
 #include "base/rng.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "base/normal_quantile.h"
+#include "base/philox_block.h"
 
 namespace braid {
 
+namespace {
+
+double to_uniform(uint64_t bits) {
+    // The 52 bits as the digits of a double from 2^52 on: exact, and unlike a conversion made in vectors.
+    const double whole = std::bit_cast<double>(bits >> 12 | uint64_t{0x433} << 52) - 0x1p52;
+    return (whole + 0.5) * 0x1p-52;
+}
+
+} // namespace
+
 std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
-    constexpr uint64_t kMultiplier0 = 0xD2511F53u, kMultiplier1 = 0xCD9E8D57u;
-    constexpr uint32_t kWeyl0 = 0x9E3779B9u, kWeyl1 = 0xBB67AE85u;
-    for (int round = 0; round < 10; ++round) {
-        const uint64_t product0 = kMultiplier0 * counter[0], product1 = kMultiplier1 * counter[2];
+    for (int round = 0; round < Philox::kRounds; ++round) {
+        const uint64_t product0 = Philox::kMultiplier0 * counter[0],
+                       product1 = Philox::kMultiplier1 * counter[2];
         counter = {
             static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(product1),
             static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(product0)};
-        key[0] += kWeyl0;
-        key[1] += kWeyl1;
+        key[0] += Philox::kWeyl0;
+        key[1] += Philox::kWeyl1;
     }
     return counter;
 }
@@ -46,7 +57,17 @@ uint64_t RngStream::bits(uint64_t index, uint64_t step) const {
 }
 
 double RngStream::uniform(uint64_t index, uint64_t step) const {
-    return (static_cast<double>(bits(index, step) >> 12) + 0.5) * 0x1p-52;
+    return to_uniform(bits(index, step));
+}
+
+void RngStream::uniforms(uint64_t first, std::span<double> out) const {
+    constexpr size_t kBlock = 256;
+    std::array<uint64_t, kBlock> words;
+    for (size_t begin = 0; begin < out.size(); begin += kBlock) {
+        const size_t count = std::min(kBlock, out.size() - begin);
+        philox_block(first + begin, name_hash_, key_, words.data(), count);
+        for (size_t i = 0; i < count; ++i) out[begin + i] = to_uniform(words[i]);
+    }
 }
 
 double RngStream::normal(uint64_t index, uint64_t step) const {

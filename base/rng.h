@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 namespace braid {
@@ -10,6 +11,12 @@ namespace braid {
 /// generator. The numbers are a pure function of key and counter, so any rank can draw any element without
 /// the ones before it.
 std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
+
+struct Philox {
+    static constexpr int kRounds = 10;
+    static constexpr uint64_t kMultiplier0 = 0xD2511F53u, kMultiplier1 = 0xCD9E8D57u;
+    static constexpr uint32_t kWeyl0 = 0x9E3779B9u, kWeyl1 = 0xBB67AE85u;
+};
 
 /// What a stream of random numbers is for; part of the key, so that two uses never share numbers.
 enum class RngPurpose : uint32_t { initialization = 1, shuffle = 2, sampling = 3, blend = 4, test = 5 };
@@ -23,6 +30,8 @@ class RngStream {
     uint64_t bits(uint64_t index, uint64_t step = 0) const;
     /// Uniform in the open interval (0, 1), with 52 random bits.
     double uniform(uint64_t index, uint64_t step = 0) const;
+    /// uniform(first), uniform(first + 1), ...: the same bits, many times as fast.
+    void uniforms(uint64_t first, std::span<double> out) const;
     /// Standard normal, through the inverse of the distribution function (one draw per number).
     double normal(uint64_t index, uint64_t step = 0) const;
 

@@ -50,13 +50,20 @@ GatedDeltaNetLayer::GatedDeltaNetLayer(const LayerBuilder& build, const GatedDel
     conv_ =
         build.store.declare({channels("conv_q.weight", kd, key_heads),
                              channels("conv_k.weight", kd, key_heads), channels("conv_v.weight", vd, heads)});
-    // A between 0.01 and 16 as in Qwen3.5: an A that rounds to 0 would make a head that never forgets or
-    // learns.
+    // A between 0.01 and 16 as in Qwen3.5, if nothing else is asked for: an A that rounds to 0 would make a
+    // head that never forgets or learns.
     const auto per_head = [&](const char* part, Initializer init) {
         return split_over_tensor(build.other(part, {heads}, ParameterRole::recurrent, init), 0);
     };
-    a_log_ = build.store.declare(per_head("a_log", {Initializer::Kind::log_uniform, 0.01, 16}));
-    dt_bias_ = build.store.declare(per_head("dt_bias", {Initializer::Kind::constant, 1}));
+    const InitOverride& init = build.sublayer.config.init;
+    const auto [least, most] = init.a_range.value_or(std::array{0.01, 16.0});
+    a_log_ = build.store.declare(per_head("a_log", {Initializer::Kind::log_uniform, least, most}));
+    // The time steps of Mamba (Gu and Dao, arXiv:2312.00752, section 3.6), or the bias that Qwen3.5 starts
+    // from.
+    dt_bias_ = build.store.declare(
+        per_head("dt_bias", init.decay == DecayInit::log_uniform_dt
+                                ? Initializer{Initializer::Kind::inverse_softplus, 1e-3, 0.1}
+                                : Initializer{Initializer::Kind::constant, 1}));
     // The output norm is never zero-centred, whatever the model's norms are.
     norm_ = build.store.declare(build.other("norm.weight", {config.value_head_dim}, ParameterRole::norm,
                                             {Initializer::Kind::constant, 1}));

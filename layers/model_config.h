@@ -165,10 +165,21 @@ struct NormOverride {
     std::optional<double> eps;
     bool operator==(const NormOverride&) const = default;
 };
+/// How the time steps of a recurrence start.
+enum class DecayInit {
+    constant_dt,    // dt_bias is 1, so that dt is near 1.3
+    log_uniform_dt, // the logarithm of dt is uniform from ln 0.001 to ln 0.1
+};
+constexpr auto enum_names(DecayInit) {
+    return std::array<std::string_view, 2>{"constant_dt", "log_uniform_dt"};
+}
 struct InitOverride {
     std::optional<double> std;
     std::optional<InitDistribution> distribution;
     std::optional<InitOutput> output;
+    // Of gated_delta_net; left out, constant_dt and [0.01, 16].
+    std::optional<DecayInit> decay;
+    std::optional<std::array<double, 2>> a_range; // A starts uniform between these
     bool operator==(const InitOverride&) const = default;
 };
 

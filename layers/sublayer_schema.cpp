@@ -310,8 +310,33 @@ const Schema<InitOverride>& init_override_schema() {
             .key("distribution", &InitOverride::distribution,
                  {.help = "instead of model.init.distribution", .default_text = "model.init.distribution"})
             .key("output", &InitOverride::output,
-                 {.help = "instead of model.init.output", .default_text = "model.init.output"});
+                 {.help = "instead of model.init.output", .default_text = "model.init.output"})
+            .key("decay", &InitOverride::decay,
+                 {.help =
+                      "gated_delta_net: time steps start at about 1.3 with bias 1, or log-uniform from 0.001 "
+                      "to 0.1",
+                  .default_text = "constant_dt"})
+            .key(
+                "a_range", &InitOverride::a_range,
+                {.help = "gated_delta_net: A, which the decay is exp(-A dt) of, starts uniform between these",
+                 .above = 0,
+                 .max = 1e6,
+                 .default_text = "[0.01, 16]",
+                 .example = "[1, 16]"});
     return schema;
+}
+
+void check_init(const SublayerConfig& sublayer, SectionCheck& check) {
+    const InitOverride& init = sublayer.init;
+    for (const auto& [key, given] : {std::pair("init.decay", init.decay.has_value()),
+                                     std::pair("init.a_range", init.a_range.has_value())})
+        if (given && sublayer.type() != SublayerType::gated_delta_net)
+            check.fail(
+                key,
+                fmt::format(
+                    "has no effect: only sublayers of type gated_delta_net decay; remove it ({}=null)", key));
+    if (init.a_range && (*init.a_range)[0] > (*init.a_range)[1])
+        check.fail("init.a_range", "expected the smaller number first");
 }
 
 } // namespace
@@ -334,6 +359,10 @@ const Schema<SublayerConfig>& sublayer_schema() {
                         "copy its keys; the keys beside `like` change the copy")
             .section("norm", &S::norm, norm_override_schema(), "changes to model.norm for this sublayer")
             .section("init", &S::init, init_override_schema(), "changes to model.init for this sublayer")
+            .rule(
+                "init.decay and init.a_range are of type gated_delta_net; a_range has the smaller number "
+                "first",
+                check_init)
             .example("{type: mlp, size: 512}");
     return schema;
 }

@@ -1,5 +1,7 @@
 #include "tensor/allocator.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
@@ -29,7 +31,13 @@ void* Allocator::ask_system(size_t bytes) {
         return nullptr;
     if constexpr (kBuildCuda)
         if (device().kind == DeviceKind::cuda) return cuda::allocate(device().index, bytes);
-    return std::aligned_alloc(kAlignment, bytes);
+    // Pages of 2 MiB where the kernel has them: a model's first touch is otherwise a page fault every 4 KiB.
+    constexpr size_t kHugePage = size_t{1} << 21;
+    const bool large = bytes >= 2 * kHugePage;
+    void* data = nullptr;
+    if (posix_memalign(&data, large ? kHugePage : kAlignment, bytes) != 0) return nullptr;
+    if (large) ::madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE); // only a wish
+    return data;
 }
 
 Allocator::Block Allocator::allocate(size_t bytes) {

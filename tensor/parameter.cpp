@@ -50,10 +50,9 @@ void fill_block(const Initializer& init, const RngStream& stream, int64_t first,
     }
     const bool cut = init.kind == truncated_normal;
     const Truncation& t = truncation();
-    for (size_t i = 0; i < values.size(); ++i) {
-        const double uniform = stream.uniform(static_cast<uint64_t>(first) + i);
-        values[i] = cut ? t.kept(uniform) : uniform;
-    }
+    stream.uniforms(static_cast<uint64_t>(first), values);
+    if (cut)
+        for (double& value : values) value = t.kept(value);
     inverse_normal_cdf(values);
     const double scale = cut ? init.a / t.deviation : init.a;
     for (double& value : values) value *= scale;
@@ -74,6 +73,12 @@ void fill_run(const Initializer& init, const RngStream& stream, int64_t first, i
     }
 }
 
+/// x with softplus(x) = ln(1 + e^x) = a (b / a)^uniform.
+double inverse_softplus_at(double a, double b, double uniform) {
+    const double y = std::exp(std::log(a) + (std::log(b) - std::log(a)) * uniform);
+    return y + std::log(-std::expm1(-y)); // ln(e^y - 1)
+}
+
 } // namespace
 
 double Initializer::value(const RngStream& stream, int64_t index) const {
@@ -91,6 +96,8 @@ double Initializer::value(const RngStream& stream, int64_t index) const {
             return a + (b - a) * stream.uniform(element);
         case Kind::log_uniform:
             return std::log(a + (b - a) * stream.uniform(element));
+        case Kind::inverse_softplus:
+            return inverse_softplus_at(a, b, stream.uniform(element));
     }
     return 0;
 }
@@ -109,6 +116,15 @@ double Initializer::standard_deviation() const {
             const auto moment2 = [](double x) { return x > 0 ? x * (std::pow(std::log(x) - 1, 2) + 1) : 0; };
             const double mean = (moment1(b) - moment1(a)) / (b - a);
             return std::sqrt(std::max(0.0, (moment2(b) - moment2(a)) / (b - a) - mean * mean));
+        }
+        case Kind::inverse_softplus: {
+            constexpr int kPoints = 1000; // midpoints: no closed form
+            double sum = 0, squares = 0;
+            for (int i = 0; i < kPoints; ++i) {
+                const double x = inverse_softplus_at(a, b, (i + 0.5) / kPoints);
+                sum += x, squares += x * x;
+            }
+            return std::sqrt(std::max(0.0, squares / kPoints - sum / kPoints * sum / kPoints));
         }
     }
     return 0;

@@ -23,6 +23,8 @@ struct Initializer {
         uniform,          // between a and b
         log_uniform,      // the logarithm of a number uniform between a and b (A_log of gated DeltaNet and
                           // Mamba-2)
+        inverse_softplus, // that of a number whose logarithm is uniform between ln a and ln b (dt_bias of
+                          // both)
     };
     Kind kind = Kind::constant;
     double a = 0, b = 0;

@@ -57,7 +57,15 @@ void Tensor::fill_zero() const {
     if constexpr (kBuildCuda)
         if (device().kind == DeviceKind::cuda)
             return cuda::fill_zero(raw_data(), bytes(), allocator().stream().native());
-    std::memset(raw_data(), 0, bytes());
+    // By all threads where it is much: the first touch of memory has the kernel clear it page by page.
+    constexpr size_t kPart = size_t{1} << 22;
+    auto* const data = static_cast<std::byte*>(raw_data());
+    const auto count = static_cast<int64_t>((bytes() + kPart - 1) / kPart);
+#pragma omp parallel for schedule(static) if (count > 4)
+    for (int64_t part = 0; part < count; ++part) {
+        const size_t first = static_cast<size_t>(part) * kPart;
+        std::memset(data + first, 0, std::min(kPart, bytes() - first));
+    }
 }
 
 void Tensor::fill(double value) const {

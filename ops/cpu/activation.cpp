@@ -6,7 +6,7 @@
 #include "ops/cpu/vector_math.h"
 #include "ops/cpu/widen.h"
 
-#include "ops/cpu/highway.h"
+#include "base/highway_targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/activation.cpp"
 #include "hwy/foreach_target.h"

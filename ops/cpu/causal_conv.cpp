@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "ops/cpu/highway.h"
+#include "base/highway_targets.h"
 #include "ops/cpu/parallel.h"
 #include "ops/cpu/widen.h"
 #undef HWY_TARGET_INCLUDE

@@ -1,6 +1,6 @@
 #include "ops/cpu/delta_chunk.h"
 
-#include "ops/cpu/highway.h"
+#include "base/highway_targets.h"
 #include "ops/cpu/vector_math.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/delta_chunk.cpp"

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "ops/cpu/highway.h"
+#include "base/highway_targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/tile_gemm.cpp"

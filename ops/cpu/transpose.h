@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "ops/cpu/highway.h"
+#include "base/highway_targets.h"
 
 #include "hwy/highway.h"
 

@@ -1,6 +1,6 @@
 #include "ops/cpu/vector_math.h"
 
-#include "ops/cpu/highway.h"
+#include "base/highway_targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/vector_math.cpp"
 #include "hwy/foreach_target.h"

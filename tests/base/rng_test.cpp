@@ -43,6 +43,17 @@ TEST(rng, many_quantiles_at_once_have_the_bits_of_one) {
     for (size_t i = 0; i < p.size(); ++i) EXPECT_EQ(quantiles[i], inverse_normal_cdf(p[i])) << "p " << p[i];
 }
 
+TEST(rng, many_uniforms_at_once_have_the_bits_of_one) {
+    const RngStream stream(11, RngPurpose::test, "block");
+    for (const uint64_t first : {uint64_t{0}, uint64_t{3}, (uint64_t{1} << 32) - 5, uint64_t{1} << 40})
+        for (const size_t count : {1, 2, 7, 8, 255, 256, 257, 1000}) {
+            std::vector<double> many(count);
+            stream.uniforms(first, many);
+            for (size_t i = 0; i < count; ++i)
+                ASSERT_EQ(many[i], stream.uniform(first + i)) << first << " " << i;
+        }
+}
+
 TEST(rng, the_distribution_function_of_a_quantile_is_its_probability) {
     // The relative slope of the distribution's tail is x^2 at most where x is above 1: an error of 1e-15 in x
     // becomes that much of p; erfc adds a few roundings.

@@ -82,6 +82,35 @@ TEST(model, weights_depend_on_names_alone) {
     EXPECT_GT(relative_error(other_seed.store.units()[0]->values, a.store.units()[0]->values), 0.1);
 }
 
+TEST(model, decays_start_as_the_config_says) {
+    ModelConfig config = small_model("gdn, gdn, gdn");
+    const auto values_of = [](Allocated& a, const std::string& ending) {
+        std::vector<double> values;
+        for (const auto& unit : a.store.units())
+            for (const Parameter* parameter : unit->parameters)
+                for (const auto& section : parameter->sections())
+                    if (section.spec.name.ends_with(ending)) {
+                        const double* first = unit->values.data<double>() + section.unit_offset;
+                        values.insert(values.end(), first, first + section.numel());
+                    }
+        return values;
+    };
+    Allocated published(config);
+    for (const double bias : values_of(published, ".dt_bias")) EXPECT_EQ(bias, 1);
+    config.sublayers["gdn"].init.decay = DecayInit::log_uniform_dt;
+    config.sublayers["gdn"].init.a_range = {1, 2};
+    Allocated slow(config);
+    ASSERT_EQ(values_of(slow, ".dt_bias").size(), 6u);
+    for (const double bias : values_of(slow, ".dt_bias")) { // the inverse of softplus, rounded to f32
+        EXPECT_GE(std::log1p(std::exp(bias)), 1e-3 * (1 - 1e-6));
+        EXPECT_LE(std::log1p(std::exp(bias)), 0.1 * (1 + 1e-6));
+    }
+    for (const double a_log : values_of(slow, ".a_log")) {
+        EXPECT_GE(a_log, 0);
+        EXPECT_LE(a_log, std::log(2.0) * (1 + 1e-6));
+    }
+}
+
 TEST(model, decoding_step_by_step_equals_one_forward_run) {
     for (const char* pattern : {"gdn+moe, attn+moe", "local, gdn"}) {
         Allocated a(small_model(pattern));

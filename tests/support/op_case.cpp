@@ -9,8 +9,8 @@
 #include <omp.h>
 #endif
 
+#include "base/highway_targets.h"
 #include "ops/cpu/bf16_gemm.h"
-#include "ops/cpu/highway.h"
 
 // After ours, which says what targets there are.
 #include <hwy/targets.h>

@@ -40,16 +40,32 @@ const double kDeviationBound = 5 / std::sqrt(2.0 * static_cast<double>(kDraws));
 
 TEST(parameter, initial_values_deviate_as_reported) {
     using enum Initializer::Kind;
-    for (const Initializer& init : {Initializer{normal, 0.02}, Initializer{truncated_normal, 0.02},
-                                    Initializer{uniform, -0.3, 0.3}, Initializer{log_uniform, 1, 16}}) {
+    for (const Initializer& init :
+         {Initializer{normal, 0.02}, Initializer{truncated_normal, 0.02}, Initializer{uniform, -0.3, 0.3},
+          Initializer{log_uniform, 1, 16}, Initializer{inverse_softplus, 1e-3, 0.1}}) {
         const double reported = init.standard_deviation();
         const Moments m = moments(init, kDraws);
         EXPECT_NEAR(m.deviation / reported, 1, 2 * kDeviationBound) << "kind " << static_cast<int>(init.kind);
-        if (init.kind != log_uniform) {
+        if (init.kind != log_uniform && init.kind != inverse_softplus) {
             EXPECT_NEAR(m.mean / reported, 0, kMeanBound);
         }
     }
     EXPECT_EQ((Initializer{constant, 3}).standard_deviation(), 0);
+}
+
+TEST(parameter, time_steps_are_log_uniform) {
+    const RngStream stream(4, RngPurpose::initialization, "dt");
+    double sum = 0;
+    for (int64_t i = 0; i < kDraws; ++i) {
+        const double x = Initializer{Initializer::Kind::inverse_softplus, 1e-3, 0.1}.value(stream, i);
+        const double dt = std::log1p(std::exp(x));
+        ASSERT_GE(dt, 1e-3 * (1 - 1e-12));
+        ASSERT_LE(dt, 0.1 * (1 + 1e-12));
+        sum += std::log(dt);
+    }
+    // The middle of the logarithms, within five standard errors of a uniform number of that width.
+    const double width = std::log(100.0);
+    EXPECT_NEAR(sum / kDraws, std::log(0.01), 5 * width / std::sqrt(12.0 * kDraws));
 }
 
 TEST(parameter, truncated_normal_ends_at_three_deviations_of_its_parent) {
@@ -85,9 +101,9 @@ TEST(parameter, each_element_is_a_function_of_its_index_for_any_number_of_thread
 #ifdef _OPENMP
     const int usual = omp_get_max_threads();
 #endif
-    for (const Initializer& init :
-         {Initializer{normal, 0.02}, Initializer{truncated_normal, 0.02}, Initializer{uniform, -0.3, 0.3},
-          Initializer{log_uniform, 1, 16}, Initializer{constant, 3}})
+    for (const Initializer& init : {Initializer{normal, 0.02}, Initializer{truncated_normal, 0.02},
+                                    Initializer{uniform, -0.3, 0.3}, Initializer{log_uniform, 1, 16},
+                                    Initializer{inverse_softplus, 1e-3, 0.1}, Initializer{constant, 3}})
         for (const int threads : {1, 2, 5}) {
 #ifdef _OPENMP
             omp_set_num_threads(threads);
