@@ -9,6 +9,7 @@ Exit code 0 when the last validation loss is at least NATS per byte below the tr
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -23,13 +24,12 @@ set tics nomirror textcolor rgb '#333333'
 set grid ytics lc rgb '#e4e4e4' lt 1
 set xrange [0:{last}]
 set yrange [{low}:{high}]
-set key top right spacing 1.4
-set label 1 'bigram model, {bigram:.3f}' at {last},{bigram} right offset -0.5,0.6 textcolor rgb '#777777'
-set label 2 'trigram model, {trigram:.3f}' at {last},{trigram} right offset -0.5,0.6 textcolor rgb '#777777'
-set label 3 '{final:.3f}' at {last},{final} right offset -0.5,-1.0 textcolor rgb '#b2182b'
-plot {bigram} notitle lc rgb '#999999' dt 2 lw 2, {trigram} notitle lc rgb '#999999' dt 2 lw 2, \\
-     '-' using 1:2 with lines title 'training' lc rgb '#9ecae1' lw 1, \\
-     '-' using 1:2 with linespoints title 'validation' lc rgb '#b2182b' lw 3 pt 7 ps 1
+set rmargin 22
+unset key
+{labels}
+plot {bigram} lc rgb '#999999' dt 2 lw 2, {trigram} lc rgb '#999999' dt 2 lw 2, \\
+     '-' using 1:2 with lines lc rgb '#6baed6' lw 1, \\
+     '-' using 1:2 with linespoints lc rgb '#b2182b' lw 3 pt 7 ps 1
 """
 
 
@@ -46,10 +46,33 @@ def read_curves(path):
     return training, validation
 
 
+def apart(heights, distance):
+    """The heights, moved up where one would come closer than that to the one below it."""
+    moved, below = {}, -math.inf
+    for height in sorted(heights):
+        below = moved[height] = max(height, below + distance)
+    return [moved[height] for height in heights]
+
+
+def label_lines(curves, training, last, span):
+    """gnuplot's labels: beside the end of each curve its name, and of the training loss where it falls slowly."""
+    lines = []
+    heights = apart([height for _, height, _ in curves], 0.05 * span)
+    for (name, height, colour), at in zip(curves, heights, strict=True):
+        lines.append(f"set label '{name} {height:.3f}' at {last},{at} left offset 1,0 textcolor rgb '{colour}'")
+    middle = training[len(training) // 4]
+    lines.append(f"set label 'training' at {middle[0]},{middle[1] + 0.06 * span} left textcolor rgb '#3182bd'")
+    return "\n".join(lines)
+
+
 def draw(png, training, validation, bigram, trigram):
-    final = validation[-1][1]
-    script = PLOT.format(png=png, last=max(training[-1][0], validation[-1][0]), bigram=bigram, trigram=trigram,
-                         final=final, low=min(final, trigram) - 0.25, high=max(bigram + 1.2, 3.6))
+    final, last = validation[-1][1], max(training[-1][0], validation[-1][0])
+    low = min(final, trigram) - 0.25
+    high = max(loss for _, loss in training + validation) + 0.15
+    curves = [("bigram model", bigram, "#777777"), ("trigram model", trigram, "#777777"),
+              ("validation", final, "#b2182b")]
+    script = PLOT.format(png=png, last=last, bigram=bigram, trigram=trigram, low=low, high=high,
+                         labels=label_lines(curves, training, last, high - low))
     for curve in (training, validation):
         script += "".join(f"{tokens} {loss}\n" for tokens, loss in curve) + "e\n"
     subprocess.run(["gnuplot", "-d"], input=script.encode(), check=True)
