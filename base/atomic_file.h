@@ -32,6 +32,8 @@ class AtomicOutput {
     /// replaced changes places with the new one in one step where the file system can do that, and is removed
     /// afterwards under the temporary name.
     void publish();
+    /// True once the target is the new one, also where publish() threw after that.
+    bool is_published() const { return published_; }
 
   private:
     std::string target_, path_;

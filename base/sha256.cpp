@@ -52,7 +52,7 @@ std::string sha256_hex(const void* data, size_t num_bytes) {
     return hash.finish_hex();
 }
 
-std::string sha256_file_hex(const std::string& path, ExitCode code) {
+std::string sha256_file_hex(const std::string& path, ExitCode code, const std::function<void()>& tick) {
     // O_NONBLOCK: a FIFO in the file's place must not hang the open.
     FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (!file) throw_error(code, fmt::format("{}: cannot open: {}", path, std::strerror(errno)));
@@ -64,6 +64,7 @@ std::string sha256_file_hex(const std::string& path, ExitCode code) {
         if (count < 0) throw_error(code, fmt::format("{}: cannot read: {}", path, std::strerror(errno)));
         if (count == 0) return hash.finish_hex();
         hash.update(buffer.data(), static_cast<size_t>(count));
+        if (tick) tick();
     }
 }
 

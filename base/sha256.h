@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -38,7 +39,8 @@ inline std::string sha256_hex(std::string_view text) {
     return sha256_hex(text.data(), text.size());
 }
 
-/// The SHA-256 of a whole regular file, read in pieces. A file that cannot be read is an Error with `code`.
-std::string sha256_file_hex(const std::string& path, ExitCode code);
+/// The SHA-256 of a whole regular file, read in pieces, with a call of `tick`, where given, after each MiB. A
+/// file that cannot be read is an Error with `code`.
+std::string sha256_file_hex(const std::string& path, ExitCode code, const std::function<void()>& tick = {});
 
 } // namespace braid

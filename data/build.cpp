@@ -1,8 +1,15 @@
 #include "data/build.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <system_error>
 
+#include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/rng.h"
 #include "data/tokenizer.h"
@@ -51,6 +58,52 @@ void expect_tokens(const BuildOptions& options, const TokenFileWriter& train,
     if (validation && validation->num_tokens() == 0) refuse("the validation", options.validation->output);
 }
 
+/// A file that a build replaces, kept under another name until all parts of the build are in place.
+class ReplacedFile {
+  public:
+    explicit ReplacedFile(const std::string& path) : path_(path) {
+        struct stat status;
+        if (::lstat(path.c_str(), &status) != 0 || S_ISDIR(status.st_mode)) return;
+        kept_ = temporary_name(path);
+        if (::link(path.c_str(), kept_.c_str()) == 0) return;
+        // Some file systems have no second names for a file; there its name is free for a moment.
+        if (::rename(path.c_str(), kept_.c_str()) != 0)
+            throw WriteError("{}: cannot keep what is replaced as {}: {}", path, kept_, std::strerror(errno));
+        moved_ = true;
+    }
+    ReplacedFile(const ReplacedFile&) = delete;
+    ReplacedFile& operator=(const ReplacedFile&) = delete;
+    ~ReplacedFile() {
+        if (!kept_.empty()) ::unlink(kept_.c_str());
+    }
+
+    /// Puts everything back as it was.
+    void restore(bool is_replaced) {
+        if (!is_replaced && !moved_) return;
+        if (kept_.empty())
+            ::unlink(path_.c_str());
+        else if (::rename(kept_.c_str(), path_.c_str()) == 0)
+            kept_.clear();
+    }
+
+  private:
+    std::string path_, kept_; // kept_ is empty where there was nothing
+    bool moved_ = false;
+};
+
+/// One part alone, or beside an older one, would be taken for a finished build.
+void publish_both(TokenFileWriter& train, TokenFileWriter& validation, const BuildOptions& options) {
+    ReplacedFile old_train(options.output), old_validation(options.validation->output);
+    try {
+        validation.publish();
+        train.publish();
+    } catch (...) {
+        old_train.restore(train.is_published());
+        old_validation.restore(validation.is_published());
+        throw;
+    }
+}
+
 } // namespace
 
 bool in_validation_split(std::string_view document, double fraction) {
@@ -75,15 +128,12 @@ BuildResult build_token_file(const BuildOptions& options) {
         });
     expect_tokens(options, train, validation ? &*validation : nullptr);
     BuildResult result;
-    if (validation) result.validation = validation->finish();
-    try {
-        result.train = train.finish();
-    } catch (...) {
-        // One part alone would be taken for a finished build.
-        std::error_code ignored;
-        if (validation) std::filesystem::remove(options.validation->output, ignored);
-        throw;
-    }
+    if (validation) result.validation = validation->write();
+    result.train = train.write();
+    if (validation)
+        publish_both(train, *validation, options);
+    else
+        train.publish();
     return result;
 }
 

@@ -2,13 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <condition_variable>
-#include <deque>
-#include <future>
-#include <list>
 #include <map>
-#include <mutex>
-#include <thread>
 
 #include "base/error.h"
 #include "base/sha256.h"
@@ -121,97 +115,13 @@ std::vector<std::string> data_faults(const DataConfig& config, const LoaderOptio
     return faults;
 }
 
-/// A thread that makes the batches asked for, in the order asked.
-class TrainLoader::Prefetcher {
-  public:
-    explicit Prefetcher(const TrainLoader& loader) : loader_(loader), thread_([this] { run(); }) {}
-    ~Prefetcher() {
-        {
-            const std::lock_guard lock(mutex_);
-            stopping_ = true;
-        }
-        wake_.notify_all();
-        thread_.join();
-    }
-
-    void add(int64_t first, int64_t count) {
-        const std::lock_guard lock(mutex_);
-        for (const Entry& entry : entries_)
-            if (entry.first == first && entry.count == count) return;
-        Entry entry{first, count, {}};
-        std::packaged_task<MicroBatch()> task(
-            [this, first, count] { return loader_.make_batch(first, count); });
-        entry.batch = task.get_future();
-        entries_.push_back(std::move(entry));
-        tasks_.push_back({first, count, std::move(task)});
-        if (entries_.size() > kMaxPrefetched) {
-            forget_task(entries_.front().first, entries_.front().count);
-            entries_.pop_front();
-        }
-        wake_.notify_all();
-    }
-
-    /// The future of a range asked for earlier; invalid if there is none, or if its making has not begun:
-    /// then making it at once is faster than waiting for what is queued before it.
-    std::future<MicroBatch> take(int64_t first, int64_t count) {
-        const std::lock_guard lock(mutex_);
-        for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
-            if (entry->first != first || entry->count != count) continue;
-            std::future<MicroBatch> batch = std::move(entry->batch);
-            entries_.erase(entry);
-            return forget_task(first, count) ? std::future<MicroBatch>() : std::move(batch);
-        }
-        return {};
-    }
-
-  private:
-    struct Entry {
-        int64_t first, count;
-        std::future<MicroBatch> batch;
-    };
-    struct Task {
-        int64_t first, count;
-        std::packaged_task<MicroBatch()> make;
-    };
-
-    /// Removes a task that has not begun; false if there is none.
-    bool forget_task(int64_t first, int64_t count) {
-        return std::erase_if(
-                   tasks_, [&](const Task& task) { return task.first == first && task.count == count; }) > 0;
-    }
-
-    void run() {
-        std::unique_lock lock(mutex_);
-        for (;;) {
-            wake_.wait(lock, [this] { return stopping_ || !tasks_.empty(); });
-            if (stopping_) return;
-            Task task = std::move(tasks_.front());
-            tasks_.pop_front();
-            lock.unlock();
-            task.make(); // an exception travels in the future
-            lock.lock();
-        }
-    }
-
-    const TrainLoader& loader_;
-    std::mutex mutex_;
-    std::condition_variable wake_;
-    std::list<Entry> entries_;
-    std::deque<Task> tasks_; // not begun
-    bool stopping_ = false;
-    std::thread thread_;
-};
-
 TrainLoader::TrainLoader(const DataConfig& config, const LoaderOptions& options)
     : config_(config),
       options_(options),
       sources_(open_sources(config, options)),
       occurrence_(occurrences(sources_)),
       blend_(weights_of(config)),
-      skipped_(sources_.size(), 0),
-      prefetcher_(std::make_unique<Prefetcher>(*this)) {}
-
-TrainLoader::~TrainLoader() = default;
+      skipped_(sources_.size(), 0) {}
 
 TrainLoader::Location TrainLoader::locate(int64_t sample) const {
     Blend::Draw draw = blend_(sample);
@@ -243,7 +153,7 @@ std::vector<int64_t> TrainLoader::taken(int64_t samples) const {
     return counts;
 }
 
-MicroBatch TrainLoader::make_batch(int64_t first, int64_t count) const {
+MicroBatch TrainLoader::micro_batch(int64_t first, int64_t count) const {
     MicroBatch batch = empty_batch(count, options_);
     batch.first_sample = first;
     for (int64_t sample = first; sample < first + count; ++sample) {
@@ -251,15 +161,6 @@ MicroBatch TrainLoader::make_batch(int64_t first, int64_t count) const {
         windows(at.source).append(at.window, &batch);
     }
     return batch;
-}
-
-MicroBatch TrainLoader::micro_batch(int64_t first, int64_t count) {
-    std::future<MicroBatch> prefetched = prefetcher_->take(first, count);
-    return prefetched.valid() ? prefetched.get() : make_batch(first, count);
-}
-
-void TrainLoader::prefetch(int64_t first, int64_t count) {
-    prefetcher_->add(first, count);
 }
 
 int64_t TrainLoader::num_valid_labels(int64_t first, int64_t count, int depth) const {

@@ -39,14 +39,9 @@ class TrainLoader {
     static constexpr int64_t kVerifiedBytes = int64_t{256} << 20;
 
     TrainLoader(const DataConfig& config, const LoaderOptions& options);
-    ~TrainLoader();
 
-    /// The samples [first, first + count).
-    MicroBatch micro_batch(int64_t first, int64_t count);
-    /// Starts to make a batch in the background for a later micro_batch() of the same range. At most
-    /// kMaxPrefetched wait; beyond that the oldest is dropped. Only a hint: results never depend on it.
-    void prefetch(int64_t first, int64_t count);
-    static constexpr size_t kMaxPrefetched = 64;
+    /// The samples [first, first + count). May be called from several threads.
+    MicroBatch micro_batch(int64_t first, int64_t count) const;
 
     /// The valid labels of the samples [first, first + count), `depth` tokens ahead, without reading tokens.
     int64_t num_valid_labels(int64_t first, int64_t count, int depth = 1) const;
@@ -84,10 +79,7 @@ class TrainLoader {
     double epochs(int k, int64_t num_samples) const;
 
   private:
-    class Prefetcher;
-
     const Windows& windows(int source) const { return *sources_[static_cast<size_t>(source)]; }
-    MicroBatch make_batch(int64_t first, int64_t count) const;
 
     DataConfig config_;
     LoaderOptions options_;
@@ -95,8 +87,7 @@ class TrainLoader {
     std::vector<int> occurrence_; // of each source: how many before it hold the same content
     int order_ = kNewestOrder;
     Blend blend_;
-    std::vector<int64_t> skipped_;           // by source
-    std::unique_ptr<Prefetcher> prefetcher_; // last: its thread uses the members above
+    std::vector<int64_t> skipped_; // by source
 };
 
 /// A validation set: the windows of a token file in order, each once. Unlike in training the tokens of the

@@ -132,6 +132,12 @@ void TokenFileWriter::end_document(int64_t num_bytes) {
 }
 
 TokenFileSummary TokenFileWriter::finish() {
+    const TokenFileSummary made = write();
+    publish();
+    return made;
+}
+
+TokenFileSummary TokenFileWriter::write() {
     if (summary_.num_tokens == 0) throw DataError("{}: the input has no tokens", output_.target());
     summary_.fingerprint =
         token_fingerprint(summary_, tokens_->finish_hash(), offsets_->finish_hash(), bytes_->finish_hash());
@@ -158,7 +164,6 @@ TokenFileSummary TokenFileWriter::finish() {
         bytes_->copy_to(made.get(), bytes_at, output_.path());
         tokens_->copy_to(made.get(), tokens_at, output_.path());
     }
-    output_.publish();
     return summary_;
 }
 

@@ -49,7 +49,12 @@ class TokenFileWriter {
     void add_tokens(std::span<const int32_t> tokens);
     /// Ends the current document, which was made of num_bytes of text.
     void end_document(int64_t num_bytes);
-    /// Publishes the file. A file without any token is a DataError.
+    /// Puts the file together, for publish(). A file without any token is a DataError.
+    TokenFileSummary write();
+    /// Gives the file its name.
+    void publish() { output_.publish(); }
+    bool is_published() const { return output_.is_published(); }
+    /// Both.
     TokenFileSummary finish();
 
     int64_t num_tokens() const { return summary_.num_tokens; }

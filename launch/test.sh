@@ -4,7 +4,7 @@
 #     launch/test.sh                everything a change must pass: the CPU build, sanitizers, CUDA; no slow tests
 #     launch/test.sh --fast         unit tests of the CPU build
 #     launch/test.sh --slow         the slow tests of the CPU build
-#     launch/test.sh --sanitizers   the address and thread sanitizer builds
+#     launch/test.sh --sanitizers   the address and thread sanitizer builds, with whole runs that the first leaves out
 #     launch/test.sh --cuda         the CUDA backend: its tests on an emulated GPU, and what its compiler made
 #     launch/test.sh --gpu          the CUDA backend's tests on this machine's GPU
 #
@@ -70,8 +70,10 @@ if [[ $mode == all || $mode == sanitizers ]]; then
     # The structure and the launcher's scripts do not depend on the build; kernels and curves are those of optimized
     # code; a library put before all others, limits of memory and streams taken away do not go with the address
     # sanitizer.
-    build cpu-asan && run_tests cpu-asan -L 'unit|mpi' -LE slow \
-        -E '^(structure|numerics|golden)\.|^faults\.(wrong_blas|output|signals)$|^launch\.(mpirun|scripts)$'
+    left_out='^(structure|numerics|golden)\.|^faults\.(wrong_blas|output|signals|hosts)$|^launch\.(mpirun|scripts)$'
+    # Four minutes of whole runs, whose code the tests of its parts, launch.verify and e2e.generate run as well.
+    [[ $mode == sanitizers ]] || left_out+='|^e2e\.(ablation|precision|refusal|resume)$|^faults\.stuck_rank$'
+    build cpu-asan && run_tests cpu-asan -L 'unit|mpi' -LE slow -E "$left_out"
     # Without OpenMP only these folders start threads: ranks, the loader's prefetching, the run's side threads.
     build cpu-tsan --target test_base test_parallel test_optim test_data test_trainer &&
         run_tests cpu-tsan -L unit -LE slow -R '^(base|parallel|optim|data|trainer)\.'

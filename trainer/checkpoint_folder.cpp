@@ -54,7 +54,8 @@ void remove_temporary(const std::string& path) {
 
 // Why a checkpoint cannot be loaded; empty where it can, as far as can be told without reading the tensors.
 std::string reason_against(const CheckpointEntry& entry, bool read_tensors,
-                           const CheckpointObjection& objection = {}) {
+                           const CheckpointObjection& objection = {},
+                           const std::function<void()>& tick = {}) {
     try {
         // A checkpoint moved to another disk may be linked back.
         if (!is_folder(entry.path)) return fmt::format("{}: expected a folder", entry.path);
@@ -62,7 +63,7 @@ std::string reason_against(const CheckpointEntry& entry, bool read_tensors,
         const int64_t step = reader.manifest().training.step;
         if (step != entry.step) return fmt::format("{}: it holds step {}", entry.path, step);
         if (objection) objection(reader.manifest(), entry.path);
-        if (read_tensors) reader.verify();
+        if (read_tensors) reader.verify(tick);
         return "";
     } catch (const CheckpointError& error) {
         return error.what();
@@ -97,10 +98,11 @@ std::vector<CheckpointEntry> list_checkpoints(const std::string& folder) {
     return found;
 }
 
-LatestCheckpoint find_latest_checkpoint(const std::string& folder, const CheckpointObjection& objection) {
+LatestCheckpoint find_latest_checkpoint(const std::string& folder, const CheckpointObjection& objection,
+                                        const std::function<void()>& tick) {
     LatestCheckpoint latest;
     for (const CheckpointEntry& entry : list_checkpoints(folder)) {
-        const std::string reason = reason_against(entry, true, objection);
+        const std::string reason = reason_against(entry, true, objection, tick);
         if (reason.empty()) {
             latest.path = entry.path;
             latest.step = entry.step;
@@ -112,8 +114,9 @@ LatestCheckpoint find_latest_checkpoint(const std::string& folder, const Checkpo
 }
 
 std::optional<LatestCheckpoint> find_resume_checkpoint(const std::string& folder,
-                                                       const CheckpointObjection& objection) {
-    LatestCheckpoint latest = find_latest_checkpoint(folder, objection);
+                                                       const CheckpointObjection& objection,
+                                                       const std::function<void()>& tick) {
+    LatestCheckpoint latest = find_latest_checkpoint(folder, objection, tick);
     if (!latest.path.empty()) return latest;
     if (latest.rejected.empty()) return std::nullopt;
     std::string reasons;

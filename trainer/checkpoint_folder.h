@@ -42,12 +42,15 @@ struct LatestCheckpoint {
 using CheckpointObjection = std::function<void(const Manifest& manifest, const std::string& path)>;
 
 /// The newest checkpoint that verifies from the first byte to the last and to which there is no objection.
-LatestCheckpoint find_latest_checkpoint(const std::string& folder, const CheckpointObjection& objection = {});
+/// `tick`, where given, is called often meanwhile.
+LatestCheckpoint find_latest_checkpoint(const std::string& folder, const CheckpointObjection& objection = {},
+                                        const std::function<void()>& tick = {});
 
 /// What to resume from: that checkpoint; nothing where there is no checkpoint at all (a run that starts).
 /// CheckpointError naming each reason where there are some and none can be used.
 std::optional<LatestCheckpoint> find_resume_checkpoint(const std::string& folder,
-                                                       const CheckpointObjection& objection = {});
+                                                       const CheckpointObjection& objection = {},
+                                                       const std::function<void()>& tick = {});
 
 /// Where the checkpoints are of a path the user gave: RUN/checkpoints where that exists, else the path
 /// itself. CheckpointError where it is no folder.

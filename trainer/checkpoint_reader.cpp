@@ -190,21 +190,22 @@ void CheckpointReader::read_part(const StoredTensor& tensor, const StoredBox& st
     });
 }
 
-void CheckpointReader::verify() const {
+void CheckpointReader::verify(const std::function<void()>& tick) const {
     std::map<std::string, std::vector<Part>> parts;
     for (const StoredTensor& tensor : manifest_.tensors)
         for (const StoredBox& stored : tensor.boxes) parts[stored.file].push_back({&tensor, &stored});
     for (const StoredFile& file : manifest_.files) {
         const std::string path = folder_ + "/" + file.name;
-        const std::string found = sha256_file_hex(path, ExitCode::checkpoint);
+        const std::string found = sha256_file_hex(path, ExitCode::checkpoint, tick);
         if (found != file.sha256)
             throw CheckpointError("{}: the content was changed: expected SHA-256 {}, found {}", path,
                                   file.sha256, found);
-        if (file.name != Manifest::kIndexName) verify_rank_file(file.name, parts[file.name]);
+        if (file.name != Manifest::kIndexName) verify_rank_file(file.name, parts[file.name], tick);
     }
 }
 
-void CheckpointReader::verify_rank_file(const std::string& name, std::span<const Part> parts) const {
+void CheckpointReader::verify_rank_file(const std::string& name, std::span<const Part> parts,
+                                        const std::function<void()>& tick) const {
     const std::string path = folder_ + "/" + name;
     const Hdf5File hdf5 = Hdf5File::open(path, ExitCode::checkpoint);
     const std::string save_id = hdf5.read_string("/", "save_id");
@@ -222,8 +223,10 @@ void CheckpointReader::verify_rank_file(const std::string& name, std::span<const
                                   stored->dataset, stored->byte, dataset.offset);
         const int64_t num_bytes = stored->box.numel() * static_cast<int64_t>(size_of(dtype));
         BlockStream bytes(descriptor.get(), path, *stored, num_bytes, manifest_.block_bytes);
-        for (size_t block = 0; block < stored->blocks.size(); ++block)
+        for (size_t block = 0; block < stored->blocks.size(); ++block) {
             bytes.load(static_cast<int64_t>(block));
+            if (tick) tick();
+        }
         datasets.push_back(stored->dataset);
     }
     expect_only(hdf5, path, datasets);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,7 +37,8 @@ class CheckpointReader {
 
     /// Reads everything: the SHA-256 of every file, that of every block, and that the ranks' files are the
     /// HDF5 files that the manifest describes: of this save, with these contiguous datasets and nothing else.
-    void verify() const;
+    /// `tick`, where given, is called often meanwhile: at least after each block.
+    void verify(const std::function<void()>& tick = {}) const;
 
   private:
     CheckpointReader(std::string folder, Manifest manifest)
@@ -50,7 +52,8 @@ class CheckpointReader {
         const StoredTensor* tensor;
         const StoredBox* stored;
     };
-    void verify_rank_file(const std::string& name, std::span<const Part> parts) const;
+    void verify_rank_file(const std::string& name, std::span<const Part> parts,
+                          const std::function<void()>& tick) const;
 
     std::string folder_;
     Manifest manifest_;

@@ -34,7 +34,7 @@ InferenceModel::InferenceModel(const std::string& path, const Stream& compute) :
     const TensorKind kinds[] = {TensorKind::parameter, TensorKind::buffer};
     std::vector<TensorInfo> wanted = state_tensors(store_, nullptr);
     for (TensorInfo& tensor : wanted)
-        if (tensor.kind == TensorKind::parameter) tensor.dtype = accumulation_dtype(config_.train.precision);
+        if (is_floating(tensor.dtype)) tensor.dtype = accumulation_dtype(config_.train.precision);
     checkpoint.expect(wanted, kinds);
     store_.allocate(allocator_, config_.train.precision, false);
     load_state(checkpoint, model_state(store_), kinds);

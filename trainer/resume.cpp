@@ -97,7 +97,7 @@ std::vector<ConfigDifference> differences_until(const RunConfig& then, const Run
 
 ResumePoint find_resume_point(const RunConfig& config, const std::string& resume,
                               const std::optional<std::string>& stored_config,
-                              const std::string& checkpoints_folder) {
+                              const std::string& checkpoints_folder, const std::function<void()>& tick) {
     if (resume == "never") {
         if (stored_config)
             throw ConfigError(
@@ -114,10 +114,12 @@ ResumePoint find_resume_point(const RunConfig& config, const std::string& resume
         expect_same_run(reader.manifest(), reader.folder(), config);
         return {reader.folder(), step, fmt::format("resuming from {} at step {}", reader.folder(), step)};
     }
-    const auto latest =
-        find_resume_checkpoint(checkpoints_folder, [&](const Manifest& manifest, const std::string& path) {
+    const auto latest = find_resume_checkpoint(
+        checkpoints_folder,
+        [&](const Manifest& manifest, const std::string& path) {
             expect_same_run(manifest, path, stored ? *stored : config);
-        });
+        },
+        tick);
     if (stored) expect_same_folder(*stored, config, latest ? latest->path : "");
     if (!latest) {
         if (!stored) return {};

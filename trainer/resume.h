@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -34,9 +35,9 @@ void expect_reachable(const TrainingState& training, const RunConfig& config, co
 /// ConfigError where the steps that the folder holds up to the checkpoint are of a run with other numbers,
 /// naming old and new values, or `never` meets a used folder. CheckpointError where checkpoints exist and
 /// none can be used, or the path's is of such a run. With auto a checkpoint in the folder that another run
-/// wrote is passed over, as is one that does not verify.
+/// wrote is passed over, as is one that does not verify. `tick`, where given, is called often meanwhile.
 ResumePoint find_resume_point(const RunConfig& config, const std::string& resume,
                               const std::optional<std::string>& stored_config,
-                              const std::string& checkpoints_folder);
+                              const std::string& checkpoints_folder, const std::function<void()>& tick = {});
 
 } // namespace braid

@@ -9,6 +9,7 @@
 #include "parallel/agreement.h"
 #include "trainer/checkpoint_folder.h"
 #include "trainer/gemm_rate.h"
+#include "trainer/lone_work.h"
 #include "trainer/metrics.h"
 #include "trainer/profile_output.h"
 #include "trainer/report.h"
@@ -21,15 +22,6 @@
 
 namespace braid {
 namespace {
-
-/// The value rank 0 computes, on every rank. A failure there is a failure everywhere.
-std::string from_rank_0(Communicator& world, const std::function<std::string()>& body) {
-    std::string text;
-    agree(world, [&] {
-        if (world.rank() == 0) text = body();
-    });
-    return all_gather_text(world, text)[0];
-}
 
 std::string host_name() {
     char name[256] = {};
@@ -86,6 +78,7 @@ class Run {
     void load_start();
     void start_outputs();
     ExitCode loop();
+    ExitCode save_and_stop();
     void train_step(bool evaluates);
     void evaluate_before_training();
     void add_evaluation(StepMetrics& metrics);
@@ -166,12 +159,13 @@ void Run::load_start() {
 
 /// Holds the run folder from here on; a dry run only looks at it.
 void Run::find_start() {
-    const std::string decided = from_rank_0(world_, [&] {
+    const auto interval = sign_of_life_interval(config_.parallel.watchdog_seconds);
+    const std::string decided = from_rank_0(world_, interval, [&](const std::function<void()>& tick) {
         if (!request_.dry_run) folder_.emplace(folder_path_);
         ResumePoint point = find_resume_point(config_, request_.resume, read_stored_config(folder_path_),
-                                              fmt::format("{}/{}", folder_path_, kCheckpointsFolder));
+                                              fmt::format("{}/{}", folder_path_, kCheckpointsFolder), tick);
         if (point.checkpoint.empty() && !config_.start.from.empty())
-            point = find_parent(config_, recorded_parent(folder_path_, config_.start));
+            point = find_parent(config_, recorded_parent(folder_path_, config_.start), tick);
         return fmt::format("{}\n{}\n{}\n{}", point.step, point.start ? "start" : "resume", point.checkpoint,
                            point.message);
     });
@@ -230,19 +224,26 @@ void Run::say(const std::string& message) {
 ExitCode Run::loop() {
     if (trainer_->steps_done() == 0 && config_.eval.at_start) evaluate_before_training();
     while (trainer_->steps_done() < last_step()) {
-        if (stop_agreed()) {
-            if (saved_step_ != trainer_->steps_done()) save();
-            say(fmt::format("stopped by a signal after step {}; run the same command again{} to go on",
-                            trainer_->steps_done(), request_.resume == "auto" ? "" : " without --resume"));
-            return ExitCode::stopped;
-        }
+        if (stop_agreed()) return save_and_stop();
         const int64_t step = trainer_->steps_done() + 1;
         const bool last = step == last_step();
-        train_step(config_.eval.every > 0 && (last || step % config_.eval.every == 0));
+        try {
+            train_step(config_.eval.every > 0 && (last || step % config_.eval.every == 0));
+        } catch (const AgreedError& error) { // while the step's data were awaited
+            if (error.exit_code() != ExitCode::stopped) throw;
+            return save_and_stop();
+        }
         if (last || (config_.checkpoint.every > 0 && step % config_.checkpoint.every == 0)) save();
     }
     say_done();
     return ExitCode::ok;
+}
+
+ExitCode Run::save_and_stop() {
+    if (saved_step_ != trainer_->steps_done()) save();
+    say(fmt::format("stopped by a signal after step {}; run the same command again{} to go on",
+                    trainer_->steps_done(), request_.resume == "auto" ? "" : " without --resume"));
+    return ExitCode::stopped;
 }
 
 void Run::evaluate_before_training() {
@@ -278,7 +279,8 @@ void Run::train_step(bool evaluates) {
     const CollectiveLabel label(world_.log(), "step", std::to_string(step));
     const bool diagnoses = config_.log.layers_every > 0 && step % config_.log.layers_every == 0;
     if (world_.log()) world_.log()->take_traffic(); // of what lay between the steps
-    const StepReport report = trainer_->step(diagnoses, profile_ ? profile_->profiler_for(step) : nullptr);
+    const StepReport report =
+        trainer_->step(diagnoses, profile_ ? profile_->profiler_for(step) : nullptr, request_.stop_requested);
     flops_ += report.flops;
     StepMetrics metrics = step_metrics(*trainer_, report, gemm_rate_);
     if (world_.log()) metrics.communication = by_axis(world_.log()->take_traffic());

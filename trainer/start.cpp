@@ -16,12 +16,12 @@ bool is_loss_weight(const std::string& key) {
 }
 
 /// The checkpoint that a path stands for, and what the user should know of others.
-LatestCheckpoint resolve_parent(const std::string& path) {
+LatestCheckpoint resolve_parent(const std::string& path, const std::function<void()>& tick) {
     try {
         const std::string folder = checkpoints_folder(path);
         // A folder that is no checkpoint itself stands for the newest in it.
         if (list_checkpoints(folder).empty()) return {resolve_checkpoint(path), 0, {}};
-        if (const auto latest = find_resume_checkpoint(folder)) return *latest;
+        if (const auto latest = find_resume_checkpoint(folder, {}, tick)) return *latest;
         throw CheckpointError("{}: expected a checkpoint, found none", folder);
     } catch (const CheckpointError& error) {
         throw CheckpointError("start.from: {}", error.what());
@@ -59,8 +59,9 @@ std::vector<ConfigDifference> forbidden_in_branch(const RunConfig& parent, const
     return differences;
 }
 
-ResumePoint find_parent(const RunConfig& config, const std::string& recorded) {
-    const LatestCheckpoint found = resolve_parent(recorded.empty() ? config.start.from : recorded);
+ResumePoint find_parent(const RunConfig& config, const std::string& recorded,
+                        const std::function<void()>& tick) {
+    const LatestCheckpoint found = resolve_parent(recorded.empty() ? config.start.from : recorded, tick);
     const CheckpointReader reader = CheckpointReader::open(found.path);
     const TrainingState& training = reader.manifest().training;
     const RunConfig parent = stored_run_config(reader.manifest(), found.path);

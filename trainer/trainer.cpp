@@ -52,6 +52,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size, co
         optimizer_ = make_optimizer(config_.optimizer, store_, mesh_, allocator_, sharded);
     });
     for (const ReductionGroup& group : reduction_groups(store_)) mesh_.prepare(group);
+    prefetcher_ = std::make_unique<Prefetcher>(loader_);
     runner_ = std::make_unique<StepRunner>(*model_, store_, mesh_, allocator_,
                                            config_.train.recompute == Recompute::layers,
                                            GradientReducer::Options{config_.parallel.reduction, sharded});
@@ -105,9 +106,10 @@ void Trainer::open_data() {
     const LoaderOptions options{.sequence_length = config_.train.sequence_length,
                                 .vocab_size = config_.model.vocab_size};
     try {
-        loader_ = std::make_unique<TrainLoader>(config_.data, options);
+        loader_ = std::make_shared<TrainLoader>(config_.data, options);
         for (const auto& [name, set] : config_.data.validation)
-            validation_[name] = std::make_unique<ValidationLoader>(set.path, options, config_.eval.tokens);
+            validation_[name] =
+                std::make_shared<const ValidationLoader>(set.path, options, config_.eval.tokens);
     } catch (const DataError&) {
         find_run_faults(config_, world_.size()).raise(); // all files that are at fault, not the first only
         throw;
@@ -138,14 +140,15 @@ int64_t Trainer::num_micro_batches() const {
     return most;
 }
 
-std::vector<MicroBatch> Trainer::load_micro_batches() {
+std::vector<MicroBatch> Trainer::load_micro_batches(const StopRequested& stop_requested) {
     const EvenSplit split = batch_split();
     const int64_t start = first_sample(step_) + split.first(data_rank());
     std::vector<MicroBatch> batches;
     agree(world_, [&] {
         const int64_t count = split.length(data_rank()), most = config_.train.micro_batch;
         for (int64_t at = 0; at < count; at += most) {
-            batches.push_back(loader_->micro_batch(start + at, std::min(most, count - at)));
+            batches.push_back(
+                prefetcher_->micro_batch(start + at, std::min(most, count - at), stop_requested));
             expect_tokens_in_vocabulary(batches.back(), config_.model.vocab_size);
         }
     });
@@ -157,15 +160,16 @@ void Trainer::prefetch_next() {
     const EvenSplit split = batch_split();
     const int64_t start = first_sample(step_ + 1) + split.first(data_rank());
     const int64_t count = split.length(data_rank()), most = config_.train.micro_batch;
-    for (int64_t at = 0; at < count; at += most) loader_->prefetch(start + at, std::min(most, count - at));
+    for (int64_t at = 0; at < count; at += most)
+        prefetcher_->prefetch(start + at, std::min(most, count - at));
 }
 
-StepReport Trainer::step(bool with_diagnostics, Profiler* profiler) {
+StepReport Trainer::step(bool with_diagnostics, Profiler* profiler, const StopRequested& stop_requested) {
     const auto start = Clock::now();
     const int64_t batch = config_.train.global_batch;
     StepReport report{.step = step_ + 1,
                       .lr = learning_rate(config_.optimizer, step_ + 1, config_.train.steps)};
-    const std::vector<MicroBatch> batches = load_micro_batches();
+    const std::vector<MicroBatch> batches = load_micro_batches(stop_requested);
     if (step_ + 1 < config_.train.steps) prefetch_next();
     report.valid_labels = loader_->num_valid_labels(first_sample(step_), batch);
     report.data_seconds = seconds_since(start);
@@ -282,13 +286,13 @@ void Trainer::record_updates(const Values& before, StepReport& report) const {
     }
 }
 
-std::map<std::string, Evaluation> Trainer::evaluate(const std::function<bool()>& stop_requested) {
+std::map<std::string, Evaluation> Trainer::evaluate(const StopRequested& stop_requested) {
     std::map<std::string, Evaluation> results;
     runner_->await_parameters();
     saying_when(fmt::format("evaluation after step {}", step_), [&] {
         for (const auto& [name, data] : validation_)
             results[name] =
-                braid::evaluate(*model_, allocator_, mesh_, *data, config_.train.micro_batch, stop_requested);
+                braid::evaluate(*model_, allocator_, mesh_, data, config_.train.micro_batch, stop_requested);
     });
     return results;
 }

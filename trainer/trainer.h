@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "data/loader.h"
+#include "data/prefetcher.h"
 #include "layers/model.h"
 #include "optim/optimizer.h"
 #include "parallel/mesh.h"
@@ -45,10 +45,12 @@ class Trainer {
     Trainer(const RunConfig& config, Communicator& world, int node_size, const Stream& compute = Stream());
     ~Trainer();
 
-    /// Runs the next step. Exit 5, before the update, if loss or gradients are not finite.
-    StepReport step(bool with_diagnostics, Profiler* profiler = nullptr);
+    /// Runs the next step. Exit 5, before the update, if loss or gradients are not finite; ExitCode::stopped,
+    /// before anything is computed, if a rank waits for its data when `stop_requested` is true there.
+    StepReport step(bool with_diagnostics, Profiler* profiler = nullptr,
+                    const StopRequested& stop_requested = {});
     /// All validation sets, by name.
-    std::map<std::string, Evaluation> evaluate(const std::function<bool()>& stop_requested = {});
+    std::map<std::string, Evaluation> evaluate(const StopRequested& stop_requested = {});
 
     /// Saves FOLDER/step-NNNNNNNN and removes old ones as checkpoint.keep says. Exit 8 if ranks hold
     /// different weights.
@@ -76,7 +78,9 @@ class Trainer {
     /// How often the steps of this run, from its first or its branch on to its last, go through source k.
     double epochs(int k) const;
     /// By name.
-    const std::map<std::string, std::unique_ptr<ValidationLoader>>& validation() const { return validation_; }
+    const std::map<std::string, std::shared_ptr<const ValidationLoader>>& validation() const {
+        return validation_;
+    }
 
   private:
     void check_memory(int node_size) const;
@@ -91,7 +95,7 @@ class Trainer {
     EvenSplit batch_split() const { return {config_.train.global_batch, mesh_.grid().data.size}; }
     int data_rank() const { return mesh_.grid().data.index; }
     int64_t num_micro_batches() const;
-    std::vector<MicroBatch> load_micro_batches();
+    std::vector<MicroBatch> load_micro_batches(const StopRequested& stop_requested);
     void prefetch_next();
     /// Runs `body`; puts `when` before what all ranks agree to stop for.
     void saying_when(const std::string& when, const std::function<void()>& body);
@@ -109,8 +113,9 @@ class Trainer {
     ParameterStore store_;
     std::unique_ptr<Model> model_;
     std::unique_ptr<Optimizer> optimizer_;
-    std::unique_ptr<TrainLoader> loader_;
-    std::map<std::string, std::unique_ptr<ValidationLoader>> validation_;
+    std::shared_ptr<TrainLoader> loader_; // with reads that hang when training ends
+    std::unique_ptr<Prefetcher> prefetcher_;
+    std::map<std::string, std::shared_ptr<const ValidationLoader>> validation_;
     std::unique_ptr<StepRunner> runner_;
     int64_t step_ = 0, tokens_ = 0;
     SamplePosition position_;

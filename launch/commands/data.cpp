@@ -13,6 +13,7 @@
 #include "launch/commands.h"
 #include "launch/output.h"
 #include "trainer/run_config.h"
+#include "trainer/run_samples.h"
 
 namespace braid {
 
@@ -43,7 +44,8 @@ void add_build(Command data, Action& action) {
         .show_default();
     command.flag("--force", options->force, "Replace output files that exist");
     command.option(
-        "--format", options->build.documents.format, "auto (by name), text or jsonl",
+        "--format", options->build.documents.format,
+        "auto (by name; standard input by how it starts), text or jsonl",
         {{"auto", InputFormat::automatic}, {"text", InputFormat::text}, {"jsonl", InputFormat::jsonl}});
     command
         .option("--text-field", options->build.documents.text_field,
@@ -129,11 +131,13 @@ ordered_json samples_of_run(const std::string& config_path, int64_t first, int64
     const RunConfig config = read_run_config(config_path);
     const LoaderOptions options{.sequence_length = config.train.sequence_length,
                                 .vocab_size = config.model.vocab_size};
-    const int64_t num_samples = config.train.steps * config.train.global_batch;
+    TrainLoader loader(config.data, options);
+    const int64_t num_samples =
+        follow_run(loader, config_path).sample_after(config.train.steps, config.train.global_batch);
     if (first >= num_samples)
         throw ConfigError("--sample: {} draws the samples 0 to {}, found {}", config_path, num_samples - 1,
                           first);
-    return show_samples(TrainLoader(config.data, options), first, std::min(count, num_samples - first));
+    return show_samples(loader, first, std::min(count, num_samples - first));
 }
 
 void add_show(Command data, Action& action) {

@@ -30,18 +30,18 @@ ExitCode evaluate_file(const EvalArguments& arguments) {
     return run_as_rank([&](MpiSession& session) {
         set_num_threads(0, session.node_size());
         std::unique_ptr<InferenceModel> model;
-        std::unique_ptr<ValidationLoader> data;
+        std::shared_ptr<const ValidationLoader> data;
         agree(session.world(), [&] {
             model = std::make_unique<InferenceModel>(arguments.checkpoint,
                                                      chosen_device(arguments.device, session));
             const LoaderOptions options{.sequence_length = model->config().train.sequence_length,
                                         .vocab_size = model->config().model.vocab_size};
-            data = std::make_unique<ValidationLoader>(arguments.data, options, arguments.max_tokens);
+            data = std::make_shared<const ValidationLoader>(arguments.data, options, arguments.max_tokens);
         });
         const int64_t micro_batch =
             arguments.micro_batch > 0 ? arguments.micro_batch : model->config().train.micro_batch;
         const Evaluation result =
-            evaluate(model->model(), model->allocator(), Mesh(session.world(), {}), *data, micro_batch);
+            evaluate(model->model(), model->allocator(), Mesh(session.world(), {}), data, micro_batch);
         if (session.world().rank() == 0) {
             const nlohmann::ordered_json line = {{"checkpoint_step", model->step()},
                                                  {"data", arguments.data},

@@ -131,6 +131,42 @@ TEST(build, an_output_is_replaced_only_when_told) {
     EXPECT_THROW(build_token_file(options), ConfigError); // the output would read itself
 }
 
+// The last moment at which a build can fail: when its files are given their names.
+TEST(build, a_split_that_cannot_be_published_leaves_the_old_files) {
+    const TemporaryFolder folder;
+    std::string lines;
+    for (int i = 0; i < 40; ++i) lines += fmt::format("{{\"text\": \"document {}\"}}\n", i);
+    write_file(folder / "a.jsonl", lines);
+    const auto names = [&] {
+        std::set<std::string> found;
+        for (const auto& entry : std::filesystem::directory_iterator(folder.path()))
+            found.insert(entry.path().filename());
+        return found;
+    };
+    const std::string train = folder / "train.h5", valid = folder / "valid.h5";
+    BuildOptions options{.inputs = {folder / "a.jsonl"},
+                         .output = train,
+                         .overwrite = Overwrite::yes,
+                         .validation = ValidationSplit{valid, 0.5}};
+    for (const std::string& blocked : {train, valid})
+        for (const bool other_exists : {true, false}) {
+            const std::string other = blocked == train ? valid : train;
+            std::filesystem::remove_all(blocked);
+            std::filesystem::remove_all(other);
+            std::filesystem::create_directory(blocked); // a file cannot take its name
+            if (other_exists) write_file(other, "old");
+            const std::set<std::string> before = names();
+            EXPECT_THROW(build_token_file(options), WriteError);
+            EXPECT_EQ(names(), before) << blocked << other_exists;
+            if (other_exists) EXPECT_EQ(test::read_file(other), "old");
+        }
+    std::filesystem::remove_all(valid);
+    for (const std::string& path : {train, valid}) write_file(path, "old");
+    build_token_file(options);
+    EXPECT_EQ(texts_of(train).size() + texts_of(valid).size(), 40u);
+    EXPECT_EQ(names(), (std::set<std::string>{"a.jsonl", "train.h5", "valid.h5"}));
+}
+
 TEST(inspect, info_tells_sizes_and_tokenizer) {
     const TemporaryFolder folder;
     test::write_texts(folder / "a.h5", {"abc", "", "defgh", "x"});

@@ -1,4 +1,4 @@
-#include "data/loader.h"
+#include "data/prefetcher.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -154,16 +154,17 @@ TEST(loader, prefetched_batches_equal_direct_ones) {
     const TemporaryFolder folder;
     test::write_counting(folder / "a.h5", ragged_lengths());
     const DataConfig config = config_of({{folder / "a.h5"}});
-    TrainLoader direct(config, {16, kVocab}), prefetching(config, {16, kVocab});
+    const auto direct = std::make_shared<const TrainLoader>(config, LoaderOptions{16, kVocab});
+    Prefetcher prefetching(direct);
     for (int64_t first = 0; first < 400; first += 4) {
         // More than fit, some asked twice, some never taken.
         for (int64_t ahead = 0; ahead < 100; ahead += 3) prefetching.prefetch(first + ahead, 4);
-        expect_equal(prefetching.micro_batch(first, 4), direct.micro_batch(first, 4));
+        expect_equal(prefetching.micro_batch(first, 4), direct->micro_batch(first, 4));
     }
-    for (int64_t i = 0; i < 3 * static_cast<int64_t>(TrainLoader::kMaxPrefetched); ++i)
+    for (int64_t i = 0; i < 3 * static_cast<int64_t>(Prefetcher::kMaxPrefetched); ++i)
         prefetching.prefetch(i, 2);
-    for (int64_t i = 0; i < 3 * static_cast<int64_t>(TrainLoader::kMaxPrefetched); ++i)
-        expect_equal(prefetching.micro_batch(i, 2), direct.micro_batch(i, 2));
+    for (int64_t i = 0; i < 3 * static_cast<int64_t>(Prefetcher::kMaxPrefetched); ++i)
+        expect_equal(prefetching.micro_batch(i, 2, [] { return false; }), direct->micro_batch(i, 2));
 }
 
 TEST(loader, an_empty_range_is_an_empty_batch) {
@@ -256,7 +257,8 @@ TEST(loader, a_token_outside_the_vocabulary_is_found_when_its_batch_is_made) {
     const std::string path = folder / "a.h5";
     test::write_tokens(path, test::test_identity(100), {64},
                        [](int64_t i) { return static_cast<int32_t>(i); });
-    TrainLoader loader(config_of({{path}}), {16, kVocab});
+    const auto loader = std::make_shared<const TrainLoader>(config_of({{path}}), LoaderOptions{16, kVocab});
+    Prefetcher prefetcher(loader);
     const size_t at =
         test::read_file(path).find("\x24\x25\x26"); // tokens 36, 37, 38; changed after it was verified
     ASSERT_NE(at, std::string::npos);
@@ -264,9 +266,9 @@ TEST(loader, a_token_outside_the_vocabulary_is_found_when_its_batch_is_made) {
         .seekp(static_cast<std::streamoff>(at) + 1)
         .put(100);
     for (const bool prefetched : {false, true}) {
-        if (prefetched) loader.prefetch(0, 4);
+        if (prefetched) prefetcher.prefetch(0, 4);
         try {
-            loader.micro_batch(0, 4);
+            prefetcher.micro_batch(0, 4, [] { return false; });
             FAIL() << "the token passed";
         } catch (const DataError& error) {
             EXPECT_THAT(error.what(),

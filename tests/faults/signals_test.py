@@ -52,6 +52,32 @@ class Signals(TrainingCase):
                 self.assertEqual(process.returncode, 75)
                 self.assertTrue(self.has_checkpoint(name))
 
+    def test_reads_that_hang_do_not_keep_a_run_from_stopping(self):
+        library = pathlib.Path(os.environ["BRAID_BINARY_DIR"], "tests", "libhanging_reads.so")
+        for launch, file in ((ALONE, "train.h5"), (TWO_RANKS, "train.h5"), (ALONE, "valid.h5")):
+            with self.subTest(launch=launch[0], file=file):
+                name = f"hanging{len(launch)}{file}"
+                since = self.folder / f"{name}.since"
+                self.environment.update(LD_PRELOAD=str(library), HANGING_FILE=file, HANGING_SINCE=str(since))
+                forwarded = ("-x", "LD_PRELOAD") if launch is TWO_RANKS else ()
+                process = self.start((*launch[:-1], *forwarded, launch[-1]), name,
+                                     "eval.every=0" if file == "train.h5" else "eval.every=1")
+                self.wait_until(lambda name=name: self.steps(name) > 2, process)
+                since.touch()
+                time.sleep(1)  # for the batches that were read ahead
+                process.send_signal(signal.SIGTERM)
+                started = time.monotonic()
+                process.communicate(timeout=LIMIT_SECONDS)
+                self.assertLess(time.monotonic() - started, GRACE_SECONDS)
+                self.assertEqual(process.returncode, 75)
+                self.assertTrue(self.has_checkpoint(name))
+                for variable in ("LD_PRELOAD", "HANGING_FILE", "HANGING_SINCE"):
+                    del self.environment[variable]
+                # The next start takes up the batch that hung.
+                last = self.steps(name) + 2
+                self.train(name, "train.steps=1000000", "checkpoint.every=0", "eval.every=0", f"train.stop_at={last}")
+                self.assertEqual([line["step"] for line in self.metrics(name)], list(range(1, last + 1)))
+
     def test_nohup_outlives_a_hangup(self):
         for launch in (ALONE, TWO_RANKS):
             with self.subTest(launch=launch[0]):
