@@ -92,7 +92,10 @@ copy_programs() {
         install -m 755 "$source_root/launch/bundle/run.sh" "$bundle/bin/$name"
     done
     install -m 755 "$source_root/launch/braid-mpirun" "$bundle/bin/braid-mpirun"
-    install -m 755 "$source_root/launch/env.sh" "$bundle/launch/env.sh"
+    install -m 755 "$source_root/launch/env.sh" "$source_root/launch/mpirun_errors.sh" "$bundle/launch/"
+    if [[ -f "${program%/*}/loopback.so" ]]; then
+        install -m 755 "${program%/*}/loopback.so" "$bundle/lib/loopback.so"
+    fi
 }
 
 # open_mpi_path WHAT: where the installed Open MPI keeps it.

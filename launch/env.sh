@@ -35,6 +35,20 @@ if [[ -n "${OMPI_COMM_WORLD_LOCAL_SIZE:-}" ]]; then
 fi
 unset braid_root
 
+# What keeps mpirun on the loopback interface is not for its ranks.
+if [[ -n "${BRAID_LOOPBACK:-}" ]]; then
+    LD_PRELOAD=${LD_PRELOAD#"$BRAID_LOOPBACK"}
+    LD_PRELOAD=${LD_PRELOAD#:}
+    [[ -n "$LD_PRELOAD" ]] || unset LD_PRELOAD
+    unset BRAID_LOOPBACK
+fi
+
+# The launcher limits the time in which all ranks come to be, and takes these lines out again.
+if [[ -n "${BRAID_REPORT_START:-}" && -n "${OMPI_COMM_WORLD_RANK:-}" ]]; then
+    echo "braid-launch: rank $OMPI_COMM_WORLD_RANK" >&2
+    export BRAID_REPORT_START=mpi # for the program, when it gets to MPI's start
+fi
+
 if [[ "${BASH_SOURCE[0]}" == "$0" ]]; then
     if (($# == 0)); then
         echo "usage: source launch/env.sh, or launch/env.sh PROGRAM [ARGUMENT...]" >&2

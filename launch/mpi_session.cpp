@@ -4,6 +4,8 @@
 
 #include <cstdlib>
 
+#include "launch/output.h"
+#include "launch/start_limit.h"
 #include "parallel/collectives.h"
 #include "parallel/gpu_ranks.h"
 #include "parallel/mpi_comm.h"
@@ -28,16 +30,6 @@ std::string host_name() {
     return name;
 }
 
-/// To stderr without its lock, which the stuck thread may hold.
-void print_at_once(const std::string& text) {
-    size_t written = 0;
-    while (written < text.size()) {
-        const ssize_t count = ::write(STDERR_FILENO, text.data() + written, text.size() - written);
-        if (count <= 0) return;
-        written += static_cast<size_t>(count);
-    }
-}
-
 } // namespace
 
 void MpiSession::watch(int64_t seconds, const std::string& folder) {
@@ -48,7 +40,7 @@ void MpiSession::watch(int64_t seconds, const std::string& folder) {
         *log_, WatchdogOptions{
                    .limit = std::chrono::seconds(seconds),
                    .host = host_name(),
-                   .print = [](const std::string& text) { print_at_once("braid: " + text); },
+                   .print = [](const std::string& text) { write_error_at_once("braid: " + text); },
                    .store =
                        [path](const std::string& text) {
                            try {
@@ -66,14 +58,17 @@ void MpiSession::watch(int64_t seconds, const std::string& folder) {
 
 MpiSession::MpiSession() {
     if (!started_by_launcher()) {
+        check_world_size(1, expected_ranks(), host_name());
         world_ = self_communicator();
         return;
     }
+    const auto limit = std::make_unique<StartLimit>(start_limit_seconds(), host_name());
     int provided = 0;
     if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
         throw CommError("MPI_Init_thread failed");
     initialized_ = true;
     auto world = mpi_communicator(MPI_COMM_WORLD);
+    check_world_size(world->size(), expected_ranks(), host_name());
     log_ = std::make_unique<CollectiveLog>(world->rank());
     world_ = traced_communicator(std::move(world), *log_, "world");
     watch(ParallelConfig().watchdog_seconds, "");
@@ -105,7 +100,7 @@ void MpiSession::end_in_step() {
     try {
         barrier(*world_);
     } catch (const Error& error) {
-        print_at_once(fmt::format("braid: rank {}: {}\n", log_->rank(), error.what()));
+        write_error_at_once(fmt::format("braid: rank {}: {}\n", log_->rank(), error.what()));
     }
     world_.reset(); // frees its communicator, which must happen before the end of MPI
     const int64_t id = log_->begin("world", nullptr, 0, CollectiveKind::finalize, 0);

@@ -53,6 +53,14 @@ void print_error(std::string_view what) {
     write_now(stderr, fmt::format("braid: {}\n", what));
 }
 
+void write_error_at_once(std::string_view text) {
+    while (!text.empty()) {
+        const ssize_t count = ::write(STDERR_FILENO, text.data(), text.size());
+        if (count <= 0) return;
+        text.remove_prefix(static_cast<size_t>(count));
+    }
+}
+
 ExitCode report_output_failure(const OutputError& error) {
     if (!error.reader_has_gone()) print_error(error.what());
     return error.exit_code();

@@ -27,6 +27,9 @@ void print_notice(std::string_view text);
 /// "braid: what" to stderr; nothing happens where that fails.
 void print_error(std::string_view what);
 
+/// `text` to stderr without its lock, which a stuck thread may hold.
+void write_error_at_once(std::string_view text);
+
 /// The one message of an output that cannot be written, and its exit code.
 ExitCode report_output_failure(const OutputError& error);
 

@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "data/inspect.h"
 #include "launch/commands.h"
 #include "launch/output.h"
 #include "trainer/checkpoint_diff.h"
@@ -79,7 +80,7 @@ ExitCode info(const std::string& path, bool with_tensors, bool with_config) {
     text += fmt::format("files: {}\nbytes: {}\n", manifest.files.size(), bytes_of(manifest));
     if (with_tensors) text += tensor_table(manifest);
     if (with_config) text += "\n" + manifest.config;
-    print_output(text);
+    print_output(escape_control(text)); // a stranger's names and config
     return ExitCode::ok;
 }
 

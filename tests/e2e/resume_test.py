@@ -2,6 +2,7 @@
 # ctest: labels=mpi timeout=300 processors=2
 """Stopping and going on changes no bit, alone and on two ranks, whatever stopped the run."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -60,6 +61,16 @@ class Resume(TrainingCase):
                    "parallel.expert=2", ranks=2)
         self.train("same", "start={from: runs/parent0/checkpoints/step-00000050, mode: branch}", "train.steps=51")
         self.assertAlmostEqual(self.metrics("other")[0]["loss"] / self.metrics("same")[0]["loss"], 1, delta=1e-6)
+
+    def test_a_strangers_config_does_not_steer_the_terminal(self):
+        self.train("small", "train.steps=1", "optimizer.schedule.warmup_steps=0")
+        path = self.folder / "runs/small/checkpoints/step-00000001/manifest.json"
+        text = path.read_text(encoding="utf-8")
+        text = text[:text.rindex('"sha256":"')].replace("name: small", "name: small # \\u001b[31mred", 1)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        path.write_text(f'{text}"sha256":"{digest}"}}\n', encoding="utf-8")
+        out, _ = self.braid("checkpoint", "info", "runs/small", "--config")
+        self.assertIn("name: small # \\x1b[31mred\n", out)
 
     def test_sums_of_the_library_agree_with_ordered_ones(self):
         self.train("ordered", "train.steps=6", ranks=2)

@@ -2,6 +2,7 @@
 # ctest: labels=mpi timeout=300 processors=1
 """What launch/braid-mpirun promises: exit codes, signals, threads, and a quiet stderr. docs/launch.md states it."""
 
+import contextlib
 import fcntl
 import os
 import pathlib
@@ -38,6 +39,16 @@ def run(*arguments, **keywords):
     process = start(*arguments, **keywords)
     out, err = process.communicate(timeout=60)
     return process.returncode, out, err
+
+
+@contextlib.contextmanager
+def fake_mpirun(text):
+    """A PATH that finds this program as mpirun."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "mpirun")
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o755)
+        yield f"{folder}:{os.environ['PATH']}"
 
 
 def wait_until_gone(marker, seconds):
@@ -96,6 +107,64 @@ class ExitCodes(unittest.TestCase):
         self.assertEqual((code, out), (0, ""))
         self.assertEqual(err, text[text.index("kept"):])
 
+
+class Starts(unittest.TestCase):
+    def test_a_rank_that_is_alone_says_so(self):
+        # As where a program was built with another MPI than the one that starts it.
+        hidden = [f"--unset={name}" for name in ("OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_SIZE", "PMI_RANK")]
+        code, _, err = run("-n", "2", "env", *hidden, os.environ["BRAID"], "doctor")
+        self.assertEqual(code, 6)
+        self.assertRegex(err, r"\A(braid: \S+: expected a world of 2 ranks, but for MPI this process is alone; "
+                              r"[^\n]*\n)+\Z")
+
+    def test_tasks_of_slurm_without_mpi_are_refused(self):
+        done = subprocess.run([os.environ["BRAID"], "doctor"], env=environment(SLURM_STEP_NUM_TASKS="4"), timeout=60,
+                              capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 6)
+        self.assertRegex(done.stderr, r"\Abraid: \S+: expected a world of 4 ranks, but for MPI this process is alone; ")
+
+    def test_a_start_that_stalls_ends(self):
+        script = '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || sleep 1000; exec "$@"'
+        code, _, err = run("-n", "2", "sh", "-c", script, "sh", os.environ["BRAID"], "doctor", BRAID_START_SECONDS="2")
+        self.assertEqual(code, 6)
+        self.assertRegex(err, r"\Abraid: rank 0 on \S+ waited 2\.0 s for others of 2 ranks in MPI's start\n"
+                              r"braid-mpirun: ranks that have not come to MPI's start: 1\n\Z")
+
+    def test_an_mpirun_that_does_not_end_is_ended(self):
+        # As with a dead link: a rank has ended the job, and mpirun waits for others.
+        marker = f"3597.{os.getpid()}"
+        mpirun = f"""#!/bin/bash
+trap '' TERM
+echo 'braid: rank 0 on node01 waited 4.0 s for rank 1 in all_gather 3 of world: step 1' >&2
+sleep {marker} &
+wait
+"""
+        with fake_mpirun(mpirun) as path:
+            code, out, err = run("-n", "2", RANKS, PATH=path)
+        self.assertEqual((code, out), (6, ""))
+        self.assertRegex(err, r"\Abraid: rank 0 [^\n]*\nbraid-mpirun: mpirun has not ended the job within \d+ s; "
+                              r"ended what runs on this host\n\Z")
+        self.assertTrue(wait_until_gone(f"sleep {marker}", 10))
+
+    def test_one_host_listens_on_loopback_only(self):
+        job = start("-n", "2", RANKS, "usr1", "0", "75")
+        self.assertEqual(job.stdout.readline(), "waiting\n")
+        mpirun = int(subprocess.run(["pgrep", "-x", "-P", str(job.pid), "mpirun"], capture_output=True, text=True,
+                                    check=True).stdout)
+        inodes = {os.readlink(entry).strip("socket:[]") for entry in pathlib.Path(f"/proc/{mpirun}/fd").iterdir()}
+        listening = [line.split() for name in ("tcp", "tcp6")
+                     for line in pathlib.Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+        addresses = {words[1].split(":")[0] for words in listening if words[3] == "0A" and words[9] in inodes}
+        job.send_signal(signal.SIGTERM)
+        job.communicate(timeout=60)
+        self.assertTrue(addresses)
+        self.assertLessEqual(addresses, {"0100007F", "0" * 24 + "01000000"})
+
+    def test_a_bad_start_limit_is_refused(self):
+        code, _, err = run("-n", "1", RANKS, "exit", "0", BRAID_START_SECONDS="soon")
+        self.assertEqual((code, err), (2, "braid-mpirun: BRAID_START_SECONDS: expected a number of seconds, or 0 for "
+                                          "no limit, found 'soon'\n"))
+
     def test_a_bad_command_line_is_refused(self):
         for arguments, expected in ((["-n", "two", RANKS], "expected a number of ranks, found two"),
                                     (["-n", "0", RANKS], "expected a number of ranks, found 0"),
@@ -151,11 +220,8 @@ signal.signal(signal.SIGUSR1, before)
 signal.raise_signal(signal.SIGUSR1)  # one that was on its way
 sys.exit(7)
 """
-        with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder, "mpirun")
-            path.write_text(mpirun, encoding="utf-8")
-            path.chmod(0o755)
-            job = start("-n", "2", RANKS, PATH=f"{folder}:{os.environ['PATH']}")
+        with fake_mpirun(mpirun) as path:
+            job = start("-n", "2", RANKS, PATH=path)
             self.assertEqual(job.stdout.readline(), "waiting\n")
             job.send_signal(signal.SIGTERM)
             job.communicate(timeout=60)

@@ -90,6 +90,35 @@ class TestSh(InFolder):
         self.assertIn("launch/test.sh --fast", done.stderr)
 
 
+class Slurm(InFolder):
+    def job(self, code, **changes):
+        """Whether a job whose launcher ends with `code` queues itself again, and its exit code."""
+        (self.folder / "launch").mkdir(exist_ok=True)
+        for name, text in (("launch/braid-mpirun", f"exit {code}"), ("scontrol", "touch queued")):
+            path = self.folder / name
+            path.write_text(f"#!/bin/bash\n{text}\n")
+            path.chmod(0o755)
+        done = run("bash", ROOT / "launch/examples/slurm.sh", "run.yaml", cwd=self.folder, env={
+            "PATH": f"{self.folder}:/usr/bin:/bin", "SLURM_JOB_ID": "7", "SLURM_NTASKS": "4",
+            "SLURM_CPUS_PER_TASK": "2", **changes})
+        self.assertEqual(done.stderr, "")
+        queued = self.folder / "queued"
+        again = queued.exists()
+        queued.unlink(missing_ok=True)
+        return again, done.returncode
+
+    def test_a_stopped_job_and_a_lost_host_queue_again(self):
+        self.assertEqual(self.job(75), (True, 0))
+        self.assertEqual(self.job(6), (True, 0))
+        for code in (0, 1, 5, 130):
+            self.assertEqual(self.job(code), (False, code))
+
+    def test_not_for_ever(self):
+        self.assertEqual(self.job(75, SLURM_RESTART_COUNT="200"), (False, 75))
+        self.assertEqual([self.job(6)[0] for _ in range(4)], [True, True, True, False])
+        self.assertEqual([self.job(code)[0] for code in (75, 6)], [True, True])
+
+
 class Dictionary(InFolder):
     def make(self, text, rows):
         (self.folder / "words.dict.dz").write_bytes(gzip.compress(text.encode()))

@@ -1,4 +1,4 @@
-"""Two hosts on one machine: namespaces of their own for network, names, processes and mounts, and a link between them."""
+"""Two hosts on one machine: namespaces for network, names, processes and mounts, and a link between."""
 
 import os
 import pathlib
@@ -44,9 +44,9 @@ class Host:
             children = pathlib.Path(f"/proc/{self.first}/task/{self.first}/children").read_text(encoding="ascii")
             self.first = int(children)
 
-    def command(self, *command):
+    def command(self, *command, folder="/"):
         """`command` as it is run on this host."""
-        return ["nsenter", "-t", str(self.first), *self.namespaces, f"--wd={os.getcwd()}", "--", *map(str, command)]
+        return ["nsenter", "-t", str(self.first), *self.namespaces, f"--wd={folder}", "--", *map(str, command)]
 
     def run(self, *command):
         subprocess.run(self.command(*command), check=True)
