@@ -72,7 +72,7 @@ def command_lines():
 
 class ExitCodes(unittest.TestCase):
     def test_all_ranks_exit_with_a_documented_code(self):
-        for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 75):
+        for code in (0, 3, 6, 75):
             self.assertEqual(run("-n", "2", RANKS, "exit", str(code)), (code, "", ""))
 
     def test_one_rank_finishes_with_a_code_of_its_own(self):
@@ -201,7 +201,7 @@ class Signals(unittest.TestCase):
         self.check_stop(signal.SIGUSR1)
 
     def test_a_signal_at_any_moment_of_the_start_stops_the_job(self):
-        for delay in (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5):
+        for delay in (0.15, 0.25, 0.35, 0.5):
             job = start("-n", "2", RANKS, "usr1", "0", "75")
             wait_for_handler(job.pid)
             time.sleep(delay)
