@@ -70,13 +70,19 @@ if [[ $mode == all || $mode == sanitizers ]]; then
     # The structure and the launcher's scripts do not depend on the build; kernels and curves are those of optimized
     # code; a library put before all others, limits of memory and streams taken away do not go with the address
     # sanitizer.
-    left_out='^(structure|numerics|golden)\.|^faults\.(wrong_blas|output|signals|hosts)$|^launch\.(mpirun|scripts)$'
+    left_out='^(structure|numerics|golden)\.|^faults\.(wrong_blas|output|signals)$|^launch\.(mpirun|scripts)$'
     # Four minutes of whole runs, whose code the tests of its parts, launch.verify and e2e.generate run as well.
     [[ $mode == sanitizers ]] || left_out+='|^e2e\.(ablation|precision|refusal|resume)$|^faults\.stuck_rank$'
     build cpu-asan && run_tests cpu-asan -L 'unit|mpi' -LE slow -E "$left_out"
-    # Without OpenMP only these folders start threads: ranks, the loader's prefetching, the run's side threads.
+    # Without OpenMP only these folders start threads: ranks, the loader's prefetching, the run's side threads. Where
+    # nothing else is asked for, of them the suites that do.
+    threaded='^(base|parallel|optim|data|trainer)\.'
+    if [[ $mode == all ]]; then
+        threaded='^trainer\.(checkpoint|expert_memory|lone_work|parity|progress|relayout|run|start|step|traffic)\.'
+        threaded+='|^(base\.hdf5_file|data\.(validation_)?loader|optim\.muon|parallel\.[a-z_]*)\.|layout_property'
+    fi
     build cpu-tsan --target test_base test_parallel test_optim test_data test_trainer &&
-        run_tests cpu-tsan -L unit -LE slow -R '^(base|parallel|optim|data|trainer)\.'
+        run_tests cpu-tsan -L unit -LE slow -R "$threaded"
 fi
 if [[ $mode == all || $mode == cuda ]]; then
     # The emulation runs the kernels' source on the CPU; what a GPU would run is compiled, linked and looked at.

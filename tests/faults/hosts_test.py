@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# ctest: labels=mpi,fault timeout=300 processors=2
+# ctest: labels=mpi,fault,slow timeout=600 processors=2
 """Two hosts over TCP: a launch, a host that dies, a link that is cut, starts that stall, going on with what is left.
 
 A host is a set of namespaces (tests/support/network_hosts.py), which takes root: skipped without."""
