@@ -12,6 +12,8 @@
 #include "optim/lr_schedule.h"
 #include "parallel/agreement.h"
 #include "parallel/plan_check.h"
+#include "tensor/build_cuda.h"
+#include "tensor/cuda/runtime.h"
 #include "trainer/run_check.h"
 #include "trainer/run_layout.h"
 
@@ -22,6 +24,19 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// The bytes that a rank has for its numbers, and where, for a message.
+std::pair<double, std::string> memory_of_rank(Device device, int node_size) {
+    if constexpr (kBuildCuda)
+        if (device.kind == DeviceKind::cuda) {
+            const auto free = static_cast<double>(cuda::device_info(device.index).free_bytes);
+            return {free, fmt::format("{} has {:.1f} GiB free", to_string(device), free * 0x1p-30)};
+        }
+    const double machine =
+        static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+    return {machine / node_size, fmt::format("this machine has {:.1f} GiB for each of its {} ranks",
+                                             machine / node_size * 0x1p-30, node_size)};
 }
 
 /// A layout that does not fit is everybody's error, before anyone waits for another.
@@ -93,13 +108,11 @@ void Trainer::check_memory(int node_size) const {
                             static_cast<double>(num_state_elements(config_.optimizer, store_)) / owners;
     const double needed =
         elements * static_cast<double>(size_of(accumulation_dtype(config_.train.precision)));
-    const double machine =
-        static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
-    if (needed > machine / node_size)
+    const auto [available, where] = memory_of_rank(allocator_.device(), node_size);
+    if (needed > available)
         throw ConfigError(
-            "the model's {} parameters take {:.1f} GiB per rank with gradients and optimizer state, and this "
-            "machine has {:.1f} GiB for each of its {} ranks",
-            store_.num_elements(), needed * 0x1p-30, machine / node_size * 0x1p-30, node_size);
+            "the model's {} parameters take {:.1f} GiB per rank with gradients and optimizer state, and {}",
+            store_.num_elements(), needed * 0x1p-30, where);
 }
 
 void Trainer::open_data() {

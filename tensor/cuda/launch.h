@@ -10,6 +10,7 @@
 
 #include "base/dtype.h"
 #include "tensor/cuda/error.h"
+#include "tensor/cuda/launch_limits.h"
 #include "tensor/tensor.h"
 
 namespace braid::cuda {
@@ -28,19 +29,17 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
 #if BRAID_CUDA_EMULATION
     cuda_emulation::run(grid, block, shared_bytes, [&] { kernel(static_cast<Parameters>(arguments)...); });
 #else
-    if (shared_bytes > 48 << 10) // more than every GPU has must be asked for
-        expect_success(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                            static_cast<int>(shared_bytes)),
-                       "cudaFuncSetAttribute");
+    const auto* const function = reinterpret_cast<const void*>(kernel);
+    if (shared_bytes > 0) allow_shared_memory(function, shared_bytes);
     void* list[] = {nullptr}; // a kernel of no parameters has a list all the same
     std::tuple<Parameters...> values(static_cast<Parameters>(arguments)...);
     std::apply(
         [&](auto&... value) {
             void* pointers[] = {static_cast<void*>(&value)..., nullptr};
-            expect_success(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block,
-                                            sizeof...(Parameters) == 0 ? list : pointers, shared_bytes,
-                                            stream_of(place)),
-                           "a kernel's launch");
+            const cudaError_t error =
+                cudaLaunchKernel(function, grid, block, sizeof...(Parameters) == 0 ? list : pointers,
+                                 shared_bytes, stream_of(place));
+            if (error != cudaSuccess) throw_failed_launch(function, grid, block, shared_bytes, error);
         },
         values);
 #endif
