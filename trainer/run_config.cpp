@@ -100,17 +100,16 @@ std::vector<ConfigDifference> all_differences(const RunConfig& a, const RunConfi
     flatten(run_schema().write(b), "", new_values);
     const std::map<std::string, std::string> old_map(old_values.begin(), old_values.end());
     const std::map<std::string, std::string> new_map(new_values.begin(), new_values.end());
-    const std::string absent = "(absent)";
     std::vector<ConfigDifference> differences;
     for (const auto& [key, value] : old_values) {
         const auto other = new_map.find(key);
         if (other == new_map.end())
-            differences.push_back({key, value, absent});
+            differences.push_back({key, value, ConfigDifference::kAbsent});
         else if (other->second != value)
             differences.push_back({key, value, other->second});
     }
     for (const auto& [key, value] : new_values) {
-        if (!old_map.contains(key)) differences.push_back({key, absent, value});
+        if (!old_map.contains(key)) differences.push_back({key, ConfigDifference::kAbsent, value});
     }
     return differences;
 }

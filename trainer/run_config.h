@@ -141,6 +141,7 @@ std::string to_yaml(const RunConfig& run);
 /// A key with different values in two runs; a value is its YAML text, "(absent)" where the key does not
 /// exist.
 struct ConfigDifference {
+    static constexpr const char* kAbsent = "(absent)"; // the value of a key that one of the two lacks
     std::string key;
     std::string old_value;
     std::string new_value;

@@ -15,6 +15,13 @@ bool is_loss_weight(const std::string& key) {
             (key.ends_with(".router.aux_loss") || key.ends_with(".router.z_loss")));
 }
 
+/// A key that is there in one of the runs only, as the weight it goes with is 0 in the other.
+bool follows_loss_weight(const ConfigDifference& difference) {
+    return difference.key.ends_with(".router.aux_scope") &&
+           (difference.old_value == ConfigDifference::kAbsent ||
+            difference.new_value == ConfigDifference::kAbsent);
+}
+
 /// The checkpoint that a path stands for, and what the user should know of others.
 LatestCheckpoint resolve_parent(const std::string& path, const std::function<void()>& tick) {
     try {
@@ -54,7 +61,8 @@ std::vector<ConfigDifference> forbidden_in_branch(const RunConfig& parent, const
     std::vector<ConfigDifference> differences = numeric_differences(parent, branch);
     std::erase_if(differences, [](const ConfigDifference& difference) {
         const std::string& key = difference.key;
-        return key != "optimizer.type" && (!key.starts_with("model.") || is_loss_weight(key));
+        return key != "optimizer.type" &&
+               (!key.starts_with("model.") || is_loss_weight(key) || follows_loss_weight(difference));
     });
     return differences;
 }

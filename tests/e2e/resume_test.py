@@ -3,6 +3,7 @@
 """Stopping and going on changes no bit, alone and on two ranks, whatever stopped the run."""
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,10 @@ from training_case import BRAID, BRAID_MPIRUN, TrainingCase
 
 NUMBERS = ("loss", "aux_loss", "grad_norm", "lr", "tokens", "eval_loss", "expert_load_max",
            "worst_sequences")
+
+
+def sha256(text):
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Resume(TrainingCase):
@@ -66,9 +71,12 @@ class Resume(TrainingCase):
         self.train("small", "train.steps=1", "optimizer.schedule.warmup_steps=0")
         path = self.folder / "runs/small/checkpoints/step-00000001/manifest.json"
         text = path.read_text(encoding="utf-8")
-        text = text[:text.rindex('"sha256":"')].replace("name: small", "name: small # \\u001b[31mred", 1)
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        path.write_text(f'{text}"sha256":"{digest}"}}\n', encoding="utf-8")
+        config = json.loads(text)["config"]
+        forged = config.replace("name: small", "name: small # \x1b[31mred", 1)
+        for old, new in ((sha256(config), sha256(forged)), (json.dumps(config), json.dumps(forged))):
+            text = text.replace(old, new, 1)
+        text = text[:text.rindex('"sha256":"')]
+        path.write_text(f'{text}"sha256":"{sha256(text)}"}}\n', encoding="utf-8")
         out, _ = self.braid("checkpoint", "info", "runs/small", "--config")
         self.assertIn("name: small # \\x1b[31mred\n", out)
 

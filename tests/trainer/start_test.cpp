@@ -294,6 +294,34 @@ TEST(start, a_branch_may_not_make_another_model) {
     EXPECT_EQ(runs.training("branch", 6).step, 6);
 }
 
+TEST(start, a_branch_may_weigh_the_router_s_losses_otherwise) {
+    const auto with_router = [](const std::string& router) {
+        return parse_run_config(
+            "name: small\n"
+            "model: {vocab_size: 256, hidden_size: 8, pattern: moe, sublayers: {moe: {type: moe, "
+            "num_experts: 4, "
+            "experts_per_token: 2, expert_size: 8, router: {" +
+                router +
+                "}}}}\n"
+                "train: {steps: 6, sequence_length: 16, global_batch: 2}\n"
+                "data: {train: [{path: a.h5}]}\n",
+            "test");
+    };
+    const RunConfig parent = with_router("aux_loss: 0.1, aux_scope: global, z_loss: 0.1");
+    const auto keys = [&](const std::string& router) {
+        std::vector<std::string> found;
+        for (const auto& difference : forbidden_in_branch(parent, with_router(router)))
+            found.push_back(difference.key);
+        return found;
+    };
+    EXPECT_EQ(keys("aux_loss: 0.2, aux_scope: global"), std::vector<std::string>{});
+    EXPECT_EQ(keys("z_loss: 0.1"), std::vector<std::string>{}); // no aux_loss, and so no scope of it
+    EXPECT_EQ(keys("aux_loss: 0.1, aux_scope: sequence, z_loss: 0.1"),
+              std::vector<std::string>{"model.sublayers.moe.router.aux_scope"});
+    EXPECT_EQ(keys("aux_loss: 0.1, aux_scope: global, z_loss: 0.1, bias_update_rate: 0.1"),
+              std::vector<std::string>{"model.sublayers.moe.router.bias_update_rate"});
+}
+
 TEST(start, a_dry_run_says_what_a_start_would_do_and_leaves_nothing) {
     Runs runs;
     runs.train("parent", {"train.stop_at=2"});
