@@ -369,7 +369,13 @@ TEST(checkpoint_tamper, declared_sizes_take_no_memory) {
                 [&] { load_state(CheckpointReader::open(path), run.tensors, kinds); }),
             HasSubstr("model/norm.weight (expected parameter f32 [37], found parameter f32 [2199023255552]"));
     }
-    EXPECT_LT(peak_kib() - before, 100 << 10);
+    // The manifest's own text and hashes, many times over; a sanitizer also keeps what was freed.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    constexpr int64_t kMostKib = 1 << 20;
+#else
+    constexpr int64_t kMostKib = 100 << 10;
+#endif
+    EXPECT_LT(peak_kib() - before, kMostKib);
 }
 
 } // namespace
