@@ -184,8 +184,10 @@ void Run::start_outputs() {
         folder_->prepare();
         // Only now that nothing has refused it does the config become the run's.
         folder_->store_config(to_yaml(config_));
-        // From step 0 on everything is written anew, the evaluation before training too.
-        const int64_t last_kept = resume_.step > 0 ? resume_.step : -1;
+        // From step 0 on everything is written anew, the evaluation before training too. So it is from
+        // another run's checkpoint: what lies here is of an earlier try, which this start does not go on
+        // with.
+        const int64_t last_kept = resume_.step > 0 && !resume_.start ? resume_.step : -1;
         const Superseded superseded = retire_later_steps(folder_path_, last_kept);
         if (!superseded.folder.empty()) resume_.message += "\n" + superseded.describe();
         metrics_.emplace(folder_path_, last_kept, config_.log.tensorboard);

@@ -1,6 +1,8 @@
 #include "trainer/start.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 
 #include "trainer/checkpoint_folder.h"
 #include "trainer/checkpoint_reader.h"
@@ -8,6 +10,8 @@
 
 namespace braid {
 namespace {
+
+namespace fs = std::filesystem;
 
 bool is_loss_weight(const std::string& key) {
     return key == "model.head.z_loss" ||
@@ -22,6 +26,16 @@ bool follows_loss_weight(const ConfigDifference& difference) {
             difference.new_value == ConfigDifference::kAbsent);
 }
 
+/// A path that leads through links, as one to the latest run, without them: a link may lead elsewhere when
+/// this start is repeated. Any other path as it is.
+std::string without_links(const std::string& path) {
+    std::error_code error;
+    fs::path whole = fs::absolute(path, error).lexically_normal();
+    if (!whole.has_filename()) whole = whole.parent_path(); // ended in a slash
+    const fs::path real = fs::canonical(path, error);
+    return error || real == whole ? path : real.string();
+}
+
 /// The checkpoint that a path stands for, and what the user should know of others.
 LatestCheckpoint resolve_parent(const std::string& path, const std::function<void()>& tick) {
     try {
@@ -32,6 +46,19 @@ LatestCheckpoint resolve_parent(const std::string& path, const std::function<voi
         throw CheckpointError("{}: expected a checkpoint, found none", folder);
     } catch (const CheckpointError& error) {
         throw CheckpointError("start.from: {}", error.what());
+    }
+}
+
+/// What an earlier start took, which the parent may have removed since, as it keeps its newest only.
+LatestCheckpoint resolve_recorded(const std::string& path, const std::function<void()>& tick) {
+    try {
+        return resolve_parent(path, tick);
+    } catch (const CheckpointError& error) {
+        throw CheckpointError(
+            "{}\nthe first start of this run took that checkpoint (run.json), and the run has none of its "
+            "own yet; "
+            "it begins from another one where start.from names that",
+            error.what());
     }
 }
 
@@ -69,7 +96,9 @@ std::vector<ConfigDifference> forbidden_in_branch(const RunConfig& parent, const
 
 ResumePoint find_parent(const RunConfig& config, const std::string& recorded,
                         const std::function<void()>& tick) {
-    const LatestCheckpoint found = resolve_parent(recorded.empty() ? config.start.from : recorded, tick);
+    LatestCheckpoint found =
+        recorded.empty() ? resolve_parent(config.start.from, tick) : resolve_recorded(recorded, tick);
+    found.path = without_links(found.path);
     const CheckpointReader reader = CheckpointReader::open(found.path);
     const TrainingState& training = reader.manifest().training;
     const RunConfig parent = stored_run_config(reader.manifest(), found.path);

@@ -36,26 +36,36 @@ bool has(const Manifest& manifest, const TensorInfo& wanted, const std::string& 
     return dtype == wanted.dtype || (is_float(dtype) && is_float(wanted.dtype));
 }
 
-/// The old name by the longest entry of the map that fits; the entry is noted in `used`.
-std::string mapped(const std::string& name, const std::map<std::string, std::string>& map,
-                   std::set<std::string>& used) {
+struct OldName {
+    std::string name, entry; // of the map; empty: none fits
+};
+
+/// The old name by the longest entry of the map that fits.
+OldName mapped(const std::string& name, const std::map<std::string, std::string>& map) {
     for (size_t length = name.size(); length != std::string::npos && length > 0;
          length = name.rfind('.', length - 1)) {
         const auto entry = map.find(name.substr(0, length));
         if (entry == map.end()) continue;
-        used.insert(entry->first);
-        return entry->second + name.substr(length);
+        return {entry->second + name.substr(length), entry->first};
     }
-    return name;
+    return {name, ""};
 }
 
-void expect_all_used(const std::map<std::string, std::string>& map, const std::set<std::string>& used) {
-    for (const auto& [name, old_name] : map)
-        if (!used.contains(name))
+/// An entry that does nothing is a slip of the pen, whatever `missing` says. `found`: whether those that fit
+/// a tensor of the model lead to one of the checkpoint.
+void expect_all_used(const std::map<std::string, std::string>& map,
+                     const std::map<std::string, bool>& found) {
+    for (const auto& [name, old_name] : map) {
+        const auto entry = found.find(name);
+        if (entry == found.end())
             throw ConfigError(
                 "start.map.{}: no tensor of the model has this name or prefix; `braid config layers` and the "
                 "manifest of a checkpoint list them",
                 name);
+        if (!entry->second)
+            throw ConfigError("start.map.{}: the checkpoint has no tensor of the name or prefix {} for it",
+                              name, old_name);
+    }
 }
 
 } // namespace
@@ -91,13 +101,16 @@ std::vector<std::string> load_branch(const CheckpointReader& checkpoint, Paramet
 WeightPlan plan_weights(const std::vector<TensorInfo>& model, const Manifest& checkpoint,
                         const StartConfig& start) {
     WeightPlan plan;
-    std::set<std::string> used, taken;
+    std::set<std::string> taken;
+    std::map<std::string, bool> found; // by entry of the map
     std::vector<std::string> different;
     for (const TensorInfo& tensor : model) {
         const std::string name = bare(tensor.name);
-        const std::string old_name = kind_of(tensor.name) + "/" + mapped(name, start.map, used);
+        const OldName old = mapped(name, start.map);
+        const std::string old_name = kind_of(tensor.name) + "/" + old.name;
         const StoredTensor* stored = checkpoint.find(old_name);
         taken.insert(old_name);
+        if (!old.entry.empty()) found[old.entry] |= stored != nullptr;
         if (!stored)
             plan.missing.push_back(name);
         else if (has(checkpoint, tensor, old_name))
@@ -109,7 +122,7 @@ WeightPlan plan_weights(const std::vector<TensorInfo>& model, const Manifest& ch
     for (const StoredTensor& stored : checkpoint.tensors)
         if (stored.info.kind != TensorKind::optimizer && !taken.contains(stored.info.name))
             plan.surplus.push_back(bare(stored.info.name));
-    expect_all_used(start.map, used);
+    expect_all_used(start.map, found);
     if (!different.empty())
         throw ConfigError("start.from: {} tensors have another shape than in the model: {}", different.size(),
                           first_few(different));

@@ -1,5 +1,6 @@
 #include "trainer/training_state.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -15,6 +16,9 @@ constexpr const char *kBranchStep = "branch/step", *kBranchSample = "branch/samp
                      *kBranchTokens = "branch/tokens";
 const std::string kFirstStep = "first_step/";
 constexpr int64_t kMaxTokens = 1'000'000'000'000'000'000;
+// Of all runs that led to a branch. A config asks for at most 2^60 tokens, so that no sum with these
+// overflows.
+constexpr int64_t kMaxBefore = int64_t{1} << 61;
 
 std::string source_key(size_t index, const char* what) {
     return fmt::format("source/{}/{}", index, what);
@@ -91,8 +95,8 @@ SamplePosition stored_position(const TrainingState& state, const std::string& ch
             throw CheckpointError("{}: {}: expected 0 to {}, found {}", checkpoint, what, most, value);
     };
     within(position.first_step, state.step, kBranchStep);
-    within(position.first_sample, state.sample, kBranchSample);
-    within(position.first_tokens, state.tokens, kBranchTokens);
+    within(position.first_sample, std::min(state.sample, kMaxBefore), kBranchSample);
+    within(position.first_tokens, std::min(state.tokens, kMaxBefore), kBranchTokens);
     for (const int64_t samples : position.skipped) within(samples, kMaxTokens, "skipped samples of a source");
     return position;
 }

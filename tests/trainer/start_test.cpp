@@ -169,6 +169,48 @@ TEST(start, the_parent_is_chosen_once) {
     EXPECT_EQ(runs.record("branch")["starts"][1]["parent"], runs.checkpoint("parent", 2));
 }
 
+TEST(start, the_parent_is_chosen_once_behind_a_link_too) {
+    Runs runs;
+    runs.train("parent", {"train.stop_at=2"});
+    runs.train("other", {"seed=9", "train.stop_at=2"});
+    const std::string link = runs.path("latest");
+    fs::create_directory_symlink(runs.path("parent"), link);
+    const std::vector<std::string> branch{runs.from(link), "train.stop_at=4"};
+    const auto first = runs.train("branch", branch);
+    fs::remove_all(runs.path("branch/checkpoints")); // as if killed before the first save
+    fs::remove(link);
+    fs::create_directory_symlink(runs.path("other"), link);
+    EXPECT_EQ(runs.train("branch", branch), first);
+}
+
+TEST(start, a_chosen_parent_that_is_gone_is_told_as_such) {
+    Runs runs;
+    runs.train("parent");
+    const std::vector<std::string> branch{runs.from(runs.path("parent")), "train.steps=8"};
+    runs.train("branch", branch);
+    fs::remove_all(runs.path("branch/checkpoints")); // as if killed before the first save
+    fs::remove_all(runs.checkpoint("parent", 6));    // as the parent does when it keeps its newest only
+    try {
+        runs.run("branch", branch);
+        ADD_FAILURE() << "not refused";
+    } catch (const CheckpointError& error) {
+        EXPECT_THAT(error.what(), AllOf(HasSubstr(runs.checkpoint("parent", 6)), HasSubstr("run.json"),
+                                        HasSubstr("start.from names")));
+    }
+    runs.train("branch", {runs.from(runs.checkpoint("parent", 4)), "train.steps=8"});
+    EXPECT_EQ(runs.record("branch")["starts"][1]["first_step"], 5);
+}
+
+TEST(start, steps_of_an_earlier_try_are_no_part_of_a_branch) {
+    Runs runs;
+    runs.train("parent");
+    runs.train("branch", {runs.from(runs.checkpoint("parent", 2)), "optimizer.lr=1e-3", "train.stop_at=5"});
+    fs::remove_all(runs.path("branch/checkpoints")); // as if killed before the first save
+    const auto losses = runs.train("branch", {runs.from(runs.checkpoint("parent", 4))});
+    EXPECT_EQ(losses.begin()->first, 5);
+    EXPECT_EQ(losses, after(runs.train("parent"), 4));
+}
+
 TEST(start, a_decay_follows_the_new_schedule_at_the_parents_step) {
     Runs runs;
     runs.train("parent");
@@ -369,6 +411,9 @@ TEST(start, weights_by_other_names_and_what_is_missing_or_left_over) {
                 HasSubstr("2: start.map.layers.7: no tensor"));
     EXPECT_THAT(runs.refusal("x", {weights(""), "model.sublayers.dense.size=16"}),
                 HasSubstr("have another shape than in the model: layers.0.dense"));
+    EXPECT_THAT(
+        runs.refusal("x", {weights(", missing: random, map: {layers.0: layer.1}")}),
+        HasSubstr("2: start.map.layers.0: the checkpoint has no tensor of the name or prefix layer.1"));
     // A part of a name is no prefix: layers.1 is not layers.10.
     EXPECT_THAT(runs.refusal("x", {weights(", map: {layer: layers}")}), HasSubstr("start.map.layer: "));
 
@@ -401,6 +446,13 @@ TEST(start, positions_no_run_can_have_are_refused) {
         TrainingState forged = state;
         forged.counters[key] = value;
         EXPECT_THROW(stored_position(forged, "test"), CheckpointError) << key;
+    }
+    // Those from which a sum with the steps to come would overflow.
+    for (const std::string what : {"sample", "tokens"}) {
+        TrainingState forged = state;
+        (what == "sample" ? forged.sample : forged.tokens) = INT64_MAX;
+        forged.counters["branch/" + what] = INT64_MAX - 20;
+        EXPECT_THROW(stored_position(forged, "test"), CheckpointError) << what;
     }
     state.counters["first_step/embedding.weight"] = 11;
     EXPECT_THROW(stored_first_steps(state, "test"), CheckpointError);
