@@ -166,13 +166,15 @@ void Run::find_start() {
                                               fmt::format("{}/{}", folder_path_, kCheckpointsFolder), tick);
         if (point.checkpoint.empty() && !config_.start.from.empty())
             point = find_parent(config_, recorded_parent(folder_path_, config_.start), tick);
-        return fmt::format("{}\n{}\n{}\n{}", point.step, point.start ? "start" : "resume", point.checkpoint,
-                           point.message);
+        // A path may hold any character.
+        return fmt::format("{}\n{}\n{}\n{}{}", point.step, point.start ? "start" : "resume",
+                           point.checkpoint.size(), point.checkpoint, point.message);
     });
     const size_t first = decided.find('\n'), second = decided.find('\n', first + 1),
                  third = decided.find('\n', second + 1);
-    resume_ = {decided.substr(second + 1, third - second - 1), std::stoll(decided.substr(0, first)),
-               decided.substr(third + 1)};
+    const size_t length = std::stoull(decided.substr(second + 1, third - second - 1));
+    resume_ = {decided.substr(third + 1, length), std::stoll(decided.substr(0, first)),
+               decided.substr(third + 1 + length)};
     if (decided.substr(first + 1, second - first - 1) == "start") resume_.start = config_.start.mode;
 }
 

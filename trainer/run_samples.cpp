@@ -4,6 +4,9 @@
 
 #include "trainer/checkpoint_folder.h"
 #include "trainer/checkpoint_reader.h"
+#include "trainer/run_record.h"
+#include "trainer/start.h"
+#include "trainer/stored_config.h"
 
 namespace braid {
 namespace {
@@ -19,11 +22,24 @@ std::optional<CheckpointReader> newest_readable(const std::string& folder) {
     return std::nullopt;
 }
 
+/// Where a branch begins that has no checkpoint of its own yet.
+SamplePosition follow_parent(TrainLoader& loader, const RunConfig& config, const std::string& folder) {
+    const ResumePoint parent = find_parent(config, recorded_parent(folder, config.start));
+    const CheckpointReader reader = CheckpointReader::open(parent.checkpoint);
+    const RunConfig its = stored_run_config(reader.manifest(), reader.folder());
+    SamplePosition position =
+        branch_position(reader.manifest().training, its.train.sequence_length, loader, reader.folder());
+    apply_position(position, loader, reader.folder());
+    return position;
+}
+
 } // namespace
 
-SamplePosition follow_run(TrainLoader& loader, const std::string& config_path) {
+SamplePosition follow_run(TrainLoader& loader, const RunConfig& config, const std::string& config_path) {
     const std::filesystem::path folder = std::filesystem::path(config_path).parent_path();
     const auto reader = newest_readable((folder / kCheckpointsFolder).string());
+    const bool branches = !config.start.from.empty() && config.start.mode == StartMode::branch;
+    if (!reader && branches) return follow_parent(loader, config, folder.string());
     if (!reader) return {};
     const TrainingState& training = reader->manifest().training;
     loader.set_order(stored_data_order(training, reader->folder()));

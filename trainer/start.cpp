@@ -56,8 +56,7 @@ LatestCheckpoint resolve_recorded(const std::string& path, const std::function<v
     } catch (const CheckpointError& error) {
         throw CheckpointError(
             "{}\nthe first start of this run took that checkpoint (run.json), and the run has none of its "
-            "own yet; "
-            "it begins from another one where start.from names that",
+            "own yet; name another in start.from to begin from that one",
             error.what());
     }
 }

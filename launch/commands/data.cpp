@@ -133,7 +133,7 @@ ordered_json samples_of_run(const std::string& config_path, int64_t first, int64
                                 .vocab_size = config.model.vocab_size};
     TrainLoader loader(config.data, options);
     const int64_t num_samples =
-        follow_run(loader, config_path).sample_after(config.train.steps, config.train.global_batch);
+        follow_run(loader, config, config_path).sample_after(config.train.steps, config.train.global_batch);
     if (first >= num_samples)
         throw ConfigError("--sample: {} draws the samples 0 to {}, found {}", config_path, num_samples - 1,
                           first);

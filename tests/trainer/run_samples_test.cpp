@@ -41,7 +41,7 @@ class RunFolderCase {
     /// Of a new loader.
     int order_followed(uint64_t seed = 7) const {
         const auto followed = loader(TrainLoader::kNewestOrder, seed);
-        follow_run(*followed, folder_ / "config.yaml");
+        follow_run(*followed, RunConfig{}, folder_ / "config.yaml");
         return followed->order();
     }
     std::string checkpoint(int64_t step) const { return folder_ / ("checkpoints/" + checkpoint_name(step)); }

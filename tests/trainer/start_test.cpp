@@ -13,6 +13,7 @@
 #include "tests/support/temporary_folder.h"
 #include "trainer/checkpoint_reader.h"
 #include "trainer/run.h"
+#include "trainer/run_samples.h"
 #include "trainer/start_state.h"
 #include "trainer/training_state.h"
 
@@ -183,6 +184,15 @@ TEST(start, the_parent_is_chosen_once_behind_a_link_too) {
     EXPECT_EQ(runs.train("branch", branch), first);
 }
 
+TEST(start, a_parent_may_have_any_name) {
+    Runs runs;
+    const auto parent = runs.train("parent");
+    fs::rename(runs.path("parent"), runs.path("two\nlines"));
+    EXPECT_EQ(
+        runs.train("branch", {runs.from('"' + runs.path("two\\nlines/checkpoints/step-00000002") + '"')}),
+        after(parent, 2));
+}
+
 TEST(start, a_chosen_parent_that_is_gone_is_told_as_such) {
     Runs runs;
     runs.train("parent");
@@ -193,9 +203,10 @@ TEST(start, a_chosen_parent_that_is_gone_is_told_as_such) {
     try {
         runs.run("branch", branch);
         ADD_FAILURE() << "not refused";
-    } catch (const CheckpointError& error) {
+    } catch (const Error& error) {
+        EXPECT_EQ(error.exit_code(), ExitCode::checkpoint);
         EXPECT_THAT(error.what(), AllOf(HasSubstr(runs.checkpoint("parent", 6)), HasSubstr("run.json"),
-                                        HasSubstr("start.from names")));
+                                        HasSubstr("name another in start.from")));
     }
     runs.train("branch", {runs.from(runs.checkpoint("parent", 4)), "train.steps=8"});
     EXPECT_EQ(runs.record("branch")["starts"][1]["first_step"], 5);
@@ -209,6 +220,27 @@ TEST(start, steps_of_an_earlier_try_are_no_part_of_a_branch) {
     const auto losses = runs.train("branch", {runs.from(runs.checkpoint("parent", 4))});
     EXPECT_EQ(losses.begin()->first, 5);
     EXPECT_EQ(losses, after(runs.train("parent"), 4));
+}
+
+TEST(start, the_samples_of_a_branch_are_told_before_its_first_checkpoint_too) {
+    Runs runs;
+    runs.train("parent", {"train.stop_at=2"});
+    const std::string data =
+        "data.train=[{path: " + runs.path("b.h5") + "}, {path: " + runs.path("a.h5") + "}]";
+    const RunConfig config = runs.config("branch", {runs.from(runs.path("parent")), data});
+    const auto told = [&] {
+        TrainLoader loader(config.data, {config.train.sequence_length, config.model.vocab_size});
+        const SamplePosition position = follow_run(loader, config, runs.path("branch/config.yaml"));
+        EXPECT_EQ(loader.taken(0), position.skipped);
+        return std::pair(position.first_step, position.skipped);
+    };
+    const auto expected =
+        std::pair(int64_t{2}, std::vector<int64_t>{3, 1}); // of b, which weighs twice a, and a
+    EXPECT_EQ(told(), expected);
+    runs.train("branch", {runs.from(runs.path("parent")), data});
+    EXPECT_EQ(told(), expected);
+    fs::remove_all(runs.path("branch/checkpoints")); // as before the first save
+    EXPECT_EQ(told(), expected);
 }
 
 TEST(start, a_decay_follows_the_new_schedule_at_the_parents_step) {
