@@ -1,7 +1,7 @@
 # braid_library(folder [QUICK] USES earlier folders... LINKS libraries...): the static library of one source folder,
 # made of folder/*.cpp and folder/cpu/*.cpp, and with CUDA of folder/cuda/*. These are objects of their own: all others
 # are compiled as in a build without CUDA, so that a compiler cache shares them. QUICK: a folder without inner loops, in
-# which a third of the compiler's time would go to optimising what runs once; a Release build compiles it with -O1.
+# which a third of the compiler's time would go to optimising what runs once; a Release build compiles it with -Og.
 function(braid_library folder)
     cmake_parse_arguments(ARG "QUICK" "" "USES;LINKS" ${ARGN})
     file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cpp)
@@ -22,12 +22,12 @@ function(braid_library folder)
     list(TRANSFORM ARG_USES PREPEND braid::)
     target_link_libraries(braid_${folder} ${scope} ${ARG_USES} ${ARG_LINKS} braid_flags)
     if(ARG_QUICK)
-        target_compile_options(braid_${folder} PRIVATE $<$<CONFIG:Release>:-O1>)
+        target_compile_options(braid_${folder} PRIVATE $<$<CONFIG:Release>:-Og>)
     else()
         # Likewise a declaration of keys, in whatever folder.
         set(schemas ${sources})
         list(FILTER schemas INCLUDE REGEX "_schema\\.cpp$")
-        set_property(SOURCE ${schemas} APPEND PROPERTY COMPILE_OPTIONS $<$<CONFIG:Release>:-O1>)
+        set_property(SOURCE ${schemas} APPEND PROPERTY COMPILE_OPTIONS $<$<CONFIG:Release>:-Og>)
     endif()
     if(cuda_sources)
         add_library(braid_${folder}_cuda OBJECT ${cuda_sources})

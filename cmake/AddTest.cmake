@@ -141,7 +141,8 @@ endfunction()
 # braid_script_test(prefix script): a Python test program (exit code 0 passes) as the ctest entry prefix.NAME. It says
 # what it needs in a comment line: "# ctest: labels=mpi timeout=120 processors=2". It finds the built program in
 # $BRAID, the launcher in $BRAID_MPIRUN, the tree in $BRAID_SOURCE_DIR, and tests/support on its import path. With exit
-# code 77 it says that it was skipped.
+# code 77 it says that it was skipped. Processors are those that it keeps busy: ranks that mostly wait count as one. Such
+# programs take longest, so they begin before the unit tests.
 function(braid_script_test prefix script)
     cmake_path(GET script STEM stem)
     string(REGEX REPLACE "_test$" "" stem ${stem})
@@ -160,7 +161,7 @@ function(braid_script_test prefix script)
     endif()
     math(EXPR limit "${limit} * ${BRAID_TEST_TIMEOUT_SCALE}")
     add_test(NAME ${prefix}.${stem} COMMAND ${Python3_EXECUTABLE} ${script})
-    set_tests_properties(${prefix}.${stem} PROPERTIES LABELS "${labels}" TIMEOUT ${limit} PROCESSORS ${processors}
+    set_tests_properties(${prefix}.${stem} PROPERTIES LABELS "${labels}" TIMEOUT ${limit} PROCESSORS ${processors} COST 100
                          SKIP_RETURN_CODE 77 ENVIRONMENT "${BRAID_SCRIPT_ENVIRONMENT}"
                          ENVIRONMENT_MODIFICATION "${BRAID_SCRIPT_UNSET}")
 endfunction()

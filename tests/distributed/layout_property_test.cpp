@@ -9,16 +9,13 @@
 #include "parallel/collectives.h"
 #include "parallel/mpi_comm.h"
 #include "tests/distributed/device_ranks.h"
+#include "tests/support/sanitized.h"
 #include "tests/trainer/layout_draw.h"
 
 namespace braid::testing {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__)
-constexpr uint64_t kDraws = 4;
-#else
-constexpr uint64_t kDraws = 40;
-#endif
+constexpr uint64_t kDraws = test::kSanitized ? 4 : 40;
 constexpr uint64_t kGpuDraws = 2; // of some seconds each on an emulated GPU
 
 TEST(layout_property, processes_compute_what_one_rank_computes) {

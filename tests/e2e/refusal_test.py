@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# ctest: labels=mpi timeout=300 processors=2
+# ctest: labels=mpi timeout=300 processors=1
 """Bad input ends with its documented exit code and one clear message, on one rank and on two."""
 
 import fcntl

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# ctest: labels=mpi,fault timeout=300 processors=2
+# ctest: labels=mpi,fault timeout=300 processors=1
 """Standard streams that are closed, full or lose their reader, and limits on the size of files."""
 
 import os

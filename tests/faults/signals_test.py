@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# ctest: labels=mpi,fault timeout=300 processors=2
+# ctest: labels=mpi,fault timeout=300 processors=1
 """Signals to a training job, with the launcher and without, and what surrounds a job: threads and memory."""
 
 import os

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# ctest: labels=mpi,fault timeout=300 processors=2
+# ctest: labels=mpi,fault timeout=300 processors=1
 """A rank that stops in training ends the job with exit code 6 and is named; one that is killed ends it at once."""
 
 import os

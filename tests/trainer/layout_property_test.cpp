@@ -4,17 +4,14 @@
 #include <gtest/gtest.h>
 
 #include "parallel/thread_comm.h"
+#include "tests/support/sanitized.h"
 #include "tests/trainer/layout_draw.h"
 
 namespace braid::testing {
 namespace {
 
 constexpr uint64_t kGroups = 10;
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr uint64_t kDrawsPerGroup = 3; // each is ten times slower
-#else
-constexpr uint64_t kDrawsPerGroup = 22;
-#endif
+constexpr uint64_t kDrawsPerGroup = test::kSanitized ? 3 : 22;
 
 class layout_property : public ::testing::TestWithParam<uint64_t> {};
 

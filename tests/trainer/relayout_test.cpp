@@ -10,6 +10,7 @@
 #include "parallel/agreement.h"
 #include "parallel/thread_comm.h"
 #include "tests/data/token_fixture.h"
+#include "tests/support/sanitized.h"
 #include "tests/support/temporary_folder.h"
 #include "trainer/checkpoint_diff.h"
 #include "trainer/trainer.h"
@@ -165,13 +166,16 @@ const std::vector<std::pair<Layout, Layout>> kPairs = {
     {{4, "expert: 2, expert_tensor: 2"}, {6, "tensor: 2, expert: 3"}},
     {{5, "zero: 1"}, {3, "zero: 0"}}, // a batch that does not divide
 };
+/// Of the pairs, for variants of the same model.
+constexpr size_t kStride = test::kSanitized ? 3 : 1;
 
 TEST(relayout, state_is_the_same_to_the_bit_under_another_layout) {
     for (const auto& [a, b] : kPairs) expect_same_state(a, b, {});
 }
 
 TEST(relayout, state_of_a_tied_model_is_the_same_to_the_bit) {
-    for (const auto& [a, b] : kPairs) expect_same_state(a, b, {.tied = true});
+    for (size_t i = 0; i < kPairs.size(); i += kStride)
+        expect_same_state(kPairs[i].first, kPairs[i].second, {.tied = true});
 }
 
 TEST(relayout, state_in_f32_is_the_same_to_the_bit) {
@@ -179,7 +183,8 @@ TEST(relayout, state_in_f32_is_the_same_to_the_bit) {
 }
 
 TEST(relayout, state_of_matrices_is_the_same_to_the_bit) {
-    for (const auto& [a, b] : kPairs) expect_same_state(a, b, {.optimizer = "muon"});
+    for (size_t i = 0; i < kPairs.size(); i += kStride)
+        expect_same_state(kPairs[i].first, kPairs[i].second, {.optimizer = "muon"});
 }
 
 void expect_exact_resume(const Layout& layout, const Variant& variant) {
