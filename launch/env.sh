@@ -37,9 +37,15 @@ unset braid_root
 
 # What keeps mpirun on the loopback interface is not for its ranks.
 if [[ -n "${BRAID_LOOPBACK:-}" ]]; then
-    LD_PRELOAD=${LD_PRELOAD#"$BRAID_LOOPBACK"}
+    LD_PRELOAD=${LD_PRELOAD:-}
+    LD_PRELOAD=${LD_PRELOAD#loopback.so}
     LD_PRELOAD=${LD_PRELOAD#:}
     [[ -n "$LD_PRELOAD" ]] || unset LD_PRELOAD
+    LD_LIBRARY_PATH=":${LD_LIBRARY_PATH:-}:" # mpirun puts folders of its own before
+    LD_LIBRARY_PATH=${LD_LIBRARY_PATH/":$BRAID_LOOPBACK:"/:}
+    LD_LIBRARY_PATH=${LD_LIBRARY_PATH#:}
+    LD_LIBRARY_PATH=${LD_LIBRARY_PATH%:}
+    [[ -n "$LD_LIBRARY_PATH" ]] || unset LD_LIBRARY_PATH
     unset BRAID_LOOPBACK
 fi
 

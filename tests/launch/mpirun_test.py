@@ -29,8 +29,8 @@ def environment(**changes):
     return {**clean, **changes}
 
 
-def start(*arguments, prefix=(), **changes):
-    return subprocess.Popen([*prefix, LAUNCHER, *arguments], env=environment(**changes), stdin=subprocess.DEVNULL,
+def start(*arguments, prefix=(), launcher=LAUNCHER, **changes):
+    return subprocess.Popen([*prefix, launcher, *arguments], env=environment(**changes), stdin=subprocess.DEVNULL,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -147,7 +147,22 @@ wait
         self.assertTrue(wait_until_gone(f"sleep {marker}", 10))
 
     def test_one_host_listens_on_loopback_only(self):
-        job = start("-n", "2", RANKS, "usr1", "0", "75")
+        self.check_listens_on_loopback()
+
+    def test_one_host_listens_on_loopback_only_in_a_folder_with_blanks(self):
+        with tempfile.TemporaryDirectory() as folder:
+            tree = pathlib.Path(folder, "a tree")
+            tree.symlink_to(os.environ["BRAID_SOURCE_DIR"])
+            self.check_listens_on_loopback(tree / "launch/braid-mpirun")
+
+    def test_ranks_do_not_inherit_what_keeps_mpirun_on_loopback(self):
+        asked = 'echo "${LD_PRELOAD-none}, $LD_LIBRARY_PATH, ${BRAID_LOOPBACK-none}"'
+        out = run("-n", "1", "bash", "-c", asked, LD_LIBRARY_PATH="/nowhere:/else where")[1]
+        # mpirun puts folders of its own before.
+        self.assertRegex(out, r"\Anone, ((/usr)?/lib\w*(/[\w.-]+)*:)*/nowhere:/else where, none\n\Z")
+
+    def check_listens_on_loopback(self, launcher=LAUNCHER):
+        job = start("-n", "2", RANKS, "usr1", "0", "75", launcher=launcher)
         self.assertEqual(job.stdout.readline(), "waiting\n")
         mpirun = int(subprocess.run(["pgrep", "-x", "-P", str(job.pid), "mpirun"], capture_output=True, text=True,
                                     check=True).stdout)
