@@ -16,6 +16,11 @@ struct Kind {
     SublayerConfig config;
 };
 
+// Else the listed tests would show its bytes, pointers among them.
+void PrintTo(const Kind& kind, std::ostream* stream) {
+    *stream << kind.name;
+}
+
 /// Small sublayers that between them use every option.
 std::vector<Kind> all_kinds() {
     std::vector<Kind> kinds;
