@@ -32,8 +32,21 @@ void Stream::synchronize() const {
 }
 
 void Event::record(const Stream& stream) {
+    device_ = stream.device();
     if constexpr (kBuildCuda)
         if (stream.native()) native_ = cuda::record_event(stream.native());
+}
+
+void Event::record_timed(const Stream& stream) {
+    device_ = stream.device();
+    if constexpr (kBuildCuda)
+        if (stream.native()) native_ = cuda::record_timed_event(stream.native());
+}
+
+double Event::seconds_since(const Event& earlier) const {
+    if constexpr (kBuildCuda)
+        if (native_) return cuda::seconds_between(earlier.native_.get(), native_.get());
+    return 0;
 }
 
 void Event::wait(const Stream& stream) const {
@@ -44,6 +57,12 @@ void Event::wait(const Stream& stream) const {
 bool Event::reached() const {
     if constexpr (kBuildCuda)
         if (native_) return cuda::event_reached(native_.get());
+    return true;
+}
+
+bool Event::reached_elsewhere() const noexcept {
+    if constexpr (kBuildCuda)
+        if (native_) return cuda::event_reached_elsewhere(device_.index, native_.get());
     return true;
 }
 

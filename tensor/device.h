@@ -45,11 +45,18 @@ class Stream {
 class Event {
   public:
     void record(const Stream& stream);
+    /// One for seconds_since().
+    void record_timed(const Stream& stream);
     /// What `stream` is given from here on runs after the mark.
     void wait(const Stream& stream) const;
     bool reached() const;
+    /// The same for a thread that does not compute on the stream's device. False where the device has failed.
+    bool reached_elsewhere() const noexcept;
+    /// The device's time between two timed marks that have been reached; 0 on the CPU.
+    double seconds_since(const Event& earlier) const;
 
   private:
+    Device device_;
     std::shared_ptr<void> native_; // null before record() and on the CPU
 };
 

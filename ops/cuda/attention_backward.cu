@@ -172,11 +172,11 @@ void run_backward(const AttentionProblem& problem, const Spans& spans, const Bac
                   const Tensor& dq, const Tensor& dk, const Tensor& dv) {
     using T = Accumulation<Stored>;
     const int64_t key_row = pitch_of(x.k.size), value_row = pitch_of(x.v.size);
-    dispatch_side<T>(3 * key_row + 2 * value_row, [&]<int kSide>(size_t bytes) {
+    dispatch_side<T>(x.k.size, x.v.size, {3 * key_row + 2 * value_row}, [&]<int kSide>(size_t bytes) {
         launch(query_gradient_kernel<Stored, kSide>, tile_grid(problem.num_query_blocks, kSide, dq.dim(1)),
                kThreads, bytes, dq, spans, x, HeadRows<Stored>(dq));
     });
-    dispatch_side<T>(3 * key_row + 3 * value_row, [&]<int kSide>(size_t bytes) {
+    dispatch_side<T>(x.k.size, x.v.size, {3 * key_row + 3 * value_row}, [&]<int kSide>(size_t bytes) {
         launch(key_gradient_kernel<Stored, kSide>, tile_grid(problem.num_key_blocks, kSide, dk.dim(1)),
                kThreads, bytes, dk, spans, x, HeadRows<Stored>(dk), HeadRows<Stored>(dv));
     });

@@ -99,7 +99,8 @@ void run_forward(const AttentionProblem& problem, const Tensor& q, const Tensor&
                  const Tensor& o, const Tensor& row_max, const Tensor& row_sum) {
     using T = Accumulation<Stored>;
     const int64_t d = q.dim(2), dv = v.dim(2);
-    dispatch_side<T>(pitch_of(d) + pitch_of(std::max(d, dv)) + pitch_of(dv), [&]<int kSide>(size_t bytes) {
+    const TileRow row{pitch_of(d) + pitch_of(std::max(d, dv)) + pitch_of(dv)};
+    dispatch_side<T>(d, dv, row, [&]<int kSide>(size_t bytes) {
         launch(forward_kernel<Stored, kSide>, tile_grid(problem.num_query_blocks, kSide, q.dim(1)), kThreads,
                bytes, o, Spans(problem, q, k), HeadRows<const Stored>(q), HeadRows<const Stored>(k),
                HeadRows<const Stored>(v), o.data<Stored>(), row_max.data<T>(), row_sum.data<T>());

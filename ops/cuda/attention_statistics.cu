@@ -117,7 +117,8 @@ void join_tiles(const Tensor& tops, const Tensor& entropies, int64_t tokens, con
 void attention_statistics(Allocator& allocator, const AttentionProblem& problem, const Tensor& q,
                           const Tensor& k, const Tensor& max_logit, const Tensor& mean_entropy) {
     dispatch_storage(q.dtype(), [&]<typename Stored>() {
-        dispatch_side<Accumulation<Stored>>(2 * pitch_of(q.dim(2)), [&]<int kSide>(size_t bytes) {
+        const TileRow row{.elements = 2 * pitch_of(q.dim(2)), .static_bytes = 2 * sizeof(double)};
+        dispatch_side<Accumulation<Stored>>(q.dim(2), q.dim(2), row, [&]<int kSide>(size_t bytes) {
             const int64_t tiles = problem.num_query_blocks * (AttentionProblem::kSpanBlock / kSide);
             const Tensor tops = Tensor::empty(allocator, {tiles, q.dim(1)}, DType::f64),
                          entropies = Tensor::empty(allocator, {tiles, q.dim(1)}, DType::f64);

@@ -11,7 +11,8 @@ namespace braid::ops::cuda {
 
 constexpr int kWarpRows = 16, kTileRows = 64, kAttentionThreads = kTileRows / kWarpRows * 32;
 
-/// The forward and backward of attention.cu's kernels for bf16; false where heads are larger than these take.
+/// The forward and backward of attention.cu's kernels for bf16; false where heads are larger than these take,
+/// or than the device has the shared memory for.
 bool tensor_core_attention_forward(const AttentionProblem& problem, const Tensor& q, const Tensor& k,
                                    const Tensor& v, const Tensor& o, const Tensor& row_max,
                                    const Tensor& row_sum);
@@ -20,21 +21,15 @@ bool tensor_core_attention_backward(const AttentionProblem& problem, const Tenso
                                     const Tensor& delta, const Tensor& d_o, const Tensor& dq,
                                     const Tensor& dk, const Tensor& dv);
 
-/// Calls body.template operator()<kKeySize, kValueSize>() with the least sizes of tiles that hold heads of d
-/// and dv; whether there are such.
+/// What body.template operator()<kKeySize, kValueSize>() says, with the least sizes of tiles that hold heads
+/// of d and dv; false where there are none such.
 template <typename Body>
 bool dispatch_head_sizes(int64_t d, int64_t dv, const Body& body) {
-    if (d <= 64 && dv <= 64)
-        body.template operator()<64, 64>();
-    else if (d <= 128 && dv <= 128)
-        body.template operator()<128, 128>();
-    else if (d <= 192 && dv <= 128) // DeepSeek's MLA
-        body.template operator()<192, 128>();
-    else if (d <= 256 && dv <= 256)
-        body.template operator()<256, 256>();
-    else
-        return false;
-    return true;
+    if (d <= 64 && dv <= 64) return body.template operator()<64, 64>();
+    if (d <= 128 && dv <= 128) return body.template operator()<128, 128>();
+    if (d <= 192 && dv <= 128) return body.template operator()<192, 128>(); // DeepSeek's MLA
+    if (d <= 256 && dv <= 256) return body.template operator()<256, 256>();
+    return false;
 }
 
 __device__ __forceinline__ int warp_first_row() {

@@ -119,10 +119,12 @@ bool tensor_core_attention_forward(const AttentionProblem& problem, const Tensor
                                    const Tensor& row_sum) {
     return dispatch_head_sizes(q.dim(2), v.dim(2), [&]<int kKeySize, int kValueSize>() {
         const size_t bytes = sizeof(bf16) * kTileRows * (3 * kKeySize + 2 * kValueSize);
+        if (static_cast<int64_t>(bytes) > most_shared_memory()) return false;
         using Rows = HeadRows<const bf16>;
         launch(forward_kernel<kKeySize, kValueSize>, tile_grid(problem.num_query_blocks, kTileRows, q.dim(1)),
                kAttentionThreads, bytes, o, Spans(problem, q, k), Rows(q), Rows(k), Rows(v), o.data<bf16>(),
                row_max.data<float>(), row_sum.data<float>());
+        return true;
     });
 }
 

@@ -147,22 +147,27 @@ __device__ __forceinline__ T row_max(T value) {
     return value;
 }
 
-constexpr int64_t kSharedBytes = 227 << 10; // that a block may have
+/// What a row of all tiles takes of shared memory.
+struct TileRow {
+    int64_t elements;         // of dynamic memory, squares apart
+    int64_t static_bytes = 0; // of the kernel's own
+};
 
-/// Calls body.template operator()<kSide>(bytes) with the largest side whose tiles fit, given the elements of
-/// a tile row of all that lies in shared memory, squares apart.
-template <typename T, typename Body>
-void dispatch_side(int64_t row_elements, const Body& body) {
-    const auto bytes = [&](int side) {
-        return static_cast<int64_t>(sizeof(T)) * side * (row_elements + pitch_of(side));
-    };
-    constexpr int kLarge = sizeof(T) == 8 ? 32 : 64, kSmall = kLarge / 2;
-    if (bytes(kLarge) <= kSharedBytes)
-        return body.template operator()<kLarge>(static_cast<size_t>(bytes(kLarge)));
-    check(bytes(kSmall) <= kSharedBytes,
-          "attention: heads of these sizes need {} bytes of shared memory, {} exist", bytes(kSmall),
-          kSharedBytes);
-    body.template operator()<kSmall>(static_cast<size_t>(bytes(kSmall)));
+/// Calls body.template operator()<kSide>(bytes) with the largest side whose tiles the device has the shared
+/// memory for: 64 or, of f64, 32, down to 16. ConfigError where that is too large as well.
+template <typename T, int kSide = sizeof(T) == 8 ? 32 : 64, typename Body>
+void dispatch_side(int64_t key_size, int64_t value_size, const TileRow& row, const Body& body) {
+    constexpr int kLeast = 16; // a row for each 16 threads
+    const int64_t bytes = static_cast<int64_t>(sizeof(T)) * kSide * (row.elements + pitch_of(kSide));
+    if (bytes + kSide * row.static_bytes <= braid::cuda::most_shared_memory())
+        return body.template operator()<kSide>(static_cast<size_t>(bytes));
+    if constexpr (kSide > kLeast)
+        dispatch_side<T, kSide / 2>(key_size, value_size, row, body);
+    else
+        braid::cuda::throw_lack_of_shared_memory(
+            fmt::format("attention: heads of {} and {} elements, computed in {},", key_size, value_size,
+                        name_of(dtype_of<T>())),
+            bytes + kSide * row.static_bytes);
 }
 
 } // namespace braid::ops::cuda

@@ -49,8 +49,7 @@ __device__ __forceinline__ void load_matrices(uint32_t (&to)[4], const bf16* row
 /// of 16.
 __device__ __forceinline__ void start_copy(void* shared, const void* from, int bytes) {
 #if BRAID_CUDA_EMULATION
-    std::memset(shared, 0, 16);
-    std::memcpy(shared, from, static_cast<size_t>(bytes));
+    cuda_emulation::start_copy(shared, from, bytes);
 #else
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
                      static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
@@ -61,7 +60,9 @@ __device__ __forceinline__ void start_copy(void* shared, const void* from, int b
 
 /// Ends a group of this thread's copies.
 __device__ __forceinline__ void end_copies() {
-#if !BRAID_CUDA_EMULATION
+#if BRAID_CUDA_EMULATION
+    cuda_emulation::end_copies();
+#else
     asm volatile("cp.async.commit_group;" ::: "memory");
 #endif
 }
@@ -69,7 +70,9 @@ __device__ __forceinline__ void end_copies() {
 /// Waits until at most kLeft of this thread's groups of copies, the newest ones, are under way.
 template <int kLeft>
 __device__ __forceinline__ void wait_for_copies() {
-#if !BRAID_CUDA_EMULATION
+#if BRAID_CUDA_EMULATION
+    cuda_emulation::wait_for_copies(kLeft);
+#else
     asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
 #endif
 }

@@ -26,10 +26,11 @@ template <typename... Parameters, typename... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, const Tensor& place,
             Arguments&&... arguments) {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-#if BRAID_CUDA_EMULATION
-    cuda_emulation::run(grid, block, shared_bytes, [&] { kernel(static_cast<Parameters>(arguments)...); });
-#else
     const auto* const function = reinterpret_cast<const void*>(kernel);
+#if BRAID_CUDA_EMULATION
+    cuda_emulation::run(function, grid, block, shared_bytes,
+                        [&] { kernel(static_cast<Parameters>(arguments)...); });
+#else
     if (shared_bytes > 0) allow_shared_memory(function, shared_bytes);
     void* list[] = {nullptr}; // a kernel of no parameters has a list all the same
     std::tuple<Parameters...> values(static_cast<Parameters>(arguments)...);
@@ -45,14 +46,21 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
 #endif
 }
 
-/// Dynamic shared memory of the block, aligned for any type.
+/// Dynamic shared memory of the block, aligned for T and for vectors of 16 bytes.
 template <typename T>
 __device__ __forceinline__ T* dynamic_shared() {
 #if BRAID_CUDA_EMULATION
-    return static_cast<T*>(cuda_emulation::dynamic_shared());
+    return static_cast<T*>(cuda_emulation::dynamic_shared(alignof(T) < 16 ? 16 : alignof(T)));
 #else
-    extern __shared__ __align__(16) unsigned char shared_bytes[];
-    return reinterpret_cast<T*>(shared_bytes);
+    // Declared only as strictly as T needs: it pads the static shared memory of all kernels of the file.
+    if constexpr (alignof(T) > 16) {
+        static_assert(alignof(T) <= 128);
+        extern __shared__ __align__(128) unsigned char lines_of_shared_bytes[];
+        return reinterpret_cast<T*>(lines_of_shared_bytes);
+    } else {
+        extern __shared__ __align__(16) unsigned char shared_bytes[];
+        return reinterpret_cast<T*>(shared_bytes);
+    }
 #endif
 }
 

@@ -9,10 +9,39 @@
 #include <utility>
 
 #include "tensor/cuda/error.h"
-
-#if !BRAID_CUDA_EMULATION // which takes all shared memory from the heap
+#include "tensor/cuda/runtime.h"
 
 namespace braid::cuda {
+namespace {
+
+int current_device() {
+    int device = 0;
+    expect_success(cudaGetDevice(&device), "cudaGetDevice");
+    return device;
+}
+
+size_t most_of_device(int device) {
+    int bytes = 0;
+    expect_success(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+                   "cudaDeviceGetAttribute");
+    return static_cast<size_t>(bytes);
+}
+
+} // namespace
+
+int64_t most_shared_memory() {
+    return static_cast<int64_t>(most_of_device(current_device()));
+}
+
+void throw_lack_of_shared_memory(const std::string& what, int64_t bytes) {
+    const DeviceInfo info = device_info(current_device());
+    throw ConfigError(
+        "{} would take {} bytes of shared memory, of which {} (compute capability {}.{}) has {} for a block",
+        what, bytes, info.name, info.major, info.minor, most_shared_memory());
+}
+
+#if !BRAID_CUDA_EMULATION // where launches ask for nothing
+
 namespace {
 
 /// Shared memory of a kernel on a device, in bytes.
@@ -34,20 +63,12 @@ Limits find_limits(const void* kernel) {
             kWithoutAsking - std::min(kWithoutAsking, attributes.sharedSizeBytes)};
 }
 
-size_t most_of_device(int device) {
-    int bytes = 0;
-    expect_success(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-                   "cudaDeviceGetAttribute");
-    return static_cast<size_t>(bytes);
-}
-
 } // namespace
 
 void allow_shared_memory(const void* kernel, size_t dynamic_bytes) {
     static std::mutex mutex;
     static std::map<std::pair<const void*, int>, Limits> known;
-    int device = 0;
-    expect_success(cudaGetDevice(&device), "cudaGetDevice");
+    const int device = current_device();
     const std::lock_guard lock(mutex);
     const auto [entry, is_new] = known.try_emplace({kernel, device});
     Limits& limits = entry->second;
@@ -74,6 +95,6 @@ void throw_failed_launch(const void* kernel, dim3 grid, dim3 block, size_t dynam
             cudaGetErrorString(error)));
 }
 
-} // namespace braid::cuda
-
 #endif
+
+} // namespace braid::cuda

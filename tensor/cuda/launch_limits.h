@@ -3,8 +3,16 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
+#include <cstdint>
+#include <string>
 
 namespace braid::cuda {
+
+/// Static and dynamic shared memory, in bytes, that a block may have on the current device: what tiles are
+/// chosen by.
+int64_t most_shared_memory();
+/// Throws the ConfigError of an operation, described by `what`, whose smallest tiles take more.
+[[noreturn]] void throw_lack_of_shared_memory(const std::string& what, int64_t bytes);
 
 /// Lets a kernel have this much dynamic shared memory on the current device, which must be asked for where it
 /// has more than 48 KiB together with the kernel's static shared memory (CUDA C++ Programming Guide, compute

@@ -1,6 +1,7 @@
 #include "tensor/cuda/runtime.h"
 
 #include "tensor/cuda/error.h"
+#include "tensor/host_wait.h"
 
 namespace braid::cuda {
 
@@ -47,15 +48,37 @@ std::shared_ptr<void> make_stream(int device) {
 }
 
 void synchronize(void* stream) {
-    expect_success(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)), "cudaStreamSynchronize");
+    // Not by cudaStreamSynchronize, which never returns where a rank is gone that a collective waits for.
+    const std::shared_ptr<void> end = record_event(stream);
+    wait_on_host([&] { return event_reached(end.get()); });
 }
 
-std::shared_ptr<void> record_event(void* stream) {
+namespace {
+
+std::shared_ptr<void> record_event_of(unsigned kind, void* stream) {
     cudaEvent_t event = nullptr;
-    expect_success(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
+    expect_success(cudaEventCreateWithFlags(&event, kind), "cudaEventCreate");
     std::shared_ptr<void> owner(event, [](void* e) { cudaEventDestroy(static_cast<cudaEvent_t>(e)); });
     expect_success(cudaEventRecord(event, static_cast<cudaStream_t>(stream)), "cudaEventRecord");
     return owner;
+}
+
+} // namespace
+
+std::shared_ptr<void> record_event(void* stream) {
+    return record_event_of(cudaEventDisableTiming, stream);
+}
+
+std::shared_ptr<void> record_timed_event(void* stream) {
+    return record_event_of(cudaEventDefault, stream);
+}
+
+double seconds_between(void* first, void* last) {
+    float milliseconds = 0;
+    expect_success(
+        cudaEventElapsedTime(&milliseconds, static_cast<cudaEvent_t>(first), static_cast<cudaEvent_t>(last)),
+        "cudaEventElapsedTime");
+    return static_cast<double>(milliseconds) * 1e-3;
 }
 
 void wait_event(void* stream, void* event) {
@@ -68,6 +91,12 @@ bool event_reached(void* event) {
     if (error == cudaErrorNotReady) return false;
     expect_success(error, "cudaEventQuery");
     return true;
+}
+
+bool event_reached_elsewhere(int device, void* event) noexcept {
+    // Else the call would make a context on the first GPU, of some hundred MiB.
+    return cudaSetDevice(device) == cudaSuccess &&
+           cudaEventQuery(static_cast<cudaEvent_t>(event)) == cudaSuccess;
 }
 
 void* allocate(int device, size_t bytes) {

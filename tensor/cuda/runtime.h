@@ -27,10 +27,18 @@ struct DeviceInfo {
 DeviceInfo device_info(int device);
 
 std::shared_ptr<void> make_stream(int device);
+/// Waits on the host (tensor/host_wait.h) for what the stream was given.
 void synchronize(void* stream);
 std::shared_ptr<void> record_event(void* stream);
+/// One that tells the time, which costs the GPU a little more.
+std::shared_ptr<void> record_timed_event(void* stream);
+/// Between two timed events that have been reached.
+double seconds_between(void* first, void* last);
 void wait_event(void* stream, void* event);
 bool event_reached(void* event);
+/// For threads that do not compute: it makes `device` the calling thread's, and says false where the device
+/// has failed, which the thread that computes on it learns by itself.
+bool event_reached_elsewhere(int device, void* event) noexcept;
 
 /// Null where the device has no such memory left.
 void* allocate(int device, size_t bytes);

@@ -7,7 +7,9 @@
 // reads it ends with a segmentation fault, as it would with a GPU.
 //
 // Kernels run block by block; a block's threads are fibers that take turns at __syncthreads and warp
-// operations. A barrier that some threads of a block never reach is reported and ends the program.
+// operations. A barrier that some threads of a block never reach is reported and ends the program. They take
+// turns, as blocks do, in the order of BRAID_EMULATION_ORDER (order.h); shared memory begins with bytes of no
+// meaning, and asynchronous copies arrive when they are waited for.
 
 #include <cmath>
 #include <cstddef>
@@ -36,7 +38,9 @@ enum cudaMemcpyKind {
     cudaMemcpyDeviceToDevice,
     cudaMemcpyDefault
 };
-enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocDefault = 0 };
+enum { cudaStreamNonBlocking = 1, cudaHostAllocDefault = 0 };
+enum { cudaEventDefault = 0, cudaEventDisableTiming = 2 };
+enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
 
 struct dim3 {
     unsigned x = 1, y = 1, z = 1;
@@ -58,6 +62,8 @@ cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaRuntimeGetVersion(int* version);
 cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDevice(int* device);
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
 cudaError_t cudaMalloc(void** data, size_t bytes);
@@ -80,6 +86,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t first, cudaEvent_t last);
 
 namespace cuda_emulation {
 
@@ -91,15 +98,16 @@ class DeviceAccess {
     DeviceAccess(const DeviceAccess&) = delete;
 };
 
-/// Runs `thread` once per thread of every block.
-void run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread);
+/// Runs `thread` once per thread of every block. The kernel is named by its address.
+void run(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread);
 
 struct Built {
     dim3 thread, block, block_size, grid_size;
 };
 /// Of the thread that runs.
 const Built& built();
-void* dynamic_shared();
+/// Aligned so and no more.
+void* dynamic_shared(size_t alignment);
 void sync_block();
 /// Gives every lane of the warp the value that lane `source` gave. All lanes of the warp that have not
 /// returned take part.
@@ -113,6 +121,11 @@ void share(const void* given, size_t bytes, const std::function<void(const std::
 // Instructions for tensor cores; see ops/cuda/tensor_core.h.
 void multiply_add(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 void load_matrices(uint32_t (&to)[4], const void* row, bool transposed);
+void start_copy(void* to, const void* from, int bytes);
+void end_copies();
+void wait_for_copies(int left);
+/// Ends the program with a line that names the kernel.
+[[noreturn]] void fail_in_kernel(const char* what);
 
 } // namespace cuda_emulation
 
@@ -181,9 +194,7 @@ inline int atomicMax(int* place, int value) {
     if (value > before) *place = value;
     return before;
 }
-inline float rsqrtf(float x) {
-    return 1 / std::sqrt(x);
-}
-inline double rsqrt(double x) {
+template <typename T>
+T rsqrt(T x) {
     return 1 / std::sqrt(x);
 }

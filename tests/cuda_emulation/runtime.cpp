@@ -2,12 +2,14 @@
 
 #include <sys/mman.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <memory>
 #include <mutex>
 
+#include "tests/cuda_emulation/kernels.h"
 #include "tests/cuda_emulation/queue.h"
 
 namespace {
@@ -61,6 +63,24 @@ DeviceAccess::~DeviceAccess() {
 
 } // namespace cuda_emulation
 
+namespace {
+
+/// Adds what a copy brings the host to the file BRAID_EMULATION_OUTPUTS, for comparisons between runs: rows,
+/// bytes of a row, and a hash.
+void record_output(const void* to, const void* from, size_t pitch, size_t width, size_t rows) {
+    static const bool records = std::getenv("BRAID_EMULATION_OUTPUTS") != nullptr;
+    if (!records || is_device_memory(to) || !is_device_memory(from)) return;
+    uint64_t hash = 14695981039346656037u; // FNV-1a
+    for (size_t row = 0; row < rows; ++row)
+        for (size_t i = 0; i < width; ++i)
+            hash = (hash ^ static_cast<const unsigned char*>(from)[row * pitch + i]) * 1099511628211u;
+    char line[96];
+    std::snprintf(line, sizeof line, "%zu\t%zu\t%016llx", rows, width, static_cast<unsigned long long>(hash));
+    cuda_emulation::append_line("BRAID_EMULATION_OUTPUTS", line);
+}
+
+} // namespace
+
 using cuda_emulation::Mark;
 using cuda_emulation::Queue;
 
@@ -70,7 +90,10 @@ struct CudaEmulationStream {
     Mark mark() const { return queue ? Mark{queue, queue->last()} : Mark{}; }
 };
 struct CudaEmulationEvent {
+    using Clock = std::chrono::steady_clock;
+    bool is_timed = false;
     Mark mark;
+    std::shared_ptr<Clock::time_point> time; // of a timed one that has been reached
 };
 
 Mark cuda_emulation::push(cudaStream_t stream, std::function<void()> work) {
@@ -125,7 +148,16 @@ cudaError_t cudaSetDevice(int device) {
     return device >= 0 && device < count ? cudaSuccess : cudaErrorInvalidValue;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
-    *properties = {"an emulated GPU", kArenaBytes, 9, 0, 4};
+    const auto& chip = cuda_emulation::Chip::chosen();
+    *properties = {"an emulated GPU", kArenaBytes, chip.major, chip.minor, 4};
+    return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int* device) {
+    *device = 0; // all are alike
+    return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+    *value = static_cast<int>(cuda_emulation::Chip::chosen().shared_bytes);
     return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
@@ -174,6 +206,7 @@ cudaError_t cudaFreeHost(void* data) {
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
     return in_order(stream, is_device_memory(to) && is_device_memory(from), [=] {
         const cuda_emulation::DeviceAccess access;
+        record_output(to, from, bytes, bytes, 1);
         std::memmove(to, from, bytes);
     });
 }
@@ -181,6 +214,7 @@ cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_
                               size_t height, cudaMemcpyKind, cudaStream_t stream) {
     return in_order(stream, is_device_memory(to) && is_device_memory(from), [=] {
         const cuda_emulation::DeviceAccess access;
+        record_output(to, from, from_pitch, width, height);
         for (size_t row = 0; row < height; ++row)
             std::memcpy(static_cast<std::byte*>(to) + row * to_pitch,
                         static_cast<const std::byte*>(from) + row * from_pitch, width);
@@ -215,8 +249,9 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
     return in_order(stream, true, [mark = event->mark] { mark.wait(); });
 }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
     *event = new CudaEmulationEvent;
+    (*event)->is_timed = flags != cudaEventDisableTiming;
     return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
@@ -225,6 +260,19 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     event->mark = stream ? stream->mark() : Mark{};
+    if (!event->is_timed) return cudaSuccess;
+    event->time = std::make_shared<CudaEmulationEvent::Clock::time_point>();
+    const auto stamp = [time = event->time] { *time = CudaEmulationEvent::Clock::now(); };
+    if (event->mark.reached())
+        stamp();
+    else
+        event->mark = cuda_emulation::push(stream, stamp);
+    return cudaSuccess;
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t first, cudaEvent_t last) {
+    if (!first->time || !last->time || !first->mark.reached() || !last->mark.reached())
+        return cudaErrorNotReady;
+    *milliseconds = std::chrono::duration<float, std::milli>(*last->time - *first->time).count();
     return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {

@@ -44,7 +44,8 @@ void multiply_add(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 }
 
 void load_matrices(uint32_t (&to)[4], const void* row, bool transposed) {
-    if (reinterpret_cast<uintptr_t>(row) % 16 != 0) __builtin_trap();
+    if (reinterpret_cast<uintptr_t>(row) % 16 != 0)
+        fail_in_kernel("a row of a matrix in shared memory does not begin at a multiple of 16 bytes");
     share(&row, sizeof row, [&](const std::byte* lanes) {
         const auto element = [&](int matrix, int i, int j) {
             const std::byte* address = nullptr;

@@ -325,26 +325,36 @@ TEST(attention, decode_has_the_bits_of_the_whole) {
         }
 }
 
+void check_statistics(const Sizes& sizes, DType dtype, double bound) {
+    TestContext t;
+    t.set_documents(sizes.documents);
+    const Inputs in = random_inputs(t.allocator, sizes, dtype, 1.5);
+    TestContext tested(test_device());
+    const Inputs moved = there(tested, in);
+    const auto found =
+        ops::attention_statistics(tested.ctx, moved.q, moved.k, t.ctx.documents, sizes.options());
+    const Plain plain = plain_attention(sizes, in);
+    const auto max_logit = to_vector(to_device(t.allocator, found.max_logit)),
+               entropy = to_vector(to_device(t.allocator, found.mean_entropy));
+    for (size_t h = 0; h < max_logit.size(); ++h) {
+        EXPECT_NEAR(max_logit[h], plain.max_logit[h], bound) << sizes.text();
+        EXPECT_NEAR(entropy[h], plain.mean_entropy[h], 10 * bound) << sizes.text();
+    }
+}
+
 TEST(attention, statistics_match_the_definition) {
-    for (const Sizes& sizes : kSizes)
-        for (const DType dtype : {DType::f64, DType::f32}) {
-            TestContext t;
-            t.set_documents(sizes.documents);
-            const Inputs in = random_inputs(t.allocator, sizes, dtype, 1.5);
-            TestContext tested(test_device());
-            const Inputs moved = there(tested, in);
-            const auto found =
-                ops::attention_statistics(tested.ctx, moved.q, moved.k, t.ctx.documents, sizes.options());
-            const Plain plain = plain_attention(sizes, in);
-            const auto max_logit = to_vector(to_device(t.allocator, found.max_logit)),
-                       entropy = to_vector(to_device(t.allocator, found.mean_entropy));
-            // logits below 30 in the type of q
-            const double bound = dtype == DType::f32 ? 30 * 1.2e-7 : 1e-13;
-            for (size_t h = 0; h < max_logit.size(); ++h) {
-                EXPECT_NEAR(max_logit[h], plain.max_logit[h], bound) << sizes.text();
-                EXPECT_NEAR(entropy[h], plain.mean_entropy[h], 10 * bound) << sizes.text();
-            }
-        }
+    // logits below 30 in the type of q
+    for (const Sizes& sizes : kSizes) {
+        check_statistics(sizes, DType::f64, 1e-13);
+        check_statistics(sizes, DType::f32, 30 * 1.2e-7);
+    }
+}
+
+// Sums of 400 products in f32, none of whose parts is above 10; entropies are of such logits.
+TEST(attention, statistics_of_wide_heads) {
+    for (const DType dtype : {DType::f32, DType::bf16})
+        check_statistics({{1, 66}, 2, 1, 400, 4, 0}, dtype, 400 * 6e-8 * 10);
+    check_statistics({{3, 35}, 1, 1, 5, 4, 0}, DType::bf16, 30 * 1.2e-7);
 }
 
 TEST(attention, no_tokens_give_empty_results) {
@@ -371,6 +381,41 @@ TEST(attention, heads_of_256_and_of_odd_sizes) {
         expect_bf16_close_to_f32(op_case(t, sizes), {.rounded = 8});
         expect_f32_close_to_f64(op_case(t, sizes), 1e-5);
     }
+}
+
+// A GPU's tensor cores take heads in tiles of 64, 128, 192 and 128, or 256; what is larger goes to kernels
+// that widen bf16, with tiles of as many rows as fit. The bound is that of heads of 256 above: p and the
+// gradient of the logits are rounded as o is, and each adds about as much.
+void check_bf16(const std::vector<Sizes>& all) {
+    for (const Sizes& sizes : all) {
+        TestContext t;
+        expect_bf16_close_to_f32(op_case(t, sizes), {.rounded = 8});
+    }
+}
+
+TEST(attention, heads_of_128_in_bf16) {
+    check_bf16({{{1, 66, 0, 3}, 2, 1, 128, 128, 0}, {{65}, 1, 1, 100, 128, 33}});
+}
+
+TEST(attention, heads_of_192_and_128_in_bf16) {
+    check_bf16({{{1, 66}, 1, 1, 192, 128, 0}, {{40}, 2, 1, 160, 121, 20}});
+}
+
+TEST(attention, heads_beyond_tensor_cores_in_bf16) {
+    check_bf16({{{1, 40}, 2, 1, 257, 8, 0}, {{45}, 1, 1, 288, 288, 20}});
+}
+
+TEST(attention, wide_heads_in_f32) {
+    TestContext t;
+    expect_f32_close_to_f64(op_case(t, {{1, 40}, 2, 1, 288, 288, 0}), 1e-5); // as f32_is_near_f64
+}
+
+TEST(attention, wide_heads_in_f64) {
+    GradientCheckOptions options;
+    options.max_elements = 8;
+    TestContext t;
+    check_op_gradients(op_case(t, {{1, 36}, 1, 1, 208, 208, 0}), options);
+    check_statistics({{20}, 1, 1, 400, 4, 0}, DType::f64, 400 * 1.2e-16 * 10); // as statistics_of_wide_heads
 }
 
 TEST(attention, refuses_shapes_that_do_not_fit) {

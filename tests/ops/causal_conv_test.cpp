@@ -86,29 +86,32 @@ TEST(causal_conv, f32_and_threads) {
 }
 
 TEST(causal_conv, step_continues_a_document) {
-    for (const int64_t taps : {1, 2, 4}) {
-        TestContext t;
-        ParameterStore store;
-        store.begin_unit("unit");
-        ParameterSpec spec;
-        spec.name = "w";
-        spec.shape = {7, taps};
-        const Parameter* w = store.declare(spec);
-        store.allocate(t.allocator, DType::f64, false);
-        const auto values = to_vector(random_tensor(t.allocator, spec.shape, DType::f64, "w"));
-        std::copy(values.begin(), values.end(), w->value().data<double>());
-        const Tensor x = random_tensor(t.allocator, {20, 7}, DType::f64, "x");
-        t.set_documents({20});
-        const Tensor whole = ops::causal_conv(t.ctx, x, w, t.ctx.documents, true);
-        Tensor state;
-        int64_t first = 0;
-        for (const int64_t count : {2, 0, 1, 1, 11, 5}) {
-            const Tensor y = ops::causal_conv_step(t.ctx, x.rows(first, count), w, state, true);
-            // zeros in front of a document add nothing, so bits agree
-            if (count) expect_identical(y, whole.rows(first, count), fmt::format("tokens from {}", first));
-            first += count;
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
+        for (const int64_t taps : {1, 2, 4}) {
+            TestContext t(test_device());
+            ParameterStore store;
+            store.begin_unit("unit");
+            ParameterSpec spec;
+            spec.name = "w";
+            spec.shape = {7, taps};
+            const Parameter* w = store.declare(spec);
+            store.allocate(*t.ctx.allocator, dtype, false);
+            copy(random_tensor(t.allocator, spec.shape, store.dtype(), "w"), w->value());
+            const Tensor x = to_device(*t.ctx.allocator, random_tensor(t.allocator, {20, 7}, dtype, "x"));
+            t.set_documents({20});
+            const Tensor whole = ops::causal_conv(t.ctx, x, w, t.ctx.documents, true);
+            Tensor state;
+            int64_t first = 0;
+            for (const int64_t count : {2, 0, 1, 1, 11, 5}) {
+                const Tensor y = ops::causal_conv_step(t.ctx, x.rows(first, count), w, state, true);
+                // zeros in front of a document add nothing, so bits agree
+                if (count)
+                    expect_identical(to_device(t.allocator, y),
+                                     to_device(t.allocator, whole.rows(first, count)),
+                                     fmt::format("tokens from {} in {}", first, name_of(dtype)));
+                first += count;
+            }
         }
-    }
 }
 
 TEST(causal_conv, refuses_shapes_that_do_not_fit) {

@@ -1,5 +1,7 @@
 #include "ops/elementwise.h"
 
+#include "ops/kernels/elementwise.h"
+
 #include "tests/support/op_case.h"
 
 namespace braid::testing {
@@ -47,6 +49,48 @@ TEST(elementwise, bf16) {
     const Tensor sum = random_tensor(t.allocator, {3}, DType::bf16, "a");
     EXPECT_EQ(ops::cast(t.ctx, sum, DType::bf16).id(), sum.id());
     EXPECT_THROW(ops::add(t.ctx, sum, ops::cast(t.ctx, sum, DType::f32)), InternalError);
+}
+
+TEST(elementwise, gradients_in_every_dtype) {
+    TestContext t;
+    for (const Shape& shape : {Shape{1}, Shape{33, 9}}) {
+        // x[0] is used twice, so that its gradients are added
+        const OpCase op{
+            "add and scale",
+            {},
+            {random_tensor(t.allocator, shape, DType::f64, "a"),
+             random_tensor(t.allocator, shape, DType::f64, "b")},
+            [](Context& ctx, const Values& x, const OpCase::Weights&) {
+                return Values{ops::add(ctx, ops::scale(ctx, x[0], -2.5), x[1]), ops::scale(ctx, x[0], 0.5)};
+            }};
+        check_op_gradients(op);
+        expect_f32_close_to_f64(op, 4 * std::numeric_limits<float>::epsilon()); // of three roundings
+        expect_bf16_close_to_f32(op, {.rounded = 3});                           // as above
+    }
+}
+
+/// The numbers as a tensor of this dtype holds them.
+std::vector<double> rounded_to(Allocator& allocator, const std::vector<double>& values, DType dtype) {
+    return to_vector(from_vector(allocator, {static_cast<int64_t>(values.size())}, dtype, values));
+}
+
+TEST(elementwise, casts_and_fills_are_exact) {
+    TestContext t, tested(test_device());
+    const DType dtypes[] = {DType::f32, DType::f64, DType::bf16};
+    for (const DType from : dtypes)
+        for (const DType to : dtypes) {
+            const Tensor x = random_tensor(t.allocator, {7, 45}, from, "x");
+            const Tensor y = Tensor::empty(*tested.ctx.allocator, x.shape(), to);
+            ops::device::cast(to_device(*tested.ctx.allocator, x), y);
+            EXPECT_EQ(to_vector(to_device(t.allocator, y)), rounded_to(t.allocator, to_vector(x), to))
+                << name_of(from) << " to " << name_of(to);
+        }
+    for (const DType dtype : dtypes) {
+        const Tensor x = Tensor::empty(*tested.ctx.allocator, {300}, dtype);
+        x.fill(0.3);
+        EXPECT_EQ(to_vector(to_device(t.allocator, x)),
+                  rounded_to(t.allocator, std::vector<double>(300, 0.3), dtype));
+    }
 }
 
 TEST(elementwise, cast_rounds_to_nearest_even) {

@@ -106,6 +106,18 @@ TEST(permute, f32_and_threads) {
     }
 }
 
+// Rows whose elements a GPU moves 16 bytes at a time.
+TEST(permute, rows_of_full_packs) {
+    TestContext t;
+    for (const auto& [tokens, width] : {std::pair<int64_t, int64_t>{1, 8}, {21, 72}})
+        for (const OpCase& op : {permute_case(t.allocator, tokens, 3, 5, width),
+                                 combine_case(t.allocator, tokens, 3, 5, width)}) {
+            check_op_gradients(op);
+            expect_f32_close_to_f64(op, 72 * std::numeric_limits<float>::epsilon()); // as above
+            expect_bf16_close_to_f32(op);
+        }
+}
+
 TEST(permute, slots_without_a_choice_have_no_row) {
     TestContext t(test_device());
     t.ctx.tape = &t.tape;

@@ -264,6 +264,16 @@ TEST(routing_losses, match_the_definitions) {
     }
 }
 
+// Sums over 90 tokens of terms that a dozen roundings and sums over 9 experts make.
+TEST(routing_losses, f32_is_near_f64) {
+    TestContext t;
+    for (const auto score : {RoutingScore::softmax, RoutingScore::sigmoid}) {
+        expect_f32_close_to_f64(losses_case(t.allocator, 3, 30, 9, score),
+                                111 * std::numeric_limits<float>::epsilon());
+        expect_same_bits_for_any_threads(losses_case(t.allocator, 1, 1, 4, score));
+    }
+}
+
 TEST(routing_losses, balanced_is_one) {
     TestContext t(test_device());
     t.set_documents({2, 2}, 2);

@@ -82,25 +82,26 @@ struct Model {
     Allocator host, allocator{test_device()};
     ParameterStore store;
 
-    explicit Model(const Mesh& mesh) : store(mesh.grid()) {
+    explicit Model(const Mesh& mesh, DType dtype = DType::f64) : store(mesh.grid()) {
         store.begin_unit("layers.0");
         for (const Declared& d : declared()) store.declare(d.spec);
         store.begin_unit("layers.1");
         store.declare(ParameterSpec{"vector", {3}, ParameterRole::norm, 3, {}, "attn", 1});
-        store.allocate(allocator, DType::f64, true);
+        store.allocate(allocator, dtype, true);
         store.initialize(7);
     }
     /// Calls body(section, its values, its gradients), which may change both.
     template <typename Body>
     void for_each_section(const Body& body) {
         for (const auto& unit : store.units()) {
-            const Tensor values = to_device(host, unit->values), gradients = to_device(host, unit->gradients);
+            std::vector<double> values = to_vector(to_device(host, unit->values)),
+                                gradients = to_vector(to_device(host, unit->gradients));
             for (const Parameter* parameter : unit->parameters)
                 for (const auto& section : parameter->sections())
-                    body(section, values.data<double>() + section.unit_offset,
-                         gradients.data<double>() + section.unit_offset);
-            copy(values, unit->values);
-            copy(gradients, unit->gradients);
+                    body(section, values.data() + section.unit_offset,
+                         gradients.data() + section.unit_offset);
+            copy(from_vector(host, unit->values.shape(), store.dtype(), values), unit->values);
+            copy(from_vector(host, unit->gradients.shape(), store.dtype(), gradients), unit->gradients);
         }
     }
 };
@@ -175,11 +176,15 @@ std::map<std::string, std::vector<double>> expected_values(const OptimizerConfig
 }
 
 /// Runs Muon on the ranks of a mesh and compares every element that any of them updates.
-void check_ranks(const OptimizerConfig& config, int ranks, const MeshSizes& sizes, bool sharded) {
+void check_ranks(const OptimizerConfig& config, int ranks, const MeshSizes& sizes, bool sharded,
+                 DType dtype = DType::f64) {
     const auto expected = expected_values(config);
+    // Matrices of up to 7 x 5: 15 products of at most 7 terms and 4 steps, grown by the slope of 485, of
+    // updates of size lr: 15 * 7 * 4 * 485 u lr, which is 5e-13 of f64.
+    const double bound = 5e-13 * (dtype == DType::f32 ? 0x1p-24 / 0x1p-53 : 1);
     run_thread_ranks(ranks, [&](Communicator& world) {
         Mesh mesh(world, sizes);
-        Model model(mesh);
+        Model model(mesh, dtype);
         const auto optimizer = make_optimizer(config, model.store, mesh, model.allocator, sharded);
         EXPECT_EQ(optimizer->kind(), UpdateKind::matrix);
         for (int step = 1; step <= kSteps; ++step) {
@@ -198,7 +203,7 @@ void check_ranks(const OptimizerConfig& config, int ranks, const MeshSizes& size
         const auto ranges = updated_ranges(model.store, sharded);
         size_t unit_index = 0;
         for (const auto& unit : model.store.units()) {
-            const Tensor values = to_device(model.host, unit->values);
+            const auto values = to_vector(to_device(model.host, unit->values));
             for (const Parameter* parameter : unit->parameters)
                 for (const auto& section : parameter->sections())
                     section.partition.for_each_run([&](int64_t local, int64_t global, int64_t count) {
@@ -206,11 +211,9 @@ void check_ranks(const OptimizerConfig& config, int ranks, const MeshSizes& size
                             for (const FlatRange& range : ranges[unit_index]) {
                                 const int64_t at = section.unit_offset + local + i;
                                 if (at < range.first || at >= range.last) continue;
-                                // Matrices of up to 7 x 5: 15 products of at most 7 terms and 4 steps, grown
-                                // by the slope of 485, of updates of size lr: 15 * 7 * 4 * 485 u lr = 5e-13.
-                                EXPECT_NEAR(values.data<double>()[at],
+                                EXPECT_NEAR(values[static_cast<size_t>(at)],
                                             expected.at(section.spec.name)[static_cast<size_t>(global + i)],
-                                            5e-13)
+                                            bound)
                                     << section.spec.name << " " << global + i << " on rank " << world.rank();
                             }
                     });
@@ -225,6 +228,8 @@ TEST(muon, equals_the_formula) {
     plain.muon.nesterov = false;
     plain.muon.momentum = 0.8;
     check_ranks(plain, 1, {}, true);
+    check_ranks(plain, 1, {}, false, DType::f32);
+    check_ranks(muon_config(), 1, {}, true, DType::f32);
 }
 
 TEST(muon, equals_the_formula_on_every_mesh) {
