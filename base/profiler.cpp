@@ -56,6 +56,24 @@ void Profiler::set_layer(const std::string& name) {
     if (found == layer_names_.end()) layer_names_.push_back(name);
 }
 
+void Profiler::end(const char* name, ProfilePhase phase, int64_t begin, double flops) {
+    const int64_t now = this->begin();
+    add({name, layer_, phase, begin, marks_ ? now : now - begin, flops});
+}
+
+void Profiler::settle() {
+    if (!marks_) return;
+    const std::vector<int64_t> at = marks_->take_ns();
+    for (; num_settled_ < events_.size(); ++num_settled_) {
+        Event& event = events_[num_settled_];
+        const int64_t start = at.at(static_cast<size_t>(event.start_ns)),
+                      stop = at.at(static_cast<size_t>(event.duration_ns));
+        event.start_ns = device_ns_ + start;
+        event.duration_ns = stop - start;
+    }
+    if (!at.empty()) device_ns_ += at.back() + 1;
+}
+
 std::string Profiler::table() const {
     std::map<std::string, Total> by_operation, by_layer;
     const std::vector<int64_t> own_ns = own_durations_ns(events_);

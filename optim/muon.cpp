@@ -7,7 +7,6 @@
 
 #include "parallel/collective_log.h"
 #include "parallel/collectives.h"
-#include "parallel/exposed_time.h"
 #include "tensor/host_values.h"
 
 namespace braid {
@@ -106,7 +105,7 @@ Tensor Muon::exchange(const Tensor& send, const std::vector<int64_t>& sent,
         for (int64_t& size : sizes) size *= static_cast<int64_t>(size_of(store_.dtype()));
         return sizes;
     };
-    const ExposedTime timer(exposed_seconds_);
+    const ExposedTime::Span span(exposed_time_, allocator_.stream());
     for_memory_of(mesh_.world(), send)
         .all_to_all(send.raw_data(), in_bytes(sent), receive.raw_data(), in_bytes(received))
         ->wait();
@@ -114,7 +113,7 @@ Tensor Muon::exchange(const Tensor& send, const std::vector<int64_t>& sent,
 }
 
 double Muon::take_exposed_seconds() {
-    return std::exchange(exposed_seconds_, 0);
+    return exposed_time_.take_seconds();
 }
 
 Tensor Muon::gather_matrices(const MatrixMoves& moves, const Tensor& momentum) {

@@ -5,6 +5,7 @@
 #include "ops/newton_schulz.h"
 #include "optim/adamw.h"
 #include "optim/matrix_moves.h"
+#include "parallel/exposed_time.h"
 
 namespace braid {
 
@@ -62,7 +63,7 @@ class Muon : public Optimizer {
     std::vector<MatrixMoves> moves_;
     std::vector<Tensor> momentum_; // of all ranges of the plan, one after the other
     std::vector<LastUpdate> last_updates_;
-    double exposed_seconds_ = 0;
+    ExposedTime exposed_time_;
 };
 
 } // namespace braid

@@ -14,8 +14,8 @@ std::string CollectiveEntry::name() const {
 int64_t CollectiveLog::begin(const std::string& axis, CollectiveEntry::Ranks members, int64_t sequence,
                              CollectiveKind kind, int64_t bytes_sent) {
     const auto now = CollectiveEntry::Clock::now();
+    if (time_to_ask()) end_completed(); // where no watchdog does
     const std::lock_guard lock(mutex_);
-    end_completed_locked();
     const int64_t id = next_id_++;
     pending_.emplace_hint(pending_.end(), id,
                           CollectiveEntry{.id = id,
@@ -51,14 +51,23 @@ void CollectiveLog::end_when(int64_t id, std::function<bool()> completed) {
     completed_[id] = std::move(completed);
 }
 
-void CollectiveLog::end_completed_locked() {
-    for (auto next = completed_.begin(); next != completed_.end();) {
-        const auto entry = next++;
-        if (!entry->second()) continue;
-        const int64_t id = entry->first;
-        completed_.erase(entry);
-        end_locked(id);
+bool CollectiveLog::time_to_ask() const {
+    const std::lock_guard lock(mutex_);
+    return completed_.size() >= kKept && next_id_ % static_cast<int64_t>(kKept) == 0;
+}
+
+bool CollectiveLog::end_completed() {
+    std::map<int64_t, std::function<bool()>> asked;
+    {
+        const std::lock_guard lock(mutex_);
+        asked = completed_;
     }
+    for (const auto& [id, completed] : asked) {
+        if (!completed()) continue;
+        const std::lock_guard lock(mutex_);
+        if (completed_.erase(id)) end_locked(id);
+    }
+    return !asked.empty();
 }
 
 void CollectiveLog::end_locked(int64_t id) {
@@ -78,9 +87,8 @@ std::string CollectiveLog::label() const {
     return label_;
 }
 
-std::optional<CollectiveEntry> CollectiveLog::waited_for() {
+std::optional<CollectiveEntry> CollectiveLog::waited_for() const {
     const std::lock_guard lock(mutex_);
-    end_completed_locked();
     for (const auto& [id, entry] : pending_)
         if (entry.waited_for) return entry;
     return std::nullopt;

@@ -69,15 +69,19 @@ class CollectiveLog {
     /// From here on the rank waits for it; `missing` (ranks of the world) may be given again as it changes.
     void waiting(int64_t id, std::vector<int> missing);
     void end(int64_t id);
-    /// The collective has been given to a GPU and ends when `completed` says so. The rank counts as waiting
-    /// for it until then, as nothing queued behind it can run. Whoever looks at this log asks.
+    /// The collective has been given to a GPU and ends when `completed` says so, which end_completed() asks
+    /// on its caller's thread. The rank counts as waiting for it until then, as nothing queued behind it can
+    /// run.
     void end_when(int64_t id, std::function<bool()> completed);
+    /// Ends those that have completed. The rank's thread goes on meanwhile, as a question may hang in the
+    /// driver while the GPU is stuck. False if there was nothing to ask.
+    bool end_completed();
 
     /// What CollectiveLabel says at present.
     std::string label() const;
 
-    /// The collective this rank has nothing to do but wait for.
-    std::optional<CollectiveEntry> waited_for();
+    /// The collective this rank has nothing to do but wait for, as far as is known.
+    std::optional<CollectiveEntry> waited_for() const;
     /// All that are under way and the last that are done, in the order of issue.
     std::vector<CollectiveEntry> recent() const;
     /// Calls and bytes by axis and kind since the last call of this.
@@ -87,7 +91,7 @@ class CollectiveLog {
     friend class CollectiveLabel;
 
     void end_locked(int64_t id);
-    void end_completed_locked();
+    bool time_to_ask() const;
 
     const int rank_;
     mutable std::mutex mutex_;

@@ -1,11 +1,10 @@
 #include "parallel/gradient_reducer.h"
 
 #include "parallel/collective_log.h"
-#include "parallel/exposed_time.h"
 
 namespace braid {
 void GradientReducer::start(int unit) {
-    const ExposedTime timer(exposed_seconds_);
+    const ExposedTime::Span span(exposed_time_, allocator_.stream());
     const CollectiveLabel label(mesh_.world().log(), "gradients of", store_.unit(unit).name);
     const ParameterStore::Unit& buffers = store_.unit(unit);
     for (const Bucket& bucket : buffers.buckets) {
@@ -24,7 +23,7 @@ void GradientReducer::start(int unit) {
 }
 
 void GradientReducer::add(int unit) {
-    const ExposedTime timer(exposed_seconds_);
+    const ExposedTime::Span span(exposed_time_, allocator_.stream());
     const CollectiveLabel label(mesh_.world().log(), "gradients of", store_.unit(unit).name);
     const auto found = under_way_.find(unit);
     if (found == under_way_.end()) return;
@@ -32,7 +31,7 @@ void GradientReducer::add(int unit) {
 }
 
 void GradientReducer::finish(int unit) {
-    const ExposedTime timer(exposed_seconds_);
+    const ExposedTime::Span span(exposed_time_, allocator_.stream());
     for (const auto& pending : under_way_in_library_[unit]) pending->wait();
     under_way_in_library_.erase(unit);
     for (OrderedAllReduce& reduce : under_way_[unit]) reduce.finish();
@@ -47,7 +46,7 @@ void GradientReducer::poll() {
 }
 
 double GradientReducer::take_exposed_seconds() {
-    return std::exchange(exposed_seconds_, 0);
+    return exposed_time_.take_seconds();
 }
 
 } // namespace braid

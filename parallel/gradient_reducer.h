@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "parallel/collectives.h"
+#include "parallel/exposed_time.h"
 #include "parallel/mesh.h"
 #include "parallel/parallel_config.h"
 #include "tensor/parameter.h"
@@ -39,7 +40,7 @@ class GradientReducer {
     const Options options_;
     std::map<int, std::vector<OrderedAllReduce>> under_way_; // by unit, one per bucket of several ranks
     std::map<int, std::vector<std::unique_ptr<Pending>>> under_way_in_library_;
-    double exposed_seconds_ = 0;
+    ExposedTime exposed_time_;
 };
 
 } // namespace braid

@@ -4,12 +4,11 @@
 
 #include "parallel/collective_log.h"
 #include "parallel/collectives.h"
-#include "parallel/exposed_time.h"
 
 namespace braid {
 
 void ParameterGatherer::start(int unit) {
-    const ExposedTime timer(exposed_seconds_);
+    const ExposedTime::Span span(exposed_time_, store_.unit(unit).values.allocator().stream());
     const CollectiveLabel label(mesh_.world().log(), "parameters of", store_.unit(unit).name);
     auto& under_way = under_way_[unit];
     for (const Bucket& bucket : store_.unit(unit).buckets) {
@@ -29,7 +28,7 @@ void ParameterGatherer::start(int unit) {
 void ParameterGatherer::finish(int unit) {
     const auto found = under_way_.find(unit);
     if (found == under_way_.end()) return;
-    const ExposedTime timer(exposed_seconds_);
+    const ExposedTime::Span span(exposed_time_, store_.unit(unit).values.allocator().stream());
     const CollectiveLabel label(mesh_.world().log(), "parameters of", store_.unit(unit).name);
     for (const auto& pending : found->second) pending->wait();
     under_way_.erase(found);
@@ -42,7 +41,7 @@ void ParameterGatherer::poll() {
 }
 
 double ParameterGatherer::take_exposed_seconds() {
-    return std::exchange(exposed_seconds_, 0);
+    return exposed_time_.take_seconds();
 }
 
 } // namespace braid

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "parallel/exposed_time.h"
 #include "parallel/mesh.h"
 #include "tensor/parameter.h"
 
@@ -28,7 +29,7 @@ class ParameterGatherer {
     const Mesh& mesh_;
     ParameterStore& store_;
     std::map<int, std::vector<std::unique_ptr<Pending>>> under_way_; // by unit
-    double exposed_seconds_ = 0;
+    ExposedTime exposed_time_;
 };
 
 } // namespace braid

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <tuple>
 #include <typeinfo>
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "tensor/host_wait.h"
 
 namespace braid {
 namespace {
@@ -114,12 +116,22 @@ class TracedCommunicator : public Communicator {
     /// Of a communicator that somebody else owns.
     TracedCommunicator(Communicator& inner, CollectiveLog& log, std::string axis,
                        CollectiveEntry::Ranks members)
-        : inner_(&inner), log_(log), axis_(std::move(axis)), members_(std::move(members)) {}
+        : inner_(&inner), log_(log), axis_(std::move(axis)), members_(std::move(members)) {
+        if (inner_->is_on_device()) health_.emplace([this] { expect_healthy(); });
+    }
 
     int rank() const override { return inner_->rank(); }
     int size() const override { return inner_->size(); }
     CollectiveLog* log() override { return &log_; }
     bool is_on_device() const override { return inner_->is_on_device(); }
+    void expect_healthy() override {
+        try {
+            inner_->expect_healthy();
+        } catch (const CommError& error) {
+            const auto first = log_.waited_for();
+            throw CommError("{}: {}", first ? first->name() : axis_, error.what());
+        }
+    }
     Communicator* on_device() override {
         Communicator* device = inner_->on_device();
         if (device && !on_device_)
@@ -179,6 +191,7 @@ class TracedCommunicator : public Communicator {
     const std::string axis_;
     const CollectiveEntry::Ranks members_; // as ranks of the world
     int64_t sequence_ = 0;
+    std::optional<HostWaitCheck> health_; // of one on a GPU
 };
 
 // A split may block inside the library, where nobody can see for whom; so the ranks meet in a gather first.

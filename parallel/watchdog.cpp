@@ -64,6 +64,7 @@ Watchdog::Watchdog(CollectiveLog& log, WatchdogOptions options) : log_(log), opt
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     thread_ = std::thread([this] { watch(); });
+    asking_ = std::thread([this] { ask(); });
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
@@ -74,6 +75,7 @@ Watchdog::~Watchdog() {
     }
     stopped_.notify_all();
     thread_.join();
+    asking_.join();
 }
 
 /// False if the watchdog is to stop.
@@ -82,9 +84,17 @@ bool Watchdog::sleep(nanoseconds time) {
     return !stopped_.wait_for(lock, time, [&] { return stop_; });
 }
 
+nanoseconds Watchdog::period() const {
+    return std::clamp<nanoseconds>(options_.limit / 8, milliseconds(5), milliseconds(250));
+}
+
+void Watchdog::ask() {
+    // Twice as often as the other looks, so that it knows of all that ended before its last look.
+    while (sleep(period() / 2)) log_.end_completed();
+}
+
 void Watchdog::watch() {
-    const nanoseconds period =
-        std::clamp<nanoseconds>(options_.limit / 8, milliseconds(5), milliseconds(250));
+    const nanoseconds period = this->period();
     int64_t id = -1;
     nanoseconds waited{0};
     auto last = Clock::now();

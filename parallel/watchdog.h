@@ -23,9 +23,10 @@ struct WatchdogOptions {
 };
 
 /// A thread that ends the job when this rank has waited too long for others. It looks at the log a few times
-/// a second and never calls the transport. Only time spent waiting counts, so a rank that computes for hours
-/// is never ended by its own watchdog; those who wait for it name it. Time during which this process itself
-/// was stopped does not count.
+/// a second and never calls the transport: what a GPU has completed is asked on a thread of its own, whose
+/// answer it does not wait for. Only time spent waiting counts, so a rank that computes for hours is never
+/// ended by its own watchdog; those who wait for it name it. Time during which this process itself was
+/// stopped does not count.
 ///
 /// Of the ranks that wait in a group, the first prints; ending its process ends the job. The others have
 /// their own report stored by then and print only if that does not happen.
@@ -38,6 +39,8 @@ class Watchdog {
 
   private:
     void watch();
+    void ask();
+    std::chrono::nanoseconds period() const;
     bool sleep(std::chrono::nanoseconds time);
     void report(const CollectiveEntry& stuck, std::chrono::nanoseconds waited);
     bool store_in_time(const std::string& text) const;
@@ -47,7 +50,7 @@ class Watchdog {
     std::mutex mutex_;
     std::condition_variable stopped_;
     bool stop_ = false;
-    std::thread thread_;
+    std::thread thread_, asking_;
 };
 
 /// What a watchdog says: a line about the stuck collective, then the last collectives of this rank.

@@ -32,11 +32,13 @@ void for_each_number(const StepMetrics& metrics, const Field& field) {
     optional("step_seconds", metrics.step_seconds);
     optional("data_seconds", metrics.data_seconds);
     optional("comm_seconds", metrics.comm_seconds);
+    optional("host_waits", metrics.host_waits);
     for (const auto& [axis, traffic] : metrics.communication) {
         field("comm_bytes/" + axis, traffic.bytes_sent);
         field("comm_calls/" + axis, traffic.calls);
     }
     optional("memory_bytes", metrics.memory_bytes);
+    optional("memory_used_bytes", metrics.memory_used_bytes);
     optional("expert_load_max", metrics.expert_load_max);
     optional("expert_load_min", metrics.expert_load_min);
     for (const auto& [name, evaluation] : metrics.eval) {

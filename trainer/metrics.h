@@ -26,8 +26,9 @@ struct StepMetrics {
     int64_t tokens = 0; // trained on so far, this step's included
     std::optional<double> loss, aux_loss, z_loss, mtp_loss, grad_norm, lr;
     std::optional<double> tokens_per_second, mfu, step_seconds, data_seconds, comm_seconds;
+    std::optional<int64_t> host_waits;            // of this rank in this step, for its GPU
     std::map<std::string, Traffic> communication; // of this rank in this step, by axis
-    std::optional<int64_t> memory_bytes;
+    std::optional<int64_t> memory_bytes, memory_used_bytes;
     std::optional<double> expert_load_max, expert_load_min;
     std::vector<SequenceLoss> worst_sequences;
     std::map<std::string, Evaluation> eval; // by name of the validation set

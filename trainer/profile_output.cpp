@@ -1,8 +1,14 @@
 #include "trainer/profile_output.h"
 
 #include "base/atomic_file.h"
+#include "tensor/stream_marks.h"
 
 namespace braid {
+
+ProfileOutput::ProfileOutput(std::string folder, int rank, const Stream& compute)
+    : folder_(std::move(folder)),
+      rank_(rank),
+      profiler_(compute.native() ? std::make_shared<StreamMarks>(compute) : nullptr) {}
 
 Profiler* ProfileOutput::profiler_for(int64_t step) {
     if (first_step_ < 0) first_step_ = step;
@@ -14,6 +20,7 @@ Profiler* ProfileOutput::profiler_for(int64_t step) {
 void ProfileOutput::write_when_done(bool at_end) {
     if (written_ || num_profiled_ == 0 || (num_profiled_ < kProfiledSteps && !at_end)) return;
     written_ = true;
+    profiler_.settle();
     const std::string name = fmt::format("{}/profile-rank-{}", folder_, rank_);
     write_file_atomically(name + ".txt", profiler_.table(), Overwrite::yes);
     write_file_atomically(name + ".json", profiler_.chrome_trace(rank_), Overwrite::yes);

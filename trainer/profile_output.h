@@ -3,6 +3,7 @@
 #include <string>
 
 #include "base/profiler.h"
+#include "tensor/device.h"
 
 namespace braid {
 
@@ -13,7 +14,8 @@ class ProfileOutput {
   public:
     static constexpr int kSkippedSteps = 1, kProfiledSteps = 5;
 
-    ProfileOutput(std::string folder, int rank) : folder_(std::move(folder)), rank_(rank) {}
+    /// Times what `compute` works, on a GPU by its events.
+    ProfileOutput(std::string folder, int rank, const Stream& compute);
 
     /// The profiler for a step, or null where the step is not profiled.
     Profiler* profiler_for(int64_t step);

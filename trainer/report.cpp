@@ -46,8 +46,11 @@ StepMetrics step_metrics(const Trainer& trainer, const StepReport& report, doubl
     metrics.step_seconds = report.step_seconds;
     metrics.data_seconds = report.data_seconds;
     metrics.comm_seconds = report.communication_seconds;
+    if (trainer.allocator().device().kind == DeviceKind::cuda) metrics.host_waits = report.host_waits;
     metrics.worst_sequences = report.worst_sequences;
-    metrics.memory_bytes = trainer.allocator().statistics().peak_reserved_bytes;
+    const Allocator::Statistics memory = trainer.allocator().statistics();
+    metrics.memory_bytes = memory.peak_reserved_bytes;
+    metrics.memory_used_bytes = memory.peak_used_bytes;
     for (const auto& counts : report.expert_counts)
         if (const auto load = load_of(counts)) {
             metrics.expert_load_max = std::max(metrics.expert_load_max.value_or(load->most), load->most);

@@ -213,7 +213,7 @@ void Run::start_outputs() {
     for (const std::string& hint : take_file_service_hints()) say(hint);
     if (!resume_.message.empty()) say(resume_.message);
     if (is_first()) say(describe_start(*trainer_, world_.size(), request_.num_threads));
-    if (config_.log.profile) profile_.emplace(folder_path_, world_.rank());
+    if (config_.log.profile) profile_.emplace(folder_path_, world_.rank(), trainer_->allocator().stream());
 }
 
 void Run::say(const std::string& message) {

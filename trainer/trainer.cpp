@@ -3,10 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
 #include <exception>
+#include <optional>
 
 #include "optim/gradient_norm.h"
 #include "optim/lr_schedule.h"
@@ -14,8 +14,10 @@
 #include "parallel/plan_check.h"
 #include "tensor/build_cuda.h"
 #include "tensor/cuda/runtime.h"
+#include "tensor/host_wait.h"
 #include "trainer/run_check.h"
 #include "trainer/run_layout.h"
+#include "trainer/update_norms.h"
 
 namespace braid {
 namespace {
@@ -179,6 +181,7 @@ void Trainer::prefetch_next() {
 
 StepReport Trainer::step(bool with_diagnostics, Profiler* profiler, const StopRequested& stop_requested) {
     const auto start = Clock::now();
+    const int64_t waits = num_host_waits();
     const int64_t batch = config_.train.global_batch;
     StepReport report{.step = step_ + 1,
                       .lr = learning_rate(config_.optimizer, step_ + 1, config_.train.steps)};
@@ -217,6 +220,7 @@ StepReport Trainer::step(bool with_diagnostics, Profiler* profiler, const StopRe
     report.communication_seconds =
         runner_->take_exposed_communication_seconds() + optimizer_->take_exposed_seconds();
     report.step_seconds = seconds_since(start);
+    report.host_waits = num_host_waits() - waits;
     return report;
 }
 
@@ -234,15 +238,21 @@ void Trainer::update(StepReport& report) {
     all_reduce_sum(world_, std::span(&squares, 1));
     report.grad_norm = std::sqrt(squares);
     expect_finite(report);
-    Values before;
-    if (!report.diagnostics.empty())
-        for (const auto& unit : store_.units()) {
-            before.push_back(Tensor::empty(allocator_, unit->values.shape(), unit->values.dtype()));
-            copy(unit->values, before.back());
-        }
     const double scale = clip_factor(report.grad_norm, config_.optimizer.clip);
-    runner_->update([&](int unit) { optimizer_->update(unit, report.step, report.lr, scale); });
-    if (!before.empty()) record_updates(before, report);
+    std::optional<UpdateNorms> norms;
+    if (!report.diagnostics.empty()) norms.emplace(store_, allocator_);
+    runner_->update([&](int unit) {
+        if (norms) norms->before(unit);
+        optimizer_->update(unit, report.step, report.lr, scale);
+        if (norms) norms->after(unit);
+    });
+    if (!norms) return;
+    const auto ratios = norms->ratios(world_);
+    for (const auto& block : model_->blocks()) {
+        const auto found = ratios.find({block->site().layer, block->site().sublayer});
+        report.diagnostics[{block->site(), "update_ratio"}] = {Recorder::Kind::mean,
+                                                               found == ratios.end() ? 0 : found->second, 1};
+    }
 }
 
 void Trainer::expect_finite(const StepReport& report) {
@@ -254,49 +264,6 @@ void Trainer::expect_finite(const StepReport& report) {
         ExitCode::non_finite,
         fmt::format("step {}: loss {}, gradient norm {}{}; nothing was updated", report.step, report.loss,
                     report.grad_norm, culprit.empty() ? "" : ", first in the gradient of " + culprit));
-}
-
-void Trainer::record_updates(const Values& before, StepReport& report) const {
-    // Squares of updates and values by layer and sublayer, each element on the rank that owns it.
-    std::map<std::pair<int, std::string>, std::array<double, 2>> sums;
-    Allocator host;
-    for (size_t u = 0; u < before.size(); ++u) {
-        const Tensor old_unit = to_device(host, before[u]),
-                     new_unit = to_device(host, store_.units()[u]->values);
-        for (const Parameter* parameter : store_.units()[u]->parameters)
-            for (const auto& section : parameter->sections()) {
-                auto& squares = sums[{section.spec.layer, section.spec.sublayer}];
-                for (const Bucket& bucket : store_.units()[u]->buckets) {
-                    if (!bucket.counted) continue;
-                    const FlatRange owned = store_.owned_range(bucket);
-                    const int64_t first = std::max(owned.first, section.unit_offset);
-                    const int64_t last = std::min(owned.last, section.unit_offset + section.numel());
-                    dispatch_float(store_.dtype(), [&]<typename T>() {
-                        const T* old_values = old_unit.data<T>();
-                        const T* values = new_unit.data<T>();
-                        for (int64_t i = first; i < last; ++i) {
-                            const double old_value = static_cast<double>(old_values[i]);
-                            const double change = static_cast<double>(values[i]) - old_value;
-                            squares[0] += change * change;
-                            squares[1] += old_value * old_value;
-                        }
-                    });
-                }
-            }
-    }
-    std::vector<double> flat; // every rank has the same keys in the same order
-    for (const auto& [site, squares] : sums) flat.insert(flat.end(), squares.begin(), squares.end());
-    all_reduce_sum(world_, std::span(flat));
-    auto next = flat.begin();
-    for (auto& [site, squares] : sums) {
-        squares = {next[0], next[1]};
-        next += 2;
-    }
-    for (const auto& block : model_->blocks()) {
-        const auto& [update, value] = sums[{block->site().layer, block->site().sublayer}];
-        report.diagnostics[{block->site(), "update_ratio"}] = {Recorder::Kind::mean,
-                                                               value > 0 ? std::sqrt(update / value) : 0, 1};
-    }
 }
 
 std::map<std::string, Evaluation> Trainer::evaluate(const StopRequested& stop_requested) {

@@ -29,6 +29,7 @@ struct StepReport {
     int64_t valid_labels = 0;
     double flops = 0; // model FLOPs of the step, all ranks
     double data_seconds = 0, communication_seconds = 0, step_seconds = 0;
+    int64_t host_waits = 0;                          // for a GPU (tensor/host_wait.h)
     std::vector<std::vector<int64_t>> expert_counts; // [MoE layer][expert], of the whole step
     std::vector<SequenceLoss> worst_sequences;
     Recorder::Diagnostics diagnostics; // empty unless asked for
@@ -101,7 +102,6 @@ class Trainer {
     void saying_when(const std::string& when, const std::function<void()>& body);
     void update(StepReport& report);
     void expect_finite(const StepReport& report);
-    void record_updates(const Values& before, StepReport& report) const;
     void expect_equal_replicas();
     uint64_t replica_hash(const ReductionGroup& group) const;
     std::vector<StatePart> state(Extent extent) const;

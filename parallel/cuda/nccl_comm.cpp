@@ -12,9 +12,27 @@
 namespace braid {
 namespace {
 
+// For the others to end a communicator too; who waits longer waits for one that is gone.
+constexpr std::chrono::seconds kFarewell{10};
+
 void expect_success(ncclResult_t code, const char* call) {
     if (code != ncclSuccess && code != ncclInProgress)
         throw CommError("{} failed: {}", call, ncclGetErrorString(code));
+}
+
+/// What a communicator says of itself; a communicator that does not block may have only begun what it was
+/// asked for.
+ncclResult_t state_of(ncclComm_t comm) {
+    ncclResult_t state = ncclSuccess;
+    const ncclResult_t code = ncclCommGetAsyncError(comm, &state);
+    return code == ncclSuccess ? state : code;
+}
+
+/// The state once it is not "in progress". Whoever never comes is the watchdog's business.
+ncclResult_t final_state(ncclComm_t comm) {
+    ncclResult_t state = state_of(comm);
+    for (; state == ncclInProgress; state = state_of(comm)) std::this_thread::yield();
+    return state;
 }
 
 /// A handle that is shared by the collectives under way.
@@ -26,7 +44,7 @@ struct Handle {
     ~Handle() {
         if (aborted) return;
         // While an error unwinds, others may be gone, and an orderly end would wait for them.
-        if (std::uncaught_exceptions() > 0)
+        if (std::uncaught_exceptions() > 0 || !finalize())
             ncclCommAbort(comm);
         else
             ncclCommDestroy(comm);
@@ -37,12 +55,33 @@ struct Handle {
     /// A peer that failed, or a connection that broke, since the last look.
     void expect_healthy() const {
         if (aborted) throw CommError("NCCL: the communicator was given up after an error");
-        ncclResult_t state = ncclSuccess;
-        expect_success(ncclCommGetAsyncError(comm, &state), "ncclCommGetAsyncError");
-        if (state == ncclSuccess || state == ncclInProgress) return;
+        const ncclResult_t state = state_of(comm);
+        if (state != ncclSuccess && state != ncclInProgress) give_up(state);
+    }
+
+    /// Waits until what `call` has begun is done, before which nothing else may be asked of the communicator.
+    void finish(ncclResult_t code, const char* call) const {
+        if (code == ncclInProgress) code = final_state(comm);
+        if (code == ncclSuccess) return;
+        if (code == ncclRemoteError || code == ncclSystemError) give_up(code);
+        expect_success(code, call);
+    }
+
+  private:
+    [[noreturn]] void give_up(ncclResult_t state) const {
         ncclCommAbort(comm); // frees it: what it had under way would never end
         aborted = true;
         throw CommError("NCCL: {}", ncclGetErrorString(state));
+    }
+    /// Whether all it had under way has come to its end.
+    bool finalize() const {
+        const auto start = std::chrono::steady_clock::now();
+        ncclResult_t state = ncclCommFinalize(comm);
+        while (state == ncclInProgress && std::chrono::steady_clock::now() - start < kFarewell) {
+            std::this_thread::yield();
+            state = state_of(comm);
+        }
+        return state == ncclSuccess;
     }
 };
 
@@ -72,7 +111,7 @@ class NcclPending : public Pending {
     }
     std::vector<int> missing() override { return done_.reached() ? std::vector<int>{} : others_; }
     std::function<bool()> completion() override {
-        return [done = done_] { return done.reached(); };
+        return [done = done_] { return done.reached_elsewhere(); };
     }
 
   private:
@@ -99,6 +138,7 @@ class NcclCommunicator : public Communicator {
     int rank() const override { return rank_; }
     int size() const override { return size_; }
     bool is_on_device() const override { return true; }
+    void expect_healthy() override { handle_->expect_healthy(); }
 
     std::unique_ptr<Pending> all_to_all(const void* send, std::span<const int64_t> send_bytes, void* receive,
                                         std::span<const int64_t> receive_bytes) override {
@@ -118,8 +158,8 @@ class NcclCommunicator : public Communicator {
             return exchange(receive, bytes,
                             [&](int) { return std::span(static_cast<const std::byte*>(send), mine); });
         return run([&] {
-            expect_success(ncclAllGather(send, receive, mine, ncclUint8, handle_->comm, native()),
-                           "ncclAllGather");
+            handle_->finish(ncclAllGather(send, receive, mine, ncclUint8, handle_->comm, native()),
+                            "ncclAllGather");
         });
     }
 
@@ -127,16 +167,17 @@ class NcclCommunicator : public Communicator {
         check(dtype == DType::f32 || dtype == DType::f64, "NCCL adds f32 and f64 here, not {}",
               name_of(dtype));
         return run([&] {
-            expect_success(ncclAllReduce(values, values, static_cast<size_t>(count),
-                                         dtype == DType::f32 ? ncclFloat32 : ncclFloat64, ncclSum,
-                                         handle_->comm, native()),
-                           "ncclAllReduce");
+            handle_->finish(ncclAllReduce(values, values, static_cast<size_t>(count),
+                                          dtype == DType::f32 ? ncclFloat32 : ncclFloat64, ncclSum,
+                                          handle_->comm, native()),
+                            "ncclAllReduce");
         });
     }
 
     std::unique_ptr<Communicator> split(int color, int key, const std::string&) override {
         ncclComm_t part = nullptr;
-        expect_success(ncclCommSplit(handle_->comm, color, key, &part, nullptr), "ncclCommSplit");
+        handle_->finish(ncclCommSplit(handle_->comm, color, key, &part, nullptr), "ncclCommSplit");
+        expect_success(final_state(part), "ncclCommSplit");
         return std::make_unique<NcclCommunicator>(part, compute_, stream_);
     }
 
@@ -178,7 +219,7 @@ class NcclCommunicator : public Communicator {
                                             handle_->comm, native()),
                                    "ncclRecv");
             }
-            expect_success(ncclGroupEnd(), "ncclGroupEnd");
+            handle_->finish(ncclGroupEnd(), "ncclGroupEnd");
             const auto own = piece_for(rank_);
             auto* place = into + at[static_cast<size_t>(rank_)];
             if (!own.empty() && own.data() != place)
@@ -208,7 +249,12 @@ std::unique_ptr<Communicator> nccl_communicator(Communicator& control, const Str
     control.all_gather(&id, all.data(), bytes)->wait();
     cuda::use_device(compute.device().index);
     ncclComm_t comm = nullptr;
-    expect_success(ncclCommInitRank(&comm, control.size(), all[0], control.rank()), "ncclCommInitRank");
+    // One that blocks would keep an error of a peer to itself while the host sits in one of its calls.
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    const char* call = "ncclCommInitRankConfig";
+    expect_success(ncclCommInitRankConfig(&comm, control.size(), all[0], control.rank(), &config), call);
+    expect_success(final_state(comm), call);
     return std::make_unique<NcclCommunicator>(comm, compute, Stream(compute.device()));
 }
 

@@ -39,5 +39,37 @@ TEST(profiler, time_inside_nested_events_counts_once) {
     EXPECT_EQ(seconds(profiler, "-"), 13) << "all of the layer";
 }
 
+/// A device that takes a second from each mark to the next.
+class EvenMarks : public DeviceMarks {
+  public:
+    int64_t mark() override { return count_++; }
+    std::vector<int64_t> take_ns() override {
+        std::vector<int64_t> at;
+        for (int64_t i = 0; i < count_; ++i) at.push_back(i * 1'000'000'000);
+        count_ = 0;
+        return at;
+    }
+
+  private:
+    int64_t count_ = 0;
+};
+
+TEST(profiler, with_marks_the_time_is_the_devices) {
+    Profiler profiler(std::make_shared<EvenMarks>());
+    for (int step = 0; step < 2; ++step) {
+        {
+            ProfileScope outer(&profiler, "outer"); // marks 0 and 5
+            { const ProfileScope leaf(&profiler, "leaf"); }
+            { const ProfileScope leaf(&profiler, "leaf"); }
+        }
+        profiler.settle();
+    }
+    EXPECT_EQ(seconds(profiler, "leaf forward"), 4);
+    EXPECT_EQ(seconds(profiler, "outer forward"), 6);
+    ASSERT_EQ(profiler.events().size(), 6u);
+    EXPECT_GE(profiler.events()[3].start_ns, profiler.events()[2].start_ns + profiler.events()[2].duration_ns)
+        << "the second step follows the first";
+}
+
 } // namespace
 } // namespace braid

@@ -29,7 +29,9 @@ struct Shared {
     Sockets sockets;
     std::atomic<ncclResult_t> state{ncclSuccess};
     int splits = 0;
-    Mark last; // behind all its collectives
+    bool blocking = true;
+    int looks = 0; // of the host, after which what it has asked for is done
+    Mark last;     // behind all its collectives
 };
 
 /// A message whose memory is on the device.
@@ -69,6 +71,24 @@ const std::shared_ptr<Shared>& shared_of(ncclComm_t comm) {
     return comm->shared;
 }
 
+/// The same for a new call, which must not come before the last one is done.
+const std::shared_ptr<Shared>& idle(ncclComm_t comm) {
+    const auto& shared = shared_of(comm);
+    if (shared->looks > 0) {
+        std::fprintf(stderr,
+                     "CUDA emulation: NCCL: a call while another of the communicator is in progress\n");
+        std::abort();
+    }
+    return shared;
+}
+
+/// What a call returns that has begun.
+ncclResult_t begun(Shared& shared) {
+    if (shared.blocking) return ncclSuccess;
+    shared.looks = 3;
+    return ncclInProgress;
+}
+
 /// BRAID_EMULATED_NCCL_ERROR=RANK:N: on that rank of every communicator an error after N collectives.
 bool fails_now(int rank) {
     int of_rank = 0, after = 0;
@@ -101,10 +121,10 @@ void exchange(Shared& shared, std::vector<Message>& messages) {
 
 template <typename Body>
 ncclResult_t start(ncclComm_t comm, cudaStream_t stream, Body body) {
-    const auto& shared = shared_of(comm);
+    const auto& shared = idle(comm);
     ++num_started;
     shared->last = cuda_emulation::push(stream, [shared, body = std::move(body)] { body(*shared); });
-    return ncclSuccess;
+    return begun(*shared);
 }
 
 ncclResult_t start_group() {
@@ -124,7 +144,7 @@ ncclResult_t start_group() {
 }
 
 ncclResult_t add(ncclComm_t comm, cudaStream_t stream, DeviceMessage message) {
-    const Sockets& sockets = shared_of(comm)->sockets;
+    const Sockets& sockets = idle(comm)->sockets;
     if (message.peer < 0 || message.peer >= sockets.size() || message.peer == sockets.rank())
         return ncclInvalidUsage;
     if (!group.empty() && (group_comm != comm || group_stream != stream)) return ncclInvalidUsage;
@@ -171,15 +191,17 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
     std::snprintf(id->internal, sizeof id->internal, "nccl-%ld-%d", static_cast<long>(getpid()), number++);
     return ncclSuccess;
 }
-ncclResult_t ncclCommInitRank(ncclComm_t* comm, int size, ncclUniqueId id, int rank) {
+ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int size, ncclUniqueId id, int rank,
+                                    ncclConfig_t* config) {
     if (id.internal[0] != 'n') return ncclInvalidUsage;             // not handed out by rank 0
     const char* absent = std::getenv("BRAID_EMULATED_NCCL_ABSENT"); // a rank that never comes
     while (absent && std::atoi(absent) == rank) pause();
     *comm = make(id.internal, rank, size);
-    return ncclSuccess;
+    (*comm)->shared->blocking = config->blocking != 0;
+    return begun(*(*comm)->shared);
 }
 ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* part, ncclConfig_t*) {
-    const auto& shared = shared_of(comm);
+    const auto& shared = idle(comm);
     shared->last.wait();
     std::vector<char> mine(2 * sizeof(int));
     std::memcpy(mine.data(), std::array{color, key}.data(), mine.size());
@@ -195,10 +217,17 @@ ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* part
     *part =
         make(shared->sockets.name() + "/" + std::to_string(shared->splits++) + "." + std::to_string(color),
              static_cast<int>(place - members.begin()), static_cast<int>(members.size()));
-    return ncclSuccess;
+    (*part)->shared->blocking = shared->blocking;
+    begun(*(*part)->shared);
+    return begun(*shared);
+}
+ncclResult_t ncclCommFinalize(ncclComm_t comm) {
+    const auto& shared = idle(comm);
+    shared->last.wait();
+    return begun(*shared);
 }
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
-    shared_of(comm)->last.wait();
+    idle(comm)->last.wait();
     living().erase(comm);
     delete comm;
     return ncclSuccess;
@@ -212,6 +241,10 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
     const auto& shared = shared_of(comm);
     *state = fails_now(shared->sockets.rank()) ? ncclRemoteError : shared->state.load();
+    if (*state == ncclSuccess && shared->looks > 0) {
+        --shared->looks;
+        *state = ncclInProgress;
+    }
     return ncclSuccess;
 }
 ncclResult_t ncclCommUserRank(ncclComm_t comm, int* rank) {

@@ -140,5 +140,41 @@ TEST(watchdog, the_time_a_process_was_stopped_does_not_count) {
     EXPECT_EQ(seen.printed[0] + seen.stored[0], ""); // the job would end a second later only
 }
 
+/// Notes a collective of rank 0 of two that has been given to a GPU, which says by `completed` when it is
+/// done.
+void give_to_gpu(CollectiveLog& log, std::function<bool()> completed) {
+    static const auto members = std::make_shared<const std::vector<int>>(std::vector{0, 1});
+    log.end_when(log.begin("data", members, 0, CollectiveKind::all_gather, 8), std::move(completed));
+}
+
+TEST(watchdog, a_question_that_hangs_in_the_driver_does_not_keep_the_job_alive) {
+    Observed seen(1);
+    CollectiveLog log(0);
+    const Watchdog watchdog(log, seen.options(0, 200ms));
+    give_to_gpu(log, [&] {
+        while (!seen.over) std::this_thread::sleep_for(5ms);
+        return false;
+    });
+    while (!seen.over) {
+        const CollectiveLabel label(&log, "the rank's own thread goes on");
+        std::this_thread::sleep_for(5ms);
+    }
+    EXPECT_THAT(seen.printed[0], HasSubstr("for ranks it cannot tell in all_gather 0 of data"));
+}
+
+TEST(watchdog, what_a_gpu_has_completed_is_no_waiting) {
+    Observed seen(1);
+    CollectiveLog log(0);
+    {
+        const Watchdog watchdog(log, seen.options(0, 1500ms));
+        for (int i = 0; i < 40; ++i) {
+            const auto end = CollectiveEntry::Clock::now() + 50ms;
+            give_to_gpu(log, [end] { return CollectiveEntry::Clock::now() >= end; });
+            std::this_thread::sleep_for(50ms);
+        }
+    }
+    EXPECT_EQ(seen.printed[0] + seen.ended[0], "");
+}
+
 } // namespace
 } // namespace braid::testing

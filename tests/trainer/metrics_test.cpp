@@ -55,8 +55,10 @@ TEST(metrics, a_line_has_the_documented_fields_in_order) {
     metrics.step_seconds = 0.25;
     metrics.data_seconds = 0;
     metrics.comm_seconds = -0.0;
+    metrics.host_waits = 12;
     metrics.communication = {{"tensor", {7, 1000}}, {"data", {8, int64_t{1} << 60}}};
     metrics.memory_bytes = 123456789012;
+    metrics.memory_used_bytes = 12345678901;
     metrics.expert_load_max = 1.5;
     metrics.expert_load_min = 0.5;
     metrics.worst_sequences = {{77, 4.5}, {3, 4.25}};
@@ -65,9 +67,9 @@ TEST(metrics, a_line_has_the_documented_fields_in_order) {
     EXPECT_EQ(to_json_line(metrics),
               R"({"step":120,"tokens":1152921504606846976,"loss":0.1,"aux_loss":1.0,"z_loss":2.5e-300,)"
               R"("mtp_loss":3.0,"grad_norm":1e+300,"lr":0.003,"tokens_per_second":12345.678,"mfu":0.5,)"
-              R"("step_seconds":0.25,"data_seconds":0.0,"comm_seconds":-0.0,)"
+              R"("step_seconds":0.25,"data_seconds":0.0,"comm_seconds":-0.0,"host_waits":12,)"
               R"("comm_bytes/data":1152921504606846976,"comm_calls/data":8,"comm_bytes/tensor":1000,)"
-              R"("comm_calls/tensor":7,"memory_bytes":123456789012,)"
+              R"("comm_calls/tensor":7,"memory_bytes":123456789012,"memory_used_bytes":12345678901,)"
               R"("expert_load_max":1.5,"expert_load_min":0.5,"eval/code/loss":2.0,)"
               R"("eval/code/bits_per_byte":3.0,"eval/web/loss":1.25,"eval/web/bits_per_byte":1.5,)"
               R"("eval_loss":1.625,)"
