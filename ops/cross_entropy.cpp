@@ -1,6 +1,7 @@
 #include "ops/cross_entropy.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "ops/kernels/cross_entropy.h"
 
@@ -21,7 +22,8 @@ void expect_head(const Tensor& h, const Parameter* w) {
 
 Tensor empty_chunk(Context& ctx, const Tensor& h, int64_t vocabulary, const LogitOptions& options) {
     const int64_t row_bytes = vocabulary * static_cast<int64_t>(size_of(logit_dtype(h)));
-    const int64_t tokens = std::max(options.chunk_bytes / std::max<int64_t>(row_bytes, 1), kMinChunkTokens);
+    const int64_t tokens =
+        head_chunk_tokens(options, h.device().kind, ctx.allocator->device_bytes(), row_bytes);
     return Tensor::empty(*ctx.allocator, {std::min(tokens, h.dim(0)), vocabulary}, logit_dtype(h));
 }
 
@@ -62,6 +64,19 @@ TokenLosses run_token_losses(Context& ctx, const Tensor& h, const Parameter* w, 
 }
 
 } // namespace
+
+int64_t head_chunk_tokens(const LogitOptions& options, DeviceKind kind, int64_t device_bytes,
+                          int64_t row_bytes) {
+    constexpr int64_t kCpuBytes = int64_t{64} << 20, kMostGpuBytes = int64_t{1} << 30, kTileTokens = 128;
+    const bool is_gpu_choice = options.chunk_bytes == 0 && kind == DeviceKind::cuda;
+    int64_t bytes = options.chunk_bytes > 0 ? options.chunk_bytes : kCpuBytes;
+    // The power of two: drivers keep some MiB for themselves, and not all of them as many.
+    if (is_gpu_choice)
+        bytes = std::min(static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(device_bytes))) / 64,
+                         kMostGpuBytes);
+    const int64_t tokens = std::max(bytes / std::max<int64_t>(row_bytes, 1), kMinChunkTokens);
+    return is_gpu_choice && tokens > kTileTokens ? tokens / kTileTokens * kTileTokens : tokens;
+}
 
 void expect_labels_in_range(const Tensor& labels, int64_t size) {
     const auto label = labels.span<int32_t>();

@@ -20,6 +20,16 @@ struct LossOutputs {
 /// logarithm of the sum of e^lse over ranks, label_logits their sum. Empty where one rank holds the head.
 using CombineHeadParts = std::function<void(const Tensor& lse, const Tensor& label_logits)>;
 
+/// Tokens whose logits exist at once, where a row of them (the vocabulary, or this rank's part) takes
+/// row_bytes. Each chunk reads all weights once forward, and twice backward beside their gradient.
+///
+/// Without options.chunk_bytes, logits of 64 MiB on the CPU. On a GPU of device_bytes in all, a 64th of that
+/// rounded up to a power of two, at most 1 GiB (for bf16, half as much again holds the rounded gradients), in
+/// whole tiles of 128 tokens. The choice decides in what order gradients are summed, so it follows from what
+/// the device has, never from what is free at the time: equal GPUs give equal bits.
+int64_t head_chunk_tokens(const LogitOptions& options, DeviceKind kind, int64_t device_bytes,
+                          int64_t row_bytes);
+
 /// Throws DataError naming the first of labels i32 [T], on the CPU, that is neither -1 nor in [0, size).
 void expect_labels_in_range(const Tensor& labels, int64_t size);
 
@@ -27,7 +37,7 @@ void expect_labels_in_range(const Tensor& labels, int64_t size);
 /// [V, D], labels i32 [T] with -1 where none counts. Throws DataError on any other label outside [0, V),
 /// unless the labels lie on a GPU: whoever puts them there calls expect_labels_in_range before.
 ///
-/// Tokens go through in chunks of options.chunk_bytes of logits, in forward and, recomputed, in backward, so
+/// Tokens go through in chunks of head_chunk_tokens(), in forward and, recomputed, in backward, so
 /// all logits never exist at once. w may be some rows of the head; then `combine` makes the sums whole, and
 /// dh is this part's share of a sum over ranks. The gradient of w is part of the same pass: it is added with
 /// the data gradient, not put off.

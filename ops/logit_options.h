@@ -9,8 +9,8 @@ namespace braid::ops {
 struct LogitOptions {
     double logit_scale = 1;
     double softcap = 0;
-    int64_t chunk_bytes = int64_t{64}
-                          << 20; // of logits that exist at once; sums of gradients go by chunks too
+    /// Of logits that exist at once; sums of gradients go by chunks too. 0 is head_chunk_tokens()'s choice.
+    int64_t chunk_bytes = 0;
 };
 
 } // namespace braid::ops

@@ -155,9 +155,11 @@ void copy(const Tensor& x, const Tensor& y) {
         const bool from = x.device().kind == DeviceKind::cuda, to = y.device().kind == DeviceKind::cuda;
         if (from || to) {
             const Stream& stream = (to ? y : x).allocator().stream();
-            if (from && to && !(stream == x.allocator().stream())) x.allocator().stream().synchronize();
+            const bool crosses = from && to && !(stream == x.allocator().stream());
+            if (crosses) x.allocator().stream().synchronize();
             cuda::copy_rows(y.raw_data(), to_pitch, x.raw_data(), from_pitch, width,
                             static_cast<size_t>(rows), stream.native());
+            if (crosses) x.record_use(stream);
             if (!(from && to)) stream.synchronize();
             return;
         }

@@ -104,7 +104,8 @@ class Tensor {
 };
 
 /// y = x, of one dtype, on any devices: both packed and of as many elements, or of one shape with rows that
-/// may be strided. On return x may be overwritten by the host; a y on the host holds the values.
+/// may be strided. On return x may be let go, and overwritten by the host; a y on the host holds the values.
+/// Where both are on GPUs the copy runs in y's stream: x's, if another, may overwrite x only after a wait.
 void copy(const Tensor& x, const Tensor& y);
 /// x's values in memory of `allocator`: x itself if it lies on that device.
 Tensor to_device(Allocator& allocator, const Tensor& x);

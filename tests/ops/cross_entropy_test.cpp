@@ -104,6 +104,27 @@ TEST(cross_entropy, chunks_change_nothing_but_rounding) {
     for (size_t i = 0; i < whole.size(); ++i) expect_close(pieces[i], whole[i], 1e-13, "chunked result");
 }
 
+TEST(cross_entropy, the_chunk_follows_from_the_kind_of_device_its_memory_and_the_words) {
+    constexpr int64_t kGiB = int64_t{1} << 30, kRow = 152064 * 4;
+    const auto tokens = [](DeviceKind kind, int64_t memory, int64_t row_bytes, int64_t chunk_bytes = 0) {
+        return ops::head_chunk_tokens({.chunk_bytes = chunk_bytes}, kind, memory, row_bytes);
+    };
+    EXPECT_EQ(tokens(DeviceKind::cpu, 0, kRow), (64 << 20) / kRow);
+    EXPECT_EQ(tokens(DeviceKind::cpu, 0, kGiB), 16);
+    EXPECT_EQ(tokens(DeviceKind::cuda, 80 * kGiB, kRow), kGiB / kRow / 128 * 128);
+    EXPECT_LE(tokens(DeviceKind::cuda, 1000 * kGiB, kRow) * kRow, kGiB);
+    // 16384 tokens read the weights ten times, not 150
+    EXPECT_LE(16384 / tokens(DeviceKind::cuda, 80 * kGiB, kRow), 9);
+    // what a driver keeps for itself changes no bits
+    EXPECT_EQ(tokens(DeviceKind::cuda, 24 * kGiB - (700 << 20), kRow),
+              tokens(DeviceKind::cuda, 23 * kGiB, kRow));
+    EXPECT_EQ(tokens(DeviceKind::cuda, 24 * kGiB, kRow), kGiB / 2 / kRow / 128 * 128);
+    EXPECT_EQ(tokens(DeviceKind::cuda, 80 * kGiB, 32 << 20), 32); // less than a tile
+    EXPECT_EQ(tokens(DeviceKind::cuda, 80 * kGiB, kGiB), 16);
+    for (const DeviceKind kind : {DeviceKind::cpu, DeviceKind::cuda})
+        EXPECT_EQ(tokens(kind, 80 * kGiB, 1000, 200000), 200);
+}
+
 TEST(cross_entropy, logits_never_exist_all_at_once) {
     const int64_t tokens = 400, vocabulary = 3000, width = 4;
     LogitOptions options;
@@ -173,6 +194,14 @@ TEST(cross_entropy, f32_and_threads) {
     expect_f32_close_to_f64(op, 300 * std::numeric_limits<float>::epsilon());
     expect_same_bits_for_any_threads(op);
     // the gradients of the logits are rounded, so dw is off by at most one unit and dh by two
+    expect_bf16_close_to_f32(op, {.rounded = 2, .wide = 1});
+}
+
+TEST(cross_entropy, capped_logits_in_f32_and_bf16) {
+    TestContext t;
+    // as above with logits below 2.5, 11 products each and 21 tokens; the cap's slope is made of its value
+    const OpCase op = loss_case(t.allocator, make_labels(21, 17), 11, 17, kOptions[2]);
+    expect_f32_close_to_f64(op, 100 * std::numeric_limits<float>::epsilon());
     expect_bf16_close_to_f32(op, {.rounded = 2, .wide = 1});
 }
 
