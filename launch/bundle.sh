@@ -5,6 +5,8 @@
 #     launch/bundle.sh                  the cpu preset, built if needed
 #     launch/bundle.sh --preset NAME    another preset
 #     launch/bundle.sh --program PATH   a program that is built already
+#     launch/bundle.sh --tests          the tests for a GPU too, as dist/braid-bundle-tests.tar.xz: unpacked in the same
+#                                       place they add to the bundle's folder, in which launch/gpu_check.sh runs
 #     launch/bundle.sh -o DIR           write to DIR instead of dist
 #
 # An earlier bundle is replaced when the new one is whole. Exit code 0 when done, 1 when the bundle cannot be made, 2 on
@@ -13,6 +15,7 @@ set -euo pipefail
 
 source_root=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 max_bytes=40000000
+max_test_bytes=55000000
 # They use networks whose drivers a bare machine lacks, or serve OpenSHMEM, MPI-IO and monitoring, which Braid does not.
 unused='_(ofi|openib|ucx|psm|psm2|monitoring)\.so$|mca_(atomic|memheap|scoll|spml|sshmem|io|fs|fbtl|fcoll|sharedfp)_'
 
@@ -26,13 +29,14 @@ fail() {
     exit 1
 }
 
-preset=cpu program="" out="$source_root/dist"
+preset=cpu program="" out="$source_root/dist" with_tests=false
 while (($#)); do
     case "$1" in
         --preset | --program | -o) (($# > 1)) || usage ;;&
         --preset) preset=$2 ;;
         --program) program=$2 ;;
         -o) out=$2 ;;
+        --tests) with_tests=true && shift && continue ;;
         *) usage ;;
     esac
     shift 2
@@ -129,16 +133,47 @@ copy_libraries() {
     done
 }
 
-# Stripped first: strip may damage what patchelf has moved. DT_RPATH of the programs serves all that they load, unless a
-# library has a path of its own, and a LD_LIBRARY_PATH of the target's modules cannot put another Open MPI before ours.
+# relocate FOLDER: the programs and libraries of a folder find each other wherever it lies. Stripped first: strip may
+# damage what patchelf has moved. DT_RPATH of the programs serves all that they load, unless a library has a path of its
+# own, and a LD_LIBRARY_PATH of the target's modules cannot put another Open MPI before ours.
 relocate() {
     local file
-    find "$bundle"/lib "$bundle"/libexec -type f -exec chmod u+w {} + -exec strip --strip-unneeded {} +
-    find "$bundle"/lib -type f -exec patchelf --remove-rpath {} +
-    for file in "$bundle"/libexec/*; do
+    find "$1"/lib "$1"/libexec -type f -exec chmod u+w {} + -exec strip --strip-unneeded {} +
+    find "$1"/lib -type f -exec patchelf --remove-rpath {} +
+    for file in "$1"/libexec/*; do
         # shellcheck disable=SC2016
         patchelf --force-rpath --set-rpath '$ORIGIN/../lib:/usr/local/cuda/lib64:/usr/local/cuda/lib' "$file"
     done
+}
+
+# copy_tests: what launch/gpu_check.sh runs and the bundle lacks, to $tests.
+copy_tests() {
+    local name path script
+    for path in "${test_programs[@]}"; do
+        name=${path##*/}
+        install -m 755 "$path" "$tests/libexec/$name"
+        install -m 755 "$source_root/launch/bundle/run.sh" "$tests/bin/$name"
+    done
+    list_libraries "${test_programs[@]}" | sort -u > "$work/libraries"
+    while read -r name path; do
+        [[ -e "$bundle/lib/$name" || -e "$tests/lib/$name" ]] || cp -L "$path" "$tests/lib/$name"
+    done < "$work/libraries"
+    cp -L /usr/share/doc/libgtest-dev/copyright "$tests/licenses/libgtest-dev"
+    grep -lE '^# ctest: labels=(.*,)?gpu(,| )' "$source_root"/tests/{e2e,faults}/*_test.py | while read -r script; do
+        install -D -m 644 "$script" "$tests/${script#"$source_root/"}"
+    done
+    cp "$source_root"/tests/support/*.py "$tests/tests/support/"
+    install -m 755 "$source_root"/launch/gpu_check* "$tests/launch/"
+}
+
+# write_archive FOLDER ARCHIVE LIMIT: of the folder's braid-bundle, for all users of the target, whatever the umask here
+# and when the tree was fetched.
+write_archive() {
+    local size
+    chmod -R u=rwX,go=rX "$1/braid-bundle"
+    tar -C "$1" --owner=0 --group=0 --sort=name -cf - braid-bundle | xz -3 -T0 > "$work/$2"
+    size=$(stat -c %s "$work/$2")
+    ((size <= $3)) || fail "$2 takes $size bytes, at most $3 are allowed"
 }
 
 write_version() {
@@ -155,7 +190,9 @@ write_version() {
 cd "$source_root"
 if [[ -z "$program" ]]; then
     program="$source_root/build/$preset/braid"
-    cmake --preset "$preset" > /dev/null && cmake --build --preset "$preset" --target braid > /dev/null ||
+    targets=(braid)
+    [[ $with_tests == true ]] && targets+=(test_ops test_optim test_distributed bench_gpu_kernels)
+    cmake --preset "$preset" > /dev/null && cmake --build --preset "$preset" --target "${targets[@]}" > /dev/null ||
         fail "preset $preset cannot be built; cmake --build --preset $preset says why"
 fi
 cd "$OLDPWD"
@@ -164,6 +201,13 @@ if [[ ! -f "$program" || ! -x "$program" ]]; then
     exit 2
 fi
 program=$(readlink -f "$program")
+test_programs=()
+if [[ $with_tests == true ]]; then
+    for name in tests/test_ops tests/test_optim tests/test_distributed bench/bench_gpu_kernels; do
+        [[ -x "${program%/*}/$name" ]] || fail "--tests: ${program%/*}/$name is not built; it is with the preset cuda"
+        test_programs+=("${program%/*}/$name")
+    done
+fi
 command -v patchelf > /dev/null && command -v xz > /dev/null && command -v mpirun > /dev/null ||
     fail "patchelf, xz or Open MPI is missing; run launch/install_deps.sh"
 ldd "$program" | grep -q 'libmpi\.so' || fail "$program is built without MPI; bundle one that is built with it"
@@ -178,18 +222,25 @@ bundle="$work/braid-bundle"
 mkdir -p "$bundle"/{bin,libexec,launch,lib/openmpi,lib/pmix,share/openmpi,share/pmix,etc/openmpi,licenses,docs}
 copy_programs
 copy_libraries
-relocate
+relocate "$bundle"
 cp -r "$source_root/configs" "$bundle/configs"
 cp "$source_root"/docs/*.md "$bundle/docs/"
 cp "$source_root/launch/bundle/README.txt" "$source_root/LICENSE" "$bundle/"
 write_version
-# Whatever the umask here and when the tree was fetched: all users of the target may run it.
 chmod 755 "$work"
-chmod -R u=rwX,go=rX "$bundle"
-tar -C "$work" --owner=0 --group=0 --sort=name -cf - braid-bundle | xz -3 -T0 > "$work/braid-bundle.tar.xz"
-size=$(stat -c %s "$work/braid-bundle.tar.xz")
-((size <= max_bytes)) || fail "the bundle takes $size bytes compressed, at most $max_bytes are allowed"
+write_archive "$work" braid-bundle.tar.xz "$max_bytes"
+archives=(braid-bundle.tar.xz)
+if [[ $with_tests == true ]]; then
+    tests="$work/tests/braid-bundle"
+    mkdir -p "$tests"/{bin,libexec,launch,lib,licenses,tests/support}
+    copy_tests
+    relocate "$tests"
+    write_archive "$work/tests" braid-bundle-tests.tar.xz "$max_test_bytes"
+    archives+=(braid-bundle-tests.tar.xz)
+fi
 [[ ! -e "$out/braid-bundle" ]] || mv "$out/braid-bundle" "$work/replaced"
 mv "$bundle" "$out/braid-bundle"
-mv -f "$work/braid-bundle.tar.xz" "$out/braid-bundle.tar.xz"
-echo "$out/braid-bundle.tar.xz: $((size / 1000000)) MB"
+for name in "${archives[@]}"; do
+    mv -f "$work/$name" "$out/$name"
+    echo "$out/$name: $(($(stat -c %s "$out/$name") / 1000000)) MB"
+done

@@ -87,8 +87,9 @@ if [[ $mode == all || $mode == sanitizers ]]; then
 fi
 if [[ $mode == all || $mode == cuda ]]; then
     # The emulation runs the kernels' source on the CPU; what a GPU would run is compiled, linked and looked at.
-    build cuda-emulated --target braid test_ops test_optim test_distributed && run_tests cuda-emulated -L gpu
-    build cuda --target braid && run_tests cuda -L cuda
+    programs=(braid test_ops test_optim test_distributed bench_gpu_kernels)
+    build cuda-emulated --target "${programs[@]}" emulation_violations && run_tests cuda-emulated -L gpu -LE slow
+    build cuda --target "${programs[@]}" && run_tests cuda -L cuda -LE slow
 fi
 [[ $mode == gpu ]] && build cuda && run_tests cuda -L 'gpu|cuda'
 

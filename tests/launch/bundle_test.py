@@ -16,41 +16,17 @@ import time
 import unittest
 
 import training_case
+from bare_root import GLIBC, command_in, find_namespace, make_root
 
 BRAID = os.environ["BRAID"]
 SCRIPT = pathlib.Path(os.environ["BRAID_SOURCE_DIR"]) / "launch" / "bundle.sh"
-TOOLS = ("bash", "sh", "readlink", "dirname", "basename", "sed", "head", "sleep", "nproc", "env", "stty", "cat")
-GLIBC = re.compile(r"(ld-linux-x86-64|lib(c|m|mvec|pthread|dl|rt|util|resolv|anl))\.so\.\d+|libnss_\w+\.so\.\d+")
 MAX_BYTES = 40_000_000
 SKIPPED = 77  # as cmake/AddTest.cmake declares it
-
-# The mounts end with the namespace.
-ENTER = ('mount --rbind /proc "$0/proc" && mount --bind /dev/null "$0/dev/null" && cd / && root=$0 && '
-         'exec chroot "$root" /bin/env -i PATH=/bin HOME=/ "$@"')
-NAMESPACES = (["unshare", "--mount"], ["unshare", "--map-root-user", "--mount"])
 
 
 def bundle(*arguments):
     return subprocess.run([SCRIPT, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=240, check=False, umask=0o077)
-
-
-def make_root(root):
-    """A root folder with the tools, the libraries they need, and the C library."""
-    for name in ("bin", "proc", "dev/shm", "tmp", "lib64", "work"):
-        (root / name).mkdir(parents=True)
-    (root / "dev/null").touch()
-    needed = set()
-    for tool in (*map(shutil.which, TOOLS), BRAID):
-        listed = subprocess.run(["ldd", tool], capture_output=True, text=True, check=True).stdout
-        paths = set(re.findall(r"(/\S+) \(0x", listed))
-        needed |= paths if tool != BRAID else {path for path in paths if GLIBC.fullmatch(os.path.basename(path))}
-        if tool != BRAID:
-            shutil.copy(tool, root / "bin")
-    for path in needed:
-        target = root / ("lib64" if "ld-linux" in path else "lib") / os.path.basename(path)
-        target.parent.mkdir(exist_ok=True)
-        shutil.copy(path, target)
 
 
 def children_in(root):
@@ -72,7 +48,7 @@ class Bundle(training_case.TrainingCase):
         folder = tempfile.TemporaryDirectory(prefix="braid-bundle-test-")
         cls.addClassCleanup(folder.cleanup)
         cls.root = pathlib.Path(os.path.realpath(folder.name)) / "root"
-        make_root(cls.root)
+        make_root(cls.root, BRAID)
         out = cls.root.parent / "out"
         done = bundle("--program", BRAID, "-o", out)
         assert done.returncode == 0, done.stderr
@@ -88,8 +64,7 @@ class Bundle(training_case.TrainingCase):
             shutil.copy(self.folder / name, self.inside)
 
     def command(self, line):
-        script = f"cd {'/' / self.inside.relative_to(self.root)} && PATH=/opt/braid-bundle/bin:$PATH && exec {line}"
-        return [*NAMESPACE, "sh", "-c", ENTER, str(self.root), "/bin/sh", "-c", script]
+        return command_in(NAMESPACE, self.root, self.inside.relative_to(self.root), line)
 
     def bare(self, line, expect=0):
         return self.run_command(*self.command(line), expect=expect)
@@ -163,16 +138,6 @@ class Refusals(unittest.TestCase):
                 self.assertIn(message, done.stderr)
             self.assertEqual(os.listdir(out), ["braid-bundle"])
             self.assertEqual((out / "braid-bundle/VERSION").read_text(), "earlier")
-
-
-def find_namespace():
-    for candidate in NAMESPACES:
-        with tempfile.TemporaryDirectory() as folder:
-            script = 'mount --rbind /proc "$0" && chroot / true'
-            if subprocess.run([*candidate, "sh", "-c", script, folder], capture_output=True, timeout=60,
-                              check=False).returncode == 0:
-                return candidate
-    return None
 
 
 if __name__ == "__main__":
