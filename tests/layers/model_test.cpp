@@ -1,5 +1,7 @@
 #include "layers/model.h"
 
+#include <cmath>
+
 #include "layers/decode_state.h"
 #include "tests/layers/reference.h"
 #include "tests/support/testing_context.h"
