@@ -128,6 +128,8 @@ class Check:
             path = ROOT / "tests" / script
             for name in python_cases(path):
                 yield Case(f"{path.stem}.{name}", [sys.executable, str(path), name], 300)
+        path = ROOT / "tests/e2e/host_waits_test.py"
+        yield Case("host_waits", [sys.executable, str(path)], 300, keep="host_waits.txt")
 
     def distributed(self, suite, ranks, limit):
         program = self.programs.find("test_distributed")
