@@ -56,7 +56,7 @@ bool CollectiveLog::time_to_ask() const {
     return completed_.size() >= kKept && next_id_ % static_cast<int64_t>(kKept) == 0;
 }
 
-bool CollectiveLog::end_completed() {
+void CollectiveLog::end_completed() {
     std::map<int64_t, std::function<bool()>> asked;
     {
         const std::lock_guard lock(mutex_);
@@ -67,7 +67,6 @@ bool CollectiveLog::end_completed() {
         const std::lock_guard lock(mutex_);
         if (completed_.erase(id)) end_locked(id);
     }
-    return !asked.empty();
 }
 
 void CollectiveLog::end_locked(int64_t id) {

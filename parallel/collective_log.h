@@ -74,8 +74,8 @@ class CollectiveLog {
     /// run.
     void end_when(int64_t id, std::function<bool()> completed);
     /// Ends those that have completed. The rank's thread goes on meanwhile, as a question may hang in the
-    /// driver while the GPU is stuck. False if there was nothing to ask.
-    bool end_completed();
+    /// driver while the GPU is stuck.
+    void end_completed();
 
     /// What CollectiveLabel says at present.
     std::string label() const;
