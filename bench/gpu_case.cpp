@@ -92,6 +92,16 @@ Tensor Rig::random_ids(int64_t count, int64_t size) {
     return tensor_of(allocator, ids);
 }
 
+Tensor Rig::random_words(int64_t count, int64_t size) {
+    std::mt19937_64 random(++seed_);
+    std::vector<int32_t> ids(static_cast<size_t>(count));
+    for (int32_t& id : ids) {
+        const double part = static_cast<double>(random() >> 11) * 0x1p-53; // in [0, 1)
+        id = static_cast<int32_t>(std::pow(static_cast<double>(size + 1), part)) - 1;
+    }
+    return tensor_of(allocator, ids);
+}
+
 const Parameter* Rig::parameter(const Shape& shape, ParameterRole role, double scale, double shift) {
     ParameterStore& store = *stores_.emplace_back(std::make_unique<ParameterStore>());
     store.begin_unit("bench");

@@ -25,6 +25,8 @@ class Rig {
     Tensor random(const Shape& shape, DType dtype, double scale = 1, double shift = 0);
     /// i32 [count] in [0, size).
     Tensor random_ids(int64_t count, int64_t size);
+    /// The same as often as words of text: n about as 1 / (n + 1) (Zipf's law).
+    Tensor random_words(int64_t count, int64_t size);
     /// A parameter of a store of its own, of precision bf16 and with gradients.
     const Parameter* parameter(const Shape& shape, ParameterRole role, double scale = 0.02, double shift = 0);
 

@@ -41,12 +41,14 @@ void add_head(std::vector<GpuCase>& cases, int64_t tokens, int64_t hidden, int64
              });
 }
 
-/// Forward reads T rows of the table and writes them; backward reads dy and adds to rows in f32.
-void add_embedding(std::vector<GpuCase>& cases, int64_t tokens, int64_t hidden, int64_t words) {
+/// Forward reads T rows of the table and writes them; backward reads dy and adds to rows in f32. In text a
+/// few words make up most of it, and their rows' sums are long.
+void add_embedding(std::vector<GpuCase>& cases, int64_t tokens, int64_t hidden, int64_t words, bool as_text) {
     const auto elements = static_cast<double>(tokens * hidden);
-    add_both(cases, "embedding", fmt::format("{} tokens of {}, {} words", tokens, hidden, words),
-             {0, 4 * elements}, {0, (2 + 8) * elements}, [=](Rig& rig) -> Operation {
-                 const Tensor ids = rig.random_ids(tokens, words);
+    add_both(cases, as_text ? "embedding.text" : "embedding",
+             fmt::format("{} tokens of {}, {} words", tokens, hidden, words), {0, 4 * elements},
+             {0, (2 + 8) * elements}, [=](Rig& rig) -> Operation {
+                 const Tensor ids = as_text ? rig.random_words(tokens, words) : rig.random_ids(tokens, words);
                  const Parameter* table = rig.parameter({words, hidden}, ParameterRole::embedding);
                  return [=](Context& ctx) { return Values{ops::embedding(ctx, ids, table)}; };
              });
@@ -75,7 +77,8 @@ std::vector<GpuCase> dense_cases(bool small) {
     if (small) {
         add_linear(cases, 32, 64, 48);
         add_head(cases, 24, 32, 96);
-        add_embedding(cases, 16, 32, 96);
+        add_embedding(cases, 16, 32, 96, false);
+        add_embedding(cases, 16, 32, 96, true);
         add_elementwise(cases, 16, 32);
         return cases;
     }
@@ -84,7 +87,8 @@ std::vector<GpuCase> dense_cases(bool small) {
     add_linear(cases, kTokens, 4096, kHidden);  // out of attention or gated DeltaNet
     add_head(cases, 8192, kHidden, kWords);
     add_head(cases, kTokens, kHidden, kWords);
-    add_embedding(cases, kTokens, kHidden, kWords);
+    add_embedding(cases, kTokens, kHidden, kWords, false);
+    add_embedding(cases, kTokens, kHidden, kWords, true);
     add_elementwise(cases, kTokens, 4096);
     return cases;
 }

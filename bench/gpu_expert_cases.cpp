@@ -14,6 +14,7 @@ constexpr DType kBf16 = DType::bf16;
 /// T tokens of D features go to k of E experts with I features between; R = T k rows.
 struct Moe {
     int64_t tokens, hidden, experts, size, k;
+    bool skewed = false; // some experts get many times what others get, as before a router is balanced
 
     double rows() const { return static_cast<double>(tokens * k); }
     double t() const { return static_cast<double>(tokens); }
@@ -21,14 +22,17 @@ struct Moe {
     double e() const { return static_cast<double>(experts); }
     double i() const { return static_cast<double>(size); }
     std::string shape() const {
-        return fmt::format("{} tokens, {} experts of {} x {}, top {}", tokens, experts, hidden, size, k);
+        return fmt::format("{} tokens, {} experts of {} x {}, top {}{}", tokens, experts, hidden, size, k,
+                           skewed ? ", skewed" : "");
     }
 };
 
-/// Choices from random logits, so near balance: what real routers do to the sizes of groups is not in here.
+/// Choices from random logits, so near balance unless biases of the size of probabilities prefer some
+/// experts.
 ops::Routing random_routing(Rig& rig, const Moe& m) {
     const Tensor logits = rig.random({m.tokens, m.experts}, DType::f32);
-    return ops::route(rig.ctx, logits, {}, {.k = m.k});
+    const Tensor bias = m.skewed ? rig.random({m.experts}, DType::f32, 2 / m.e()) : Tensor{};
+    return ops::route(rig.ctx, logits, bias, {.k = m.k});
 }
 
 ops::ExpertPlan random_plan(Rig& rig, const Moe& m) {
@@ -151,10 +155,12 @@ std::vector<GpuCase> expert_cases(bool small) {
         small ? std::vector<Moe>{{24, 32, 4, 16, 2}}
               : std::vector<Moe>{{32768, 2048, 128, 768, 8}, {32768, 2048, 512, 512, 10}};
     std::vector<GpuCase> cases;
-    for (const Moe& m : shapes) {
+    for (Moe m : shapes) {
         add_router(cases, m);
         add_moves(cases, m);
         add_products(cases, m);
+        add_whole(cases, m);
+        m.skewed = true;
         add_whole(cases, m);
     }
     return cases;

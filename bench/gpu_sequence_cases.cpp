@@ -23,26 +23,33 @@ DocumentsPtr equal_documents(int64_t count, int64_t length) {
     return std::make_shared<const Documents>(documents);
 }
 
+/// Pairs of a query and a key it sees in a document of n tokens, in a window of w (0: none).
+double visible_pairs(int64_t n, int64_t w) {
+    const auto tokens = static_cast<double>(n), seen = static_cast<double>(w > 0 && w < n ? w : n);
+    return seen * (seen + 1) / 2 + (tokens - seen) * seen;
+}
+
 /// Forward: two products of d for each visible pair of tokens and query head, 4 d FLOPs a pair; q, k, v are
 /// read and o is written, b (2 Hq + 2 Hkv) d bytes a token. Backward: five products, since the logits are
 /// made anew, 10 d FLOPs a pair; q, k, v, o, do are read and dq, dk, dv written, b (4 Hq + 4 Hkv) d bytes a
 /// token.
 void add_attention(std::vector<GpuCase>& cases, int64_t sequences, int64_t length, int64_t heads,
-                   int64_t kv_heads, int64_t dim) {
+                   int64_t kv_heads, int64_t dim, int64_t window = 0) {
     const int64_t tokens = sequences * length;
-    const double pairs = static_cast<double>(sequences) * static_cast<double>(length) *
-                         static_cast<double>(length + 1) / 2 * static_cast<double>(heads);
+    const double pairs = static_cast<double>(sequences * heads) * visible_pairs(length, window);
     const auto d = static_cast<double>(dim);
     const double once = 2.0 * static_cast<double>(tokens * (heads + kv_heads) * dim);
     const std::string shape =
-        fmt::format("{} x {}, heads {}/{} of {}, causal", sequences, length, heads, kv_heads, dim);
+        fmt::format("{} x {}, heads {}/{} of {}, {}", sequences, length, heads, kv_heads, dim,
+                    window > 0 ? fmt::format("window {}", window) : "causal");
     add_both(cases, fmt::format("attention.d{}", dim), shape, {4 * d * pairs, 2 * once},
              {10 * d * pairs, 4 * once}, [=](Rig& rig) -> Operation {
                  const Tensor q = rig.random({tokens, heads, dim}, kBf16),
                               k = rig.random({tokens, kv_heads, dim}, kBf16),
                               v = rig.random({tokens, kv_heads, dim}, kBf16);
                  const DocumentsPtr documents = equal_documents(sequences, length);
-                 const ops::AttentionOptions options{.scale = 1 / std::sqrt(static_cast<double>(dim))};
+                 const ops::AttentionOptions options{.scale = 1 / std::sqrt(static_cast<double>(dim)),
+                                                     .window = window};
                  return
                      [=](Context& ctx) { return Values{ops::attention(ctx, q, k, v, documents, options)}; };
              });
@@ -139,6 +146,7 @@ std::vector<GpuCase> sequence_cases(bool small) {
     std::vector<GpuCase> cases;
     if (small) {
         for (const int64_t dim : {64, 128, 256}) add_attention(cases, 2, 48, 2, 1, dim);
+        add_attention(cases, 1, 48, 2, 1, 64, 7);
         add_delta_rule(cases, 80, 1, 2, 128);
         add_norms(cases, 16, 64, {16, 2, 32}, {16, 2, 32});
         add_positions(cases, {16, 2, 32}, {16, 64});
@@ -152,7 +160,10 @@ std::vector<GpuCase> sequence_cases(bool small) {
         add_attention(cases, sequences, length, 32, 4, 128); // as Qwen3-30B-A3B
         add_attention(cases, sequences, length, 16, 2, 256); // as Qwen3-Next
     }
-    add_delta_rule(cases, 8192, 16, 32, 128); // as Qwen3-Next, and all below
+    add_attention(cases, 1, kLong, 64, 8, 64, 128);   // the other layers of GPT-OSS
+    add_attention(cases, 1, kLong, 64, 8, 128, 4096); // as OLMo 3
+    add_attention(cases, 128, 256, 32, 4, 128);       // short documents, packed
+    add_delta_rule(cases, 8192, 16, 32, 128);         // as Qwen3-Next, and all below
     add_delta_rule(cases, kLong, 16, 32, 128);
     add_norms(cases, kLong, 2048, {kLong, 16, 256}, {kLong, 32, 128});
     add_positions(cases, {kLong, 16, 256}, {kLong, 8192});

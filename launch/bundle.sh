@@ -210,7 +210,7 @@ if [[ $with_tests == true ]]; then
 fi
 command -v patchelf > /dev/null && command -v xz > /dev/null && command -v mpirun > /dev/null ||
     fail "patchelf, xz or Open MPI is missing; run launch/install_deps.sh"
-ldd "$program" | grep -q 'libmpi\.so' || fail "$program is built without MPI; bundle one that is built with it"
+ldd "$program" | grep 'libmpi\.so' > /dev/null || fail "$program is built without MPI; bundle one that is built with it"
 
 mkdir -p "$out"
 out=$(CDPATH='' cd "$out" && pwd)

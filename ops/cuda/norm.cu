@@ -114,16 +114,13 @@ void layer_data_gradient(const Tensor& dy, const Tensor& x, const Tensor& mean, 
     const int64_t n = in.rows.width;
     for_each_row(dx, in.rows.count, [=] __device__(int64_t row, int lane) {
         const T m = means[row], s = scales[row], count = static_cast<T>(n);
+        const auto g = [&](int64_t j) { return rounded_product(grad.at(row, j), factor[j]); };
+        const auto normalized = [&](int64_t j) { return (in.at(row, j) - m) * s; };
         // dx = scale (g - mean(g) - x̂ mean(g ⊙ x̂))
-        const T average =
-            warp_sum_of<T>(lane, n, [&](int64_t j) { return grad.at(row, j) * factor[j]; }) / count;
-        const T pull =
-            warp_sum_of<T>(
-                lane, n, [&](int64_t j) { return grad.at(row, j) * factor[j] * ((in.at(row, j) - m) * s); }) /
-            count;
+        const T average = warp_sum_of<T>(lane, n, g) / count;
+        const T pull = warp_sum_of<T>(lane, n, [&](int64_t j) { return g(j) * normalized(j); }) / count;
         for (int64_t j = lane; j < n; j += kWarp)
-            out[row][j] = static_cast<S>(
-                s * (grad.at(row, j) * factor[j] - average - pull * ((in.at(row, j) - m) * s)));
+            out[row][j] = static_cast<S>(s * (g(j) - average - pull * normalized(j)));
     });
 }
 

@@ -39,4 +39,13 @@ __device__ __forceinline__ T warp_sum_of(int lane, int64_t n, const Value& value
     return warp_sum(sum);
 }
 
+/// a b as a rounded number. The compiler would join the product with a difference around it, and two equal
+/// products would no longer cancel: a row of one value has mean(g) = g, whose layer norm pulls nothing.
+__device__ __forceinline__ float rounded_product(float a, float b) {
+    return __fmul_rn(a, b);
+}
+__device__ __forceinline__ double rounded_product(double a, double b) {
+    return __dmul_rn(a, b);
+}
+
 } // namespace braid::ops::cuda

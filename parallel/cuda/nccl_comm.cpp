@@ -60,8 +60,9 @@ struct Handle {
     }
 
     /// Waits until what `call` has begun is done, before which nothing else may be asked of the communicator.
+    /// Asks even after "success", with which NCCL 2.28 returns from a split that has only begun.
     void finish(ncclResult_t code, const char* call) const {
-        if (code == ncclInProgress) code = final_state(comm);
+        if (code == ncclInProgress || code == ncclSuccess) code = final_state(comm);
         if (code == ncclSuccess) return;
         if (code == ncclRemoteError || code == ncclSystemError) give_up(code);
         expect_success(code, call);
@@ -175,7 +176,7 @@ class NcclCommunicator : public Communicator {
     }
 
     std::unique_ptr<Communicator> split(int color, int key, const std::string&) override {
-        ncclComm_t part = nullptr;
+        ncclComm_t part = nullptr; // until the split is done
         handle_->finish(ncclCommSplit(handle_->comm, color, key, &part, nullptr), "ncclCommSplit");
         expect_success(final_state(part), "ncclCommSplit");
         return std::make_unique<NcclCommunicator>(part, compute_, stream_);

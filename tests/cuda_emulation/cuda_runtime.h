@@ -194,6 +194,12 @@ inline int atomicMax(int* place, int value) {
     if (value > before) *place = value;
     return before;
 }
+inline float __fmul_rn(float a, float b) {
+    return a * b;
+}
+inline double __dmul_rn(double a, double b) {
+    return a * b;
+}
 template <typename T>
 T rsqrt(T x) {
     return 1 / std::sqrt(x);

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -30,8 +31,9 @@ struct Shared {
     std::atomic<ncclResult_t> state{ncclSuccess};
     int splits = 0;
     bool blocking = true;
-    int looks = 0; // of the host, after which what it has asked for is done
-    Mark last;     // behind all its collectives
+    int looks = 0;                   // of the host, after which what it has asked for is done
+    std::function<void()> when_done; // what the caller sees only then
+    Mark last;                       // behind all its collectives
 };
 
 /// A message whose memory is on the device.
@@ -214,12 +216,14 @@ ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* part
     }
     std::sort(members.begin(), members.end());
     const auto place = std::find(members.begin(), members.end(), std::pair(key, shared->sockets.rank()));
-    *part =
+    const ncclComm_t made =
         make(shared->sockets.name() + "/" + std::to_string(shared->splits++) + "." + std::to_string(color),
              static_cast<int>(place - members.begin()), static_cast<int>(members.size()));
-    (*part)->shared->blocking = shared->blocking;
-    begun(*(*part)->shared);
-    return begun(*shared);
+    made->shared->blocking = shared->blocking;
+    // As NCCL 2.28 does: the new handle comes when the old one is done, which the code does not say.
+    *part = shared->blocking ? made : nullptr;
+    if (begun(*shared) == ncclInProgress) shared->when_done = [=] { *part = made; };
+    return ncclSuccess;
 }
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
     const auto& shared = idle(comm);
@@ -244,6 +248,8 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
     if (*state == ncclSuccess && shared->looks > 0) {
         --shared->looks;
         *state = ncclInProgress;
+    } else if (shared->when_done) {
+        std::exchange(shared->when_done, nullptr)();
     }
     return ncclSuccess;
 }

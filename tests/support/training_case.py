@@ -98,10 +98,12 @@ class TrainingCase(unittest.TestCase):
     def rank_processes(self, name):
         """The processes that train this run of this folder: another copy of the tests has runs of the same name."""
         found = subprocess.run(["pgrep", "-f", f"name={name}"], capture_output=True, text=True, check=False).stdout
-        wanted, pids = (os.path.realpath(BRAID), os.path.realpath(self.folder)), []
+        # By name only: in a bundle BRAID is a script that starts another file.
+        wanted, pids = ("braid", os.path.realpath(self.folder)), []
         for pid in map(int, found.split()):
             try:
-                if (os.readlink(f"/proc/{pid}/exe"), os.readlink(f"/proc/{pid}/cwd")) == wanted:
+                exe, cwd = os.readlink(f"/proc/{pid}/exe"), os.readlink(f"/proc/{pid}/cwd")
+                if (os.path.basename(exe), cwd) == wanted:
                     pids.append(pid)
             except OSError:  # it has ended, or is another user's
                 pass
