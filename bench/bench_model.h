@@ -1,8 +1,8 @@
 #pragma once
 
 #include "base/rng.h"
-#include "layers/model_config.h"
-#include "trainer/batch.h"
+#include "layers/specification/model_config.h"
+#include "trainer/training/batch.h"
 
 namespace braid::bench {
 

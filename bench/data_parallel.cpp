@@ -16,7 +16,7 @@
 #include "optim/adamw.h"
 #include "optim/gradient_norm.h"
 #include "parallel/collectives.h"
-#include "trainer/step.h"
+#include "trainer/training/step.h"
 
 namespace {
 

@@ -14,7 +14,7 @@
 
 #include "bench/bench_model.h"
 #include "launch/ranks.h"
-#include "layers/model.h"
+#include "layers/model/model.h"
 #include "parallel/collectives.h"
 #include "parallel/mesh.h"
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "tensor/parameter.h"
+#include "tensor/parameters/parameter.h"
 #include "tensor/segment.h"
 
 namespace braid::bench {

@@ -24,7 +24,7 @@
 #include "bench/gpu_report.h"
 #include "ops/cuda/gemm.h"
 #include "tensor/cuda/runtime.h"
-#include "trainer/build_info.h"
+#include "trainer/machine/build_info.h"
 
 namespace {
 

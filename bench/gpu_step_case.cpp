@@ -2,9 +2,9 @@
 #include <random>
 
 #include "bench/gpu_cases.h"
-#include "layers/model.h"
+#include "layers/model/model.h"
 #include "optim/adamw.h"
-#include "trainer/step.h"
+#include "trainer/training/step.h"
 
 namespace braid::bench {
 namespace {

@@ -13,8 +13,8 @@
 
 #include "bench/bench_model.h"
 #include "optim/adamw.h"
-#include "trainer/gemm_rate.h"
-#include "trainer/step.h"
+#include "trainer/machine/gemm_rate.h"
+#include "trainer/training/step.h"
 
 namespace {
 

@@ -5,11 +5,11 @@
 #include <algorithm>
 
 #include "base/suggest.h"
-#include "layers/model.h"
-#include "layers/model_schema.h"
-#include "layers/pattern.h"
+#include "layers/model/model.h"
+#include "layers/specification/model_schema.h"
+#include "layers/specification/pattern.h"
 #include "optim/matrix_plan.h"
-#include "tensor/parameter.h"
+#include "tensor/parameters/parameter.h"
 
 namespace braid {
 

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "trainer/run_config.h"
+#include "trainer/config/run_config.h"
 
 namespace braid {
 

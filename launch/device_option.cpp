@@ -1,7 +1,7 @@
 #include "launch/device_option.h"
 
 #include "base/enum_names.h"
-#include "trainer/device_choice.h"
+#include "trainer/config/device_choice.h"
 
 namespace braid {
 namespace {

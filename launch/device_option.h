@@ -4,7 +4,7 @@
 
 #include "launch/command_line.h"
 #include "launch/mpi_session.h"
-#include "tensor/device.h"
+#include "tensor/memory/device.h"
 
 namespace braid {
 

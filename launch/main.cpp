@@ -11,7 +11,7 @@
 #include "launch/commands.h"
 #include "launch/output.h"
 #include "launch/process_start.h"
-#include "trainer/build_info.h"
+#include "trainer/machine/build_info.h"
 
 namespace {
 

@@ -11,7 +11,7 @@
 #include "parallel/mpi_comm.h"
 #include "parallel/parallel_config.h"
 #include "parallel/traced_comm.h"
-#include "trainer/metrics_lines.h"
+#include "trainer/metrics/metrics_lines.h"
 
 namespace braid {
 namespace {

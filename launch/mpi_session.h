@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "parallel/communicator.h"
 #include "parallel/watchdog.h"
-#include "tensor/device.h"
+#include "tensor/memory/device.h"
 
 namespace braid {
 

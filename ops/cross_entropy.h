@@ -3,7 +3,7 @@
 #include <functional>
 
 #include "ops/logit_options.h"
-#include "tensor/parameter.h"
+#include "tensor/parameters/parameter.h"
 #include "tensor/tape.h"
 
 namespace braid::ops {

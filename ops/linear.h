@@ -1,6 +1,6 @@
 #pragma once
 
-#include "tensor/parameter.h"
+#include "tensor/parameters/parameter.h"
 #include "tensor/tape.h"
 
 namespace braid::ops {

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "ops/gate_kind.h"
-#include "tensor/parameter.h"
+#include "tensor/parameters/parameter.h"
 #include "tensor/tape.h"
 
 namespace braid::ops {

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "tensor/parameter.h"
+#include "tensor/parameters/parameter.h"
 
 namespace braid {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "optim/optimizer_config.h"
-#include "tensor/parameter.h"
+#include "tensor/parameters/parameter.h"
 
 namespace braid {
 

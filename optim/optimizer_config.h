@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/enum_names.h"
-#include "tensor/parameter_role.h"
+#include "tensor/parameters/parameter_role.h"
 
 namespace braid {
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "parallel/communicator.h"
-#include "tensor/rank_grid.h"
+#include "tensor/parameters/rank_grid.h"
 #include "tensor/tensor.h"
 
 namespace braid {

@@ -76,7 +76,7 @@ class Communicator {
     /// Whether buffers are memory of the GPU.
     virtual bool is_on_device() const { return false; }
     /// CommError where what is under way can never end, as a rank has failed or a connection broke. For
-    /// whoever waits for a GPU (tensor/host_wait.h); collectives themselves look as well.
+    /// whoever waits for a GPU (tensor/memory/host_wait.h); collectives themselves look as well.
     virtual void expect_healthy() {}
 
     /// Where this rank's collectives are recorded, or null if nobody records them.

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "tensor/device.h"
+#include "tensor/memory/device.h"
 
 namespace braid {
 

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "parallel/collectives.h"
 #include "parallel/cuda/nccl_comm.h"
-#include "tensor/build_cuda.h"
+#include "tensor/memory/build_cuda.h"
 
 namespace braid {
 namespace {

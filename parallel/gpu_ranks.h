@@ -1,7 +1,7 @@
 #pragma once
 
 #include "parallel/communicator.h"
-#include "tensor/device.h"
+#include "tensor/memory/device.h"
 
 namespace braid {
 

@@ -7,7 +7,7 @@
 #include "parallel/exposed_time.h"
 #include "parallel/mesh.h"
 #include "parallel/parallel_config.h"
-#include "tensor/parameter.h"
+#include "tensor/parameters/parameter.h"
 
 namespace braid {
 

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "parallel/communicator.h"
-#include "tensor/rank_grid.h"
+#include "tensor/parameters/rank_grid.h"
 
 namespace braid {
 

@@ -6,7 +6,7 @@
 
 #include "parallel/exposed_time.h"
 #include "parallel/mesh.h"
-#include "tensor/parameter.h"
+#include "tensor/parameters/parameter.h"
 
 namespace braid {
 

@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "base/rng.h"
-#include "tensor/host_wait.h"
+#include "tensor/memory/host_wait.h"
 
 namespace braid {
 namespace {

@@ -4,8 +4,8 @@
 #include <memory>
 #include <optional>
 
-#include "tensor/allocator.h"
-#include "tensor/device.h"
+#include "tensor/memory/allocator.h"
+#include "tensor/memory/device.h"
 #include "tensor/tensor.h"
 
 namespace braid {

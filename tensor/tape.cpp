@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <set>
 
-#include "tensor/build_cuda.h"
 #include "tensor/cuda/arithmetic.h"
+#include "tensor/memory/build_cuda.h"
 
 namespace braid {
 namespace {

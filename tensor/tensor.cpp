@@ -4,9 +4,9 @@
 #include <atomic>
 #include <cstring>
 
-#include "tensor/build_cuda.h"
 #include "tensor/cuda/arithmetic.h"
 #include "tensor/cuda/runtime.h"
+#include "tensor/memory/build_cuda.h"
 
 namespace braid {
 namespace {

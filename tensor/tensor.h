@@ -6,7 +6,7 @@
 #include <span>
 
 #include "base/dtype.h"
-#include "tensor/allocator.h"
+#include "tensor/memory/allocator.h"
 #include "tensor/shape.h"
 
 namespace braid {

@@ -3,7 +3,7 @@
 #include <memory>
 #include <string>
 
-#include "tensor/device.h"
+#include "tensor/memory/device.h"
 
 namespace braid::bench {
 

@@ -6,9 +6,9 @@
 #include "data/inspect.h"
 #include "launch/commands.h"
 #include "launch/output.h"
-#include "trainer/checkpoint_diff.h"
-#include "trainer/checkpoint_folder.h"
-#include "trainer/checkpoint_reader.h"
+#include "trainer/checkpoint/checkpoint_diff.h"
+#include "trainer/checkpoint/checkpoint_folder.h"
+#include "trainer/checkpoint/checkpoint_reader.h"
 
 namespace braid {
 

@@ -8,9 +8,9 @@
 #include "launch/commands.h"
 #include "launch/config_show.h"
 #include "launch/warnings.h"
-#include "trainer/run_check.h"
-#include "trainer/run_config.h"
-#include "trainer/run_schema.h"
+#include "trainer/config/run_check.h"
+#include "trainer/config/run_config.h"
+#include "trainer/config/run_schema.h"
 
 namespace braid {
 

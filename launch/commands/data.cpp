@@ -12,8 +12,8 @@
 #include "data/token_file.h"
 #include "launch/commands.h"
 #include "launch/output.h"
-#include "trainer/run_config.h"
-#include "trainer/run_samples.h"
+#include "trainer/config/run_config.h"
+#include "trainer/run/run_samples.h"
 
 namespace braid {
 

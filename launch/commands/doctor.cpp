@@ -16,12 +16,12 @@
 #include "parallel/agreement.h"
 #include "parallel/collectives.h"
 #include "parallel/cuda/nccl_comm.h"
-#include "tensor/build_cuda.h"
 #include "tensor/cuda/runtime.h"
-#include "trainer/build_info.h"
-#include "trainer/device_choice.h"
-#include "trainer/machine_info.h"
-#include "trainer/machine_rates.h"
+#include "tensor/memory/build_cuda.h"
+#include "trainer/config/device_choice.h"
+#include "trainer/machine/build_info.h"
+#include "trainer/machine/machine_info.h"
+#include "trainer/machine/machine_rates.h"
 
 namespace braid {
 namespace {

@@ -11,9 +11,9 @@
 #include "launch/ranks.h"
 #include "ops/cpu/blas_check.h"
 #include "parallel/agreement.h"
-#include "trainer/evaluator.h"
-#include "trainer/inference.h"
-#include "trainer/requests.h"
+#include "trainer/inference/inference.h"
+#include "trainer/inference/requests.h"
+#include "trainer/training/evaluator.h"
 
 namespace braid {
 namespace {

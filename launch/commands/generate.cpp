@@ -14,7 +14,7 @@
 #include "launch/ranks.h"
 #include "launch/warnings.h"
 #include "ops/cpu/blas_check.h"
-#include "trainer/inference.h"
+#include "trainer/inference/inference.h"
 
 namespace braid {
 namespace {

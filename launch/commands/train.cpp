@@ -9,9 +9,9 @@
 #include "launch/terminal.h"
 #include "launch/warnings.h"
 #include "parallel/agreement.h"
-#include "trainer/device_choice.h"
-#include "trainer/run.h"
-#include "trainer/run_check.h"
+#include "trainer/config/device_choice.h"
+#include "trainer/config/run_check.h"
+#include "trainer/run/run.h"
 
 namespace braid {
 namespace {

@@ -9,8 +9,8 @@
 #include "launch/ranks.h"
 #include "parallel/agreement.h"
 #include "parallel/collectives.h"
-#include "trainer/device_choice.h"
-#include "trainer/verify.h"
+#include "trainer/config/device_choice.h"
+#include "trainer/verify/verify.h"
 
 namespace braid {
 namespace {

@@ -1,4 +1,4 @@
-#include "layers/expert_dispatcher.h"
+#include "layers/feed_forward/expert_dispatcher.h"
 
 #include <fmt/format.h>
 

@@ -3,10 +3,10 @@
 #include <string>
 #include <vector>
 
-#include "layers/model_config.h"
+#include "layers/specification/model_config.h"
 #include "ops/permute.h"
 #include "parallel/row_collectives.h"
-#include "tensor/rank_grid.h"
+#include "tensor/parameters/rank_grid.h"
 #include "tensor/segment.h"
 
 namespace braid {

@@ -1,6 +1,6 @@
-#include "layers/mlp.h"
+#include "layers/feed_forward/mlp.h"
 
-#include "layers/regions.h"
+#include "layers/sublayer/regions.h"
 #include "ops/activation.h"
 #include "ops/linear.h"
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "layers/layer.h"
+#include "layers/sublayer/layer.h"
 
 namespace braid {
 

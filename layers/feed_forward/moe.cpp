@@ -1,11 +1,11 @@
-#include "layers/moe.h"
+#include "layers/feed_forward/moe.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "layers/mlp.h"
-#include "layers/regions.h"
-#include "layers/routing_trace.h"
+#include "layers/feed_forward/mlp.h"
+#include "layers/feed_forward/routing_trace.h"
+#include "layers/sublayer/regions.h"
 #include "ops/activation.h"
 #include "ops/elementwise.h"
 #include "ops/expert_fractions.h"

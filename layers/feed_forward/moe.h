@@ -1,8 +1,8 @@
 #pragma once
 
-#include "layers/expert_dispatcher.h"
-#include "layers/layer.h"
-#include "layers/recorder.h"
+#include "layers/feed_forward/expert_dispatcher.h"
+#include "layers/sublayer/layer.h"
+#include "layers/sublayer/recorder.h"
 
 namespace braid {
 

@@ -1,8 +1,8 @@
-#include "layers/routing_trace.h"
+#include "layers/feed_forward/routing_trace.h"
 
 #include <algorithm>
 
-#include "layers/regions.h"
+#include "layers/sublayer/regions.h"
 #include "tensor/host_values.h"
 
 namespace braid {

@@ -1,10 +1,10 @@
-#include "layers/attention.h"
+#include "layers/mixers/attention.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "layers/decode_state.h"
-#include "layers/regions.h"
+#include "layers/sublayer/decode_state.h"
+#include "layers/sublayer/regions.h"
 #include "ops/activation.h"
 #include "ops/attention.h"
 #include "ops/linear.h"

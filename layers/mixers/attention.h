@@ -2,9 +2,9 @@
 
 #include <memory>
 
-#include "layers/layer.h"
-#include "layers/norm.h"
-#include "layers/recorder.h"
+#include "layers/sublayer/layer.h"
+#include "layers/sublayer/norm.h"
+#include "layers/sublayer/recorder.h"
 
 namespace braid {
 

@@ -1,9 +1,9 @@
-#include "layers/gated_delta_net.h"
+#include "layers/mixers/gated_delta_net.h"
 
 #include <cmath>
 
-#include "layers/decode_state.h"
-#include "layers/regions.h"
+#include "layers/sublayer/decode_state.h"
+#include "layers/sublayer/regions.h"
 #include "ops/activation.h"
 #include "ops/causal_conv.h"
 #include "ops/delta_gate.h"

@@ -1,4 +1,4 @@
-#include "layers/block.h"
+#include "layers/model/block.h"
 
 #include "ops/elementwise.h"
 #include "ops/reduce.h"

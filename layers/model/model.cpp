@@ -1,7 +1,7 @@
-#include "layers/model.h"
+#include "layers/model/model.h"
 
-#include "layers/regions.h"
-#include "layers/registry.h"
+#include "layers/model/registry.h"
+#include "layers/sublayer/regions.h"
 #include "ops/embedding.h"
 
 namespace braid {

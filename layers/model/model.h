@@ -3,8 +3,8 @@
 #include <memory>
 #include <vector>
 
-#include "layers/block.h"
-#include "layers/moe.h"
+#include "layers/feed_forward/moe.h"
+#include "layers/model/block.h"
 #include "ops/cross_entropy.h"
 
 namespace braid {

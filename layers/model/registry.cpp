@@ -1,9 +1,9 @@
-#include "layers/registry.h"
+#include "layers/model/registry.h"
 
-#include "layers/attention.h"
-#include "layers/gated_delta_net.h"
-#include "layers/mlp.h"
-#include "layers/moe.h"
+#include "layers/feed_forward/mlp.h"
+#include "layers/feed_forward/moe.h"
+#include "layers/mixers/attention.h"
+#include "layers/mixers/gated_delta_net.h"
 
 namespace braid {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "layers/layer.h"
+#include "layers/sublayer/layer.h"
 
 namespace braid {
 

@@ -5,8 +5,8 @@
 #include "base/error.h"
 #include "base/schema.h"
 #include "base/suggest.h"
-#include "layers/model_schema.h"
-#include "layers/pattern.h"
+#include "layers/specification/model_schema.h"
+#include "layers/specification/pattern.h"
 
 namespace braid {
 

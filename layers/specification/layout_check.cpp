@@ -1,4 +1,4 @@
-#include "layers/layout_check.h"
+#include "layers/specification/layout_check.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "layers/pattern.h"
+#include "layers/specification/pattern.h"
 
 namespace braid {
 namespace {

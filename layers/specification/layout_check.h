@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "layers/pattern.h"
-#include "tensor/rank_grid.h"
+#include "layers/specification/pattern.h"
+#include "tensor/parameters/rank_grid.h"
 
 namespace braid {
 

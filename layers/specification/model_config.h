@@ -215,7 +215,7 @@ struct ModelConfig {
     int64_t vocab_size = 0;
     int64_t hidden_size = 0;
     int64_t num_layers = 0; // head, tiled part and tail together; 0: what the pattern gives
-    std::string pattern;    // layers/pattern.h has the grammar
+    std::string pattern;    // layers/specification/pattern.h has the grammar
     std::string pattern_head;
     std::string pattern_tail;
     PartialTile partial_tile = PartialTile::refuse;

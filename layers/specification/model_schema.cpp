@@ -1,11 +1,11 @@
-#include "layers/model_schema.h"
+#include "layers/specification/model_schema.h"
 
 #include <algorithm>
 #include <set>
 
 #include "base/error.h"
 #include "base/suggest.h"
-#include "layers/pattern.h"
+#include "layers/specification/pattern.h"
 
 namespace braid {
 

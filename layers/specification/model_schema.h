@@ -2,7 +2,7 @@
 
 #include "base/schema.h"
 #include "base/yaml_document.h"
-#include "layers/model_config.h"
+#include "layers/specification/model_config.h"
 
 namespace braid {
 

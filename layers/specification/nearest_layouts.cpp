@@ -1,4 +1,4 @@
-#include "layers/nearest_layouts.h"
+#include "layers/specification/nearest_layouts.h"
 
 #include <fmt/format.h>
 

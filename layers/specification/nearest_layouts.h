@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "layers/layout_check.h"
+#include "layers/specification/layout_check.h"
 #include "parallel/mesh.h"
 
 namespace braid {

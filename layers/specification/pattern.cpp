@@ -1,4 +1,4 @@
-#include "layers/pattern.h"
+#include "layers/specification/pattern.h"
 
 #include <algorithm>
 #include <charconv>

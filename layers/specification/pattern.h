@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "layers/model_config.h"
+#include "layers/specification/model_config.h"
 
 namespace braid {
 

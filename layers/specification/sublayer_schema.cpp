@@ -1,7 +1,7 @@
 #include <cmath>
 
 #include "base/suggest.h"
-#include "layers/model_schema.h"
+#include "layers/specification/model_schema.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "layers/layer.h"
+#include "layers/sublayer/layer.h"
 
 #include <algorithm>
 #include <cmath>

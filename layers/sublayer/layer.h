@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "layers/pattern.h"
+#include "layers/specification/pattern.h"
 #include "ops/documents.h"
-#include "tensor/parameter.h"
+#include "tensor/parameters/parameter.h"
 #include "tensor/segment.h"
 
 namespace braid {
@@ -54,8 +54,8 @@ struct Stage {
 };
 
 /// F of a sublayer: what stands between its norms and its residual. Const in forward; everything that changes
-/// comes with the context. A new mixer implements this and is named in layers/registry.cpp; its author writes
-/// forward only.
+/// comes with the context. A new mixer implements this and is named in layers/model/registry.cpp; its author
+/// writes forward only.
 class Sublayer {
   public:
     virtual ~Sublayer() = default;

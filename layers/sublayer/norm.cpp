@@ -1,6 +1,6 @@
-#include "layers/norm.h"
+#include "layers/sublayer/norm.h"
 
-#include "layers/layer.h"
+#include "layers/sublayer/layer.h"
 #include "ops/norm.h"
 #include "ops/split_norm.h"
 #include "parallel/mesh.h"

@@ -2,9 +2,9 @@
 
 #include <string>
 
-#include "layers/model_config.h"
+#include "layers/specification/model_config.h"
 #include "tensor/context.h"
-#include "tensor/parameter.h"
+#include "tensor/parameters/parameter.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "layers/regions.h"
+#include "layers/sublayer/regions.h"
 
 #include "ops/documents.h"
 #include "ops/head_parts.h"

@@ -4,7 +4,7 @@
 
 #include "ops/cpu/bf16_gemm.h"
 #include "ops/cpu/widen.h"
-#include "tensor/parameter.h"
+#include "tensor/parameters/parameter.h"
 
 namespace braid::ops::cpu {
 

@@ -2,7 +2,7 @@
 
 #include "ops/kernels/on_device.h"
 #include "ops/logit_options.h"
-#include "tensor/parameter.h"
+#include "tensor/parameters/parameter.h"
 
 namespace braid::ops::cpu {
 

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "ops/kernels/on_device.h"
-#include "tensor/parameter.h"
+#include "tensor/parameters/parameter.h"
 
 namespace braid::ops::cpu {
 

@@ -3,7 +3,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "tensor/build_cuda.h"
+#include "tensor/memory/build_cuda.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops {

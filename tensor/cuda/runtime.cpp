@@ -1,7 +1,7 @@
 #include "tensor/cuda/runtime.h"
 
 #include "tensor/cuda/error.h"
-#include "tensor/host_wait.h"
+#include "tensor/memory/host_wait.h"
 
 namespace braid::cuda {
 

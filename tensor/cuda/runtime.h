@@ -27,7 +27,7 @@ struct DeviceInfo {
 DeviceInfo device_info(int device);
 
 std::shared_ptr<void> make_stream(int device);
-/// Waits on the host (tensor/host_wait.h) for what the stream was given.
+/// Waits on the host (tensor/memory/host_wait.h) for what the stream was given.
 void synchronize(void* stream);
 std::shared_ptr<void> record_event(void* stream);
 /// One that tells the time, which costs the GPU a little more.

@@ -1,4 +1,4 @@
-#include "tensor/allocator.h"
+#include "tensor/memory/allocator.h"
 
 #include <sys/mman.h>
 
@@ -8,8 +8,8 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "tensor/build_cuda.h"
 #include "tensor/cuda/runtime.h"
+#include "tensor/memory/build_cuda.h"
 
 namespace braid {
 namespace {

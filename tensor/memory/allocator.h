@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "tensor/block_pool.h"
-#include "tensor/device.h"
+#include "tensor/memory/block_pool.h"
+#include "tensor/memory/device.h"
 
 namespace braid {
 

@@ -1,9 +1,9 @@
-#include "tensor/block_pool.h"
+#include "tensor/memory/block_pool.h"
 
 #include <algorithm>
 
 #include "base/error.h"
-#include "tensor/host_wait.h"
+#include "tensor/memory/host_wait.h"
 
 namespace braid {
 namespace {

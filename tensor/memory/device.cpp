@@ -1,10 +1,10 @@
-#include "tensor/device.h"
+#include "tensor/memory/device.h"
 
 #include <fmt/core.h>
 
 #include "base/error.h"
-#include "tensor/build_cuda.h"
 #include "tensor/cuda/runtime.h"
+#include "tensor/memory/build_cuda.h"
 
 namespace braid {
 

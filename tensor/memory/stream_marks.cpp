@@ -1,4 +1,4 @@
-#include "tensor/stream_marks.h"
+#include "tensor/memory/stream_marks.h"
 
 #include <cmath>
 

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "base/profiler.h"
-#include "tensor/device.h"
+#include "tensor/memory/device.h"
 
 namespace braid {
 

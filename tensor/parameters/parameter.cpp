@@ -1,4 +1,4 @@
-#include "tensor/parameter.h"
+#include "tensor/parameters/parameter.h"
 
 #include <algorithm>
 #include <array>
@@ -9,8 +9,8 @@
 
 #include "base/glob.h"
 #include "base/normal_quantile.h"
-#include "tensor/build_cuda.h"
 #include "tensor/cuda/arithmetic.h"
+#include "tensor/memory/build_cuda.h"
 
 namespace braid {
 namespace {

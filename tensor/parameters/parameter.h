@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "tensor/parameter_role.h"
-#include "tensor/partition.h"
+#include "tensor/parameters/parameter_role.h"
+#include "tensor/parameters/partition.h"
 #include "tensor/tensor.h"
 
 namespace braid {

@@ -1,4 +1,4 @@
-#include "tensor/partition.h"
+#include "tensor/parameters/partition.h"
 
 #include <algorithm>
 

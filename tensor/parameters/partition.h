@@ -3,7 +3,7 @@
 #include <functional>
 #include <vector>
 
-#include "tensor/rank_grid.h"
+#include "tensor/parameters/rank_grid.h"
 #include "tensor/shape.h"
 
 namespace braid {

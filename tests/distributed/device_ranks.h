@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "parallel/communicator.h"
-#include "tensor/device.h"
+#include "tensor/memory/device.h"
 
 namespace braid::testing {
 

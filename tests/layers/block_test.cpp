@@ -1,8 +1,8 @@
-#include "layers/block.h"
+#include "layers/model/block.h"
 
 #include <cmath>
 
-#include "layers/registry.h"
+#include "layers/model/registry.h"
 #include "tests/layers/reference.h"
 #include "tests/support/gradient_check.h"
 

@@ -1,8 +1,8 @@
-#include "layers/model.h"
+#include "layers/model/model.h"
 
 #include <cmath>
 
-#include "layers/decode_state.h"
+#include "layers/sublayer/decode_state.h"
 #include "tests/layers/reference.h"
 #include "tests/support/testing_context.h"
 

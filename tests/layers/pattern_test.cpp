@@ -1,6 +1,6 @@
-#include "layers/pattern.h"
+#include "layers/specification/pattern.h"
 
-#include "layers/model_schema.h"
+#include "layers/specification/model_schema.h"
 #include "tests/support/config_text.h"
 
 namespace braid {

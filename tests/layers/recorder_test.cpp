@@ -1,4 +1,4 @@
-#include "layers/recorder.h"
+#include "layers/sublayer/recorder.h"
 
 #include <limits>
 

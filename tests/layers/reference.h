@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "layers/pattern.h"
-#include "tensor/parameter.h"
+#include "layers/specification/pattern.h"
+#include "tensor/parameters/parameter.h"
 
 namespace braid::testing::reference {
 

@@ -1,4 +1,4 @@
-#include "layers/routing_trace.h"
+#include "layers/feed_forward/routing_trace.h"
 
 #include "tests/support/testing_context.h"
 

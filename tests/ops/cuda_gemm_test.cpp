@@ -1,4 +1,4 @@
-#include "tensor/build_cuda.h"
+#include "tensor/memory/build_cuda.h"
 
 #if BRAID_CUDA
 #include "ops/cuda/gemm.h"

@@ -2,11 +2,13 @@
 # ctest: labels=unit timeout=60 processors=1
 """Hold every #include of the tree against the one-way folder order that CMakeLists.txt declares.
 
-A source folder may include its own headers and those of the folders its braid_library line names after USES; some
-library headers and names belong to one place only. The checker is first tried on planted violations, so that a
-checker which sees nothing cannot pass.
+A source folder may include its own headers and those of the folders its braid_library line names after USES; a file
+of a room, a subfolder that the line names after ROOMS, only headers of its own room and of rooms named before it. What
+lies in cuda/ or cpu/ belongs to no room. Some library headers and names belong to one place only. The checker is first
+tried on planted violations, so that a checker which sees nothing cannot pass.
 """
 
+import dataclasses
 import pathlib
 import re
 import sys
@@ -15,6 +17,8 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SUFFIXES = {".h", ".cpp", ".c", ".cu", ".cuh"}
 LIBRARY = re.compile(r"^braid_library\((\w+)\s*([^)]*)\)", re.MULTILINE)
+SECTION = re.compile(r"\b(USES|LINKS|ROOMS)\b")
+DEVICES = {"cuda", "cpu"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.MULTILINE)
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
@@ -32,23 +36,56 @@ OWNED_NAMES = [
 ]
 
 
+@dataclasses.dataclass
+class Order:
+    """What the braid_library lines declare."""
+    allowed: dict = dataclasses.field(default_factory=dict)   # folder -> the folders it may include
+    rooms: dict = dataclasses.field(default_factory=dict)     # folder -> its rooms in their order, where it has any
+
+
 def declared_order(root):
-    """Folder -> the folders it may include, from the braid_library lines; those must only name earlier folders."""
-    allowed, problems = {}, []
+    """(Order, problems) of the braid_library lines; those must only name earlier folders, and rooms that exist."""
+    order, problems = Order(), []
     for name, rest in LIBRARY.findall((root / "CMakeLists.txt").read_text()):
-        uses = re.search(r"\bUSES\s+(.*?)(?:\bLINKS\b|$)", rest, re.DOTALL)
-        names = uses.group(1).split() if uses else []
+        words = SECTION.split(rest)
+        sections = dict(zip(words[1::2], (part.split() for part in words[2::2])))
+        uses, rooms = sections.get("USES", []), sections.get("ROOMS", [])
         problems += [f"CMakeLists.txt: {name} uses {used}, which is not declared before it"
-                     for used in names if used not in allowed]
-        allowed[name] = {name, *names}
-    if not allowed:
+                     for used in uses if used not in order.allowed]
+        order.allowed[name] = {name, *uses}
+        if rooms:
+            order.rooms[name] = rooms
+            found = {path.name for path in (root / name).iterdir() if path.is_dir()} - DEVICES
+            problems += [f"CMakeLists.txt: {name} names the rooms {rooms}, and {name}/ has {sorted(found)}"
+                         for _ in [0] if found != set(rooms) - {"."}]
+    if not order.allowed:
         problems.append("CMakeLists.txt: no braid_library line found")
-    return allowed, problems
+    return order, problems
 
 
-def check_file(path, text, allowed):
+def room_of(path):
+    """The room that a path FOLDER/[ROOM/]NAME lies in; None for code of a device."""
+    parts = path.split("/")
+    room = parts[1] if len(parts) > 2 else "."
+    return None if room in DEVICES else room
+
+
+def check_rooms(path, header, order):
+    """A message if a file and a header that it includes, both of one folder, are in rooms of the wrong order."""
+    rooms = order.rooms.get(path.split("/")[0])
+    own, other = room_of(path), room_of(header)
+    if not rooms or own is None or other is None:
+        return None
+    if own not in rooms or other not in rooms:
+        return f"is not in a room of CMakeLists.txt, or {header} is not"
+    if rooms.index(other) > rooms.index(own):
+        return f"may not include {header}: {other} comes after {own}"
+    return None
+
+
+def check_file(path, text, order):
     """Yields one message for each include or name of the file `path` (relative to the root) that is out of place."""
-    folder = path.split("/")[0]
+    folder, allowed = path.split("/")[0], order.allowed
     for match in INCLUDE.finditer(text):
         quote, header = match.groups()
         where = f"{path}:{text.count(chr(10), 0, match.start(2)) + 1}"
@@ -57,6 +94,10 @@ def check_file(path, text, allowed):
             yield f'{where}: "{header}" must be included by its path from the root'
         if folder in allowed and target in allowed and target not in allowed[folder]:
             yield f"{where}: {folder}/ may not include {header} (it may use {', '.join(sorted(allowed[folder]))})"
+        if folder == target:
+            problem = check_rooms(path, header, order)
+            if problem:
+                yield f"{where}: {problem}"
         if folder in allowed and target in ("tests", "bench"):
             yield f"{where}: {folder}/ may not include {header}"
         for name, pattern, owner in OWNED_HEADERS:
@@ -70,13 +111,13 @@ def check_file(path, text, allowed):
 
 def check_tree(root):
     """(number of files seen, messages) of the whole tree."""
-    allowed, problems = declared_order(root)
+    order, problems = declared_order(root)
     num_files = 0
-    for folder in [*allowed, "tests", "bench"]:
+    for folder in [*order.allowed, "tests", "bench"]:
         for path in sorted((root / folder).rglob("*")):
             if path.suffix in SUFFIXES and path.is_file():
                 num_files += 1
-                problems += check_file(path.relative_to(root).as_posix(), path.read_text(), allowed)
+                problems += check_file(path.relative_to(root).as_posix(), path.read_text(), order)
     return num_files, problems
 
 
@@ -91,12 +132,17 @@ PLANTED = {
     "tensor/h.cpp": "auto world = MPI_COMM_WORLD;\n",
     "tests/i.cpp": '#include "../base/error.h"\n',
     "bench/j.cpp": "#include <CLI/CLI.hpp>\n",
+    "layers/first/k.cpp": '#include "layers/second/m.h"\n',  # a later room
+    "layers/first/l.cpp": '#include "layers/n.h"\n',  # the files beside the rooms come last here
+    "layers/lost.h": '#include "layers/elsewhere/x.h"\n',  # a room that nobody declares
 }
 LEGAL = {
     "base/hdf5_file.cpp": '#include <hdf5.h>\n#include "base/error.h"\n',
     "ops/cpu/ok.cpp": '#include "tensor/tensor.h"\n#include "base/error.h"\n#include <hwy/highway.h>\n',
     "tensor/ok.cpp": '// never MPI_COMM_WORLD here\n#include <vector>\n',
-    "tests/ops/ok.cpp": '#include "layers/model.h"\nint x = MPI_COMM_WORLD;\n',
+    "layers/second/m.h": '#include "layers/first/f.h"\n#include "layers/second/s.h"\n#include "layers/cuda/c.h"\n',
+    "layers/n.h": '#include "layers/second/m.h"\n',
+    "tests/ops/ok.cpp": '#include "layers/model/model.h"\nint x = MPI_COMM_WORLD;\n',
 }
 
 
@@ -105,7 +151,8 @@ def self_check():
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
         (root / "CMakeLists.txt").write_text("braid_library(base LINKS fmt::fmt)\nbraid_library(tensor USES base)\n"
-                                             "braid_library(ops USES base tensor LINKS braid::blas)\n")
+                                             "braid_library(ops USES base tensor LINKS braid::blas)\n"
+                                             "braid_library(layers USES base\n  ROOMS first second .)\n")
         for path, text in {**PLANTED, **LEGAL}.items():
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text(text)
@@ -115,6 +162,8 @@ def self_check():
         assert found == sorted(PLANTED), f"planted violations in {sorted(PLANTED)}, found {problems}"
         (root / "CMakeLists.txt").write_text("braid_library(base USES tensor)\nbraid_library(tensor USES base)\n")
         assert any("not declared before" in message for message in check_tree(root)[1])
+        (root / "CMakeLists.txt").write_text("braid_library(layers ROOMS first third .)\n")
+        assert any("names the rooms" in message for message in check_tree(root)[1])
 
 
 def main():

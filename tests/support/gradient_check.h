@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "tensor/parameter.h"
+#include "tensor/parameters/parameter.h"
 #include "tests/support/testing_context.h"
 
 namespace braid::testing {

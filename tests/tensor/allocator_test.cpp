@@ -1,4 +1,4 @@
-#include "tensor/allocator.h"
+#include "tensor/memory/allocator.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "tensor/host_wait.h"
+#include "tensor/memory/host_wait.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "tensor/parameter.h"
+#include "tensor/parameters/parameter.h"
 
 #include <algorithm>
 #include <cmath>

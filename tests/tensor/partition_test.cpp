@@ -1,6 +1,6 @@
 // What every rank holds of a tensor, against an element by element reading of the splits.
 
-#include "tensor/partition.h"
+#include "tensor/parameters/partition.h"
 
 #include <fmt/core.h>
 #include <gtest/gtest.h>

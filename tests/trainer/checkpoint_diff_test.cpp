@@ -1,4 +1,4 @@
-#include "trainer/checkpoint_diff.h"
+#include "trainer/checkpoint/checkpoint_diff.h"
 
 #include <algorithm>
 #include <cmath>

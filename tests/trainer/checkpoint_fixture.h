@@ -15,10 +15,10 @@
 #include "parallel/collectives.h"
 #include "parallel/thread_comm.h"
 #include "tests/support/temporary_folder.h"
-#include "trainer/checkpoint_folder.h"
-#include "trainer/checkpoint_reader.h"
-#include "trainer/checkpoint_state.h"
-#include "trainer/checkpoint_writer.h"
+#include "trainer/checkpoint/checkpoint_folder.h"
+#include "trainer/checkpoint/checkpoint_reader.h"
+#include "trainer/checkpoint/checkpoint_state.h"
+#include "trainer/checkpoint/checkpoint_writer.h"
 
 namespace braid::test {
 

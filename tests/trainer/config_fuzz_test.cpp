@@ -4,7 +4,7 @@
 #include <string>
 
 #include "tests/support/config_text.h"
-#include "trainer/run_config.h"
+#include "trainer/config/run_config.h"
 
 namespace braid {
 namespace {

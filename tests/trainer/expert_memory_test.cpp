@@ -2,9 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include "layers/layout_check.h"
+#include "layers/specification/layout_check.h"
 #include "parallel/thread_comm.h"
-#include "trainer/step.h"
+#include "trainer/training/step.h"
 
 namespace braid {
 namespace {

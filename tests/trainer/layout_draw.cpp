@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "base/rng.h"
-#include "layers/layout_check.h"
+#include "layers/specification/layout_check.h"
 
 namespace braid::testing {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "trainer/layout_compare.h"
+#include "trainer/verify/layout_compare.h"
 
 namespace braid::testing {
 

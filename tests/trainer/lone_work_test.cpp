@@ -1,4 +1,4 @@
-#include "trainer/lone_work.h"
+#include "trainer/run/lone_work.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "trainer/machine_rates.h"
+#include "trainer/machine/machine_rates.h"
 
 #include <gtest/gtest.h>
 

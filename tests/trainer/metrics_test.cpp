@@ -1,4 +1,4 @@
-#include "trainer/metrics.h"
+#include "trainer/metrics/metrics.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

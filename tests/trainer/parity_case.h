@@ -1,6 +1,6 @@
 #pragma once
 
-#include "trainer/layout_compare.h"
+#include "trainer/verify/layout_compare.h"
 
 namespace braid::testing {
 

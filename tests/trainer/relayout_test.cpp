@@ -12,8 +12,8 @@
 #include "tests/data/token_fixture.h"
 #include "tests/support/sanitized.h"
 #include "tests/support/temporary_folder.h"
-#include "trainer/checkpoint_diff.h"
-#include "trainer/trainer.h"
+#include "trainer/checkpoint/checkpoint_diff.h"
+#include "trainer/training/trainer.h"
 
 namespace braid {
 namespace {

@@ -1,5 +1,5 @@
 // Where a run goes on, and what it refuses to go on from.
-#include "trainer/resume.h"
+#include "trainer/start/resume.h"
 
 #include "optim/lr_schedule.h"
 #include "tests/trainer/checkpoint_fixture.h"

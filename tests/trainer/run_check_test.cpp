@@ -1,4 +1,4 @@
-#include "trainer/run_check.h"
+#include "trainer/config/run_check.h"
 
 #include "tests/data/token_fixture.h"
 #include "tests/support/config_text.h"

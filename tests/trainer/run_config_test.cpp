@@ -1,14 +1,14 @@
-#include "trainer/run_config.h"
+#include "trainer/config/run_config.h"
 
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "layers/pattern.h"
+#include "layers/specification/pattern.h"
 #include "tests/support/config_text.h"
 #include "tests/support/temporary_folder.h"
-#include "trainer/run_schema.h"
+#include "trainer/config/run_schema.h"
 
 namespace braid {
 namespace {

@@ -1,4 +1,4 @@
-#include "trainer/run_folder.h"
+#include "trainer/run/run_folder.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,8 +12,8 @@
 
 #include "base/error.h"
 #include "tests/support/temporary_folder.h"
-#include "trainer/build_info.h"
-#include "trainer/run_record.h"
+#include "trainer/machine/build_info.h"
+#include "trainer/run/run_record.h"
 
 namespace braid {
 namespace {

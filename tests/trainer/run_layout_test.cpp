@@ -1,4 +1,4 @@
-#include "trainer/run_layout.h"
+#include "trainer/config/run_layout.h"
 
 #include "tests/support/config_text.h"
 

@@ -1,5 +1,5 @@
 // What a run's samples are, told by its folder.
-#include "trainer/run_samples.h"
+#include "trainer/run/run_samples.h"
 
 #include "tests/data/token_fixture.h"
 #include "tests/trainer/checkpoint_fixture.h"

@@ -1,6 +1,6 @@
 // What a whole run leaves in its folder, over stops and resumes.
 
-#include "trainer/run.h"
+#include "trainer/run/run.h"
 
 #include <gtest/gtest.h>
 

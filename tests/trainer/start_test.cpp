@@ -1,5 +1,5 @@
 // Runs that start from another one's checkpoint: branches, and weights alone.
-#include "trainer/start.h"
+#include "trainer/start/start.h"
 
 #include <gmock/gmock.h>
 
@@ -11,11 +11,11 @@
 #include "parallel/communicator.h"
 #include "tests/data/token_fixture.h"
 #include "tests/support/temporary_folder.h"
-#include "trainer/checkpoint_reader.h"
-#include "trainer/run.h"
-#include "trainer/run_samples.h"
-#include "trainer/start_state.h"
-#include "trainer/training_state.h"
+#include "trainer/checkpoint/checkpoint_reader.h"
+#include "trainer/checkpoint/training_state.h"
+#include "trainer/run/run.h"
+#include "trainer/run/run_samples.h"
+#include "trainer/start/start_state.h"
 
 namespace braid {
 namespace {

@@ -1,11 +1,11 @@
 // The config in a stranger's checkpoint opens no file and shows nothing of the environment.
-#include "trainer/stored_config.h"
+#include "trainer/checkpoint/stored_config.h"
 
 #include <cstdlib>
 
 #include "tests/trainer/checkpoint_fixture.h"
-#include "trainer/inference.h"
-#include "trainer/resume.h"
+#include "trainer/inference/inference.h"
+#include "trainer/start/resume.h"
 
 namespace braid {
 namespace {

@@ -1,9 +1,9 @@
 // What a start at an earlier step moves out of its way.
-#include "trainer/superseded.h"
+#include "trainer/run/superseded.h"
 
 #include "base/atomic_file.h"
 #include "tests/trainer/checkpoint_fixture.h"
-#include "trainer/tensorboard.h"
+#include "trainer/metrics/tensorboard.h"
 
 namespace braid {
 namespace {

@@ -1,4 +1,4 @@
-#include "trainer/tensorboard.h"
+#include "trainer/metrics/tensorboard.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "tests/support/temporary_folder.h"
-#include "trainer/metrics.h"
+#include "trainer/metrics/metrics.h"
 
 namespace braid {
 namespace {

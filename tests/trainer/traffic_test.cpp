@@ -7,13 +7,13 @@
 #include <set>
 #include <sstream>
 
-#include "layers/model.h"
+#include "layers/model/model.h"
 #include "optim/matrix_plan.h"
 #include "parallel/collectives.h"
 #include "tests/data/token_fixture.h"
 #include "tests/parallel/traced_ranks.h"
 #include "tests/support/temporary_folder.h"
-#include "trainer/run.h"
+#include "trainer/run/run.h"
 
 namespace braid {
 namespace {

@@ -1,4 +1,4 @@
-#include "trainer/update_norms.h"
+#include "trainer/training/update_norms.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include "parallel/thread_comm.h"
 #include "tests/data/token_fixture.h"
 #include "tests/support/temporary_folder.h"
-#include "trainer/trainer.h"
+#include "trainer/training/trainer.h"
 
 namespace braid::testing {
 namespace {

@@ -1,4 +1,4 @@
-#include "trainer/checkpoint_box.h"
+#include "trainer/checkpoint/checkpoint_box.h"
 
 #include <algorithm>
 

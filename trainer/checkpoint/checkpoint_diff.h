@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "trainer/checkpoint_reader.h"
+#include "trainer/checkpoint/checkpoint_reader.h"
 
 namespace braid {
 

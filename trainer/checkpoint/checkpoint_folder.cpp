@@ -1,4 +1,4 @@
-#include "trainer/checkpoint_folder.h"
+#include "trainer/checkpoint/checkpoint_folder.h"
 
 #include <sys/stat.h>
 
@@ -10,8 +10,8 @@
 #include <system_error>
 
 #include "base/atomic_file.h"
-#include "trainer/checkpoint_reader.h"
-#include "trainer/checkpoint_writer.h"
+#include "trainer/checkpoint/checkpoint_reader.h"
+#include "trainer/checkpoint/checkpoint_writer.h"
 
 namespace braid {
 

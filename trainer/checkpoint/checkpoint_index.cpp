@@ -1,7 +1,7 @@
-#include "trainer/checkpoint_index.h"
+#include "trainer/checkpoint/checkpoint_index.h"
 
 #include "base/hdf5_file.h"
-#include "trainer/checkpoint_writer.h"
+#include "trainer/checkpoint/checkpoint_writer.h"
 
 namespace braid {
 

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "trainer/checkpoint_manifest.h"
+#include "trainer/checkpoint/checkpoint_manifest.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "trainer/checkpoint_manifest.h"
+#include "trainer/checkpoint/checkpoint_manifest.h"
 
 #include <fmt/ranges.h>
 

@@ -10,7 +10,7 @@
 #include "base/dtype.h"
 #include "base/enum_names.h"
 #include "tensor/shape.h"
-#include "trainer/checkpoint_box.h"
+#include "trainer/checkpoint/checkpoint_box.h"
 
 namespace braid {
 

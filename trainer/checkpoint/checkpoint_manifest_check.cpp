@@ -6,7 +6,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "trainer/checkpoint_manifest.h"
+#include "trainer/checkpoint/checkpoint_manifest.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "trainer/checkpoint_reader.h"
+#include "trainer/checkpoint/checkpoint_reader.h"
 
 #include <fmt/ranges.h>
 #include <sys/stat.h>
@@ -15,7 +15,7 @@
 #include "base/first_few.h"
 #include "base/hdf5_file.h"
 #include "base/sha256.h"
-#include "trainer/checkpoint_writer.h"
+#include "trainer/checkpoint/checkpoint_writer.h"
 
 namespace braid {
 

@@ -8,7 +8,7 @@
 
 #include "base/file_descriptor.h"
 #include "tensor/tensor.h"
-#include "trainer/checkpoint_manifest.h"
+#include "trainer/checkpoint/checkpoint_manifest.h"
 
 namespace braid {
 

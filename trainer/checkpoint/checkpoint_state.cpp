@@ -1,4 +1,4 @@
-#include "trainer/checkpoint_state.h"
+#include "trainer/checkpoint/checkpoint_state.h"
 
 #include <utility>
 

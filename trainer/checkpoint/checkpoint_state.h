@@ -3,8 +3,8 @@
 #include <span>
 #include <vector>
 
-#include "tensor/parameter.h"
-#include "trainer/checkpoint_reader.h"
+#include "tensor/parameters/parameter.h"
+#include "trainer/checkpoint/checkpoint_reader.h"
 
 namespace braid {
 

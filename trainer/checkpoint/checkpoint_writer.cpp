@@ -1,4 +1,4 @@
-#include "trainer/checkpoint_writer.h"
+#include "trainer/checkpoint/checkpoint_writer.h"
 
 #include <fcntl.h>
 
@@ -13,8 +13,8 @@
 #include "base/hdf5_file.h"
 #include "base/sha256.h"
 #include "parallel/agreement.h"
-#include "trainer/checkpoint_folder.h"
-#include "trainer/checkpoint_index.h"
+#include "trainer/checkpoint/checkpoint_folder.h"
+#include "trainer/checkpoint/checkpoint_index.h"
 
 namespace braid {
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "tensor/tensor.h"
-#include "trainer/checkpoint_manifest.h"
+#include "trainer/checkpoint/checkpoint_manifest.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "trainer/global_tensors.h"
+#include "trainer/checkpoint/global_tensors.h"
 
 #include <algorithm>
 #include <cstring>

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "parallel/communicator.h"
-#include "trainer/rank_state.h"
+#include "trainer/checkpoint/rank_state.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "trainer/rank_state.h"
+#include "trainer/checkpoint/rank_state.h"
 
 #include <algorithm>
 

@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "optim/optimizer.h"
-#include "tensor/parameter.h"
-#include "trainer/checkpoint_reader.h"
-#include "trainer/checkpoint_writer.h"
+#include "tensor/parameters/parameter.h"
+#include "trainer/checkpoint/checkpoint_reader.h"
+#include "trainer/checkpoint/checkpoint_writer.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "trainer/stored_config.h"
+#include "trainer/checkpoint/stored_config.h"
 
 #include "base/error.h"
 

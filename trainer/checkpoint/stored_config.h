@@ -2,8 +2,8 @@
 
 #include <string>
 
-#include "trainer/checkpoint_manifest.h"
-#include "trainer/run_config.h"
+#include "trainer/checkpoint/checkpoint_manifest.h"
+#include "trainer/config/run_config.h"
 
 namespace braid {
 

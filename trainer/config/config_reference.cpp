@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "trainer/run_schema.h"
+#include "trainer/config/run_schema.h"
 
 namespace braid {
 

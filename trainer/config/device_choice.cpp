@@ -1,8 +1,8 @@
-#include "trainer/device_choice.h"
+#include "trainer/config/device_choice.h"
 
 #include "base/error.h"
 #include "parallel/gpu_ranks.h"
-#include "tensor/build_cuda.h"
+#include "tensor/memory/build_cuda.h"
 
 namespace braid {
 

@@ -2,8 +2,8 @@
 
 #include <string_view>
 
-#include "tensor/device.h"
-#include "trainer/run_config.h"
+#include "tensor/memory/device.h"
+#include "trainer/config/run_config.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "trainer/resolve_run.h"
+#include "trainer/config/resolve_run.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -6,8 +6,8 @@
 #include <regex>
 
 #include "base/suggest.h"
-#include "layers/pattern.h"
-#include "trainer/run_schema.h"
+#include "layers/specification/pattern.h"
+#include "trainer/config/run_schema.h"
 
 namespace braid {
 

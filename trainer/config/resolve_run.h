@@ -1,7 +1,7 @@
 #pragma once
 
 #include "base/schema_log.h"
-#include "trainer/run_config.h"
+#include "trainer/config/run_config.h"
 
 namespace braid {
 

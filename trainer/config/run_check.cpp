@@ -1,4 +1,4 @@
-#include "trainer/run_check.h"
+#include "trainer/config/run_check.h"
 
 #include <fmt/format.h>
 
@@ -8,9 +8,9 @@
 #include <set>
 
 #include "data/loader.h"
-#include "layers/model.h"
+#include "layers/model/model.h"
 #include "optim/groups.h"
-#include "trainer/run_layout.h"
+#include "trainer/config/run_layout.h"
 
 namespace braid {
 namespace {

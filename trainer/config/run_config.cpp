@@ -1,13 +1,13 @@
-#include "trainer/run_config.h"
+#include "trainer/config/run_config.h"
 
 #include <algorithm>
 #include <map>
 
 #include "base/config_file.h"
 #include "base/error.h"
-#include "layers/model_schema.h"
-#include "layers/pattern.h"
-#include "trainer/run_schema.h"
+#include "layers/specification/model_schema.h"
+#include "layers/specification/pattern.h"
+#include "trainer/config/run_schema.h"
 
 namespace braid {
 

@@ -10,7 +10,7 @@
 #include "base/dtype.h"
 #include "base/enum_names.h"
 #include "data/data_config.h"
-#include "layers/model_config.h"
+#include "layers/specification/model_config.h"
 #include "optim/optimizer_config.h"
 #include "parallel/parallel_config.h"
 

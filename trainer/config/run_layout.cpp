@@ -1,10 +1,10 @@
-#include "trainer/run_layout.h"
+#include "trainer/config/run_layout.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
-#include "layers/nearest_layouts.h"
+#include "layers/specification/nearest_layouts.h"
 
 namespace braid {
 namespace {

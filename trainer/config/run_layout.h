@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "parallel/mesh.h"
-#include "trainer/run_config.h"
+#include "trainer/config/run_config.h"
 
 namespace braid {
 

@@ -1,11 +1,11 @@
-#include "trainer/run_schema.h"
+#include "trainer/config/run_schema.h"
 
 #include "data/data_schema.h"
-#include "layers/model_schema.h"
-#include "layers/pattern.h"
+#include "layers/specification/model_schema.h"
+#include "layers/specification/pattern.h"
 #include "optim/optimizer_schema.h"
 #include "parallel/parallel_schema.h"
-#include "trainer/resolve_run.h"
+#include "trainer/config/resolve_run.h"
 
 namespace braid {
 

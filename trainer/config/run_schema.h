@@ -3,7 +3,7 @@
 #include <string>
 
 #include "base/schema.h"
-#include "trainer/run_config.h"
+#include "trainer/config/run_config.h"
 
 namespace braid {
 

@@ -1,15 +1,15 @@
-#include "trainer/inference.h"
+#include "trainer/inference/inference.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
 #include "tensor/host_values.h"
-#include "trainer/checkpoint_folder.h"
-#include "trainer/checkpoint_state.h"
-#include "trainer/rank_state.h"
-#include "trainer/stored_config.h"
-#include "trainer/training_state.h"
+#include "trainer/checkpoint/checkpoint_folder.h"
+#include "trainer/checkpoint/checkpoint_state.h"
+#include "trainer/checkpoint/rank_state.h"
+#include "trainer/checkpoint/stored_config.h"
+#include "trainer/checkpoint/training_state.h"
 
 namespace braid {
 namespace {

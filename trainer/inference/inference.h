@@ -6,10 +6,10 @@
 #include <string>
 
 #include "data/tokenizer.h"
-#include "layers/decode_state.h"
-#include "layers/model.h"
-#include "trainer/checkpoint_reader.h"
-#include "trainer/run_config.h"
+#include "layers/model/model.h"
+#include "layers/sublayer/decode_state.h"
+#include "trainer/checkpoint/checkpoint_reader.h"
+#include "trainer/config/run_config.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "trainer/requests.h"
+#include "trainer/inference/requests.h"
 
 #include <algorithm>
 #include <cmath>

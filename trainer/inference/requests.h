@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "parallel/communicator.h"
-#include "trainer/inference.h"
+#include "trainer/inference/inference.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "trainer/build_info.h"
+#include "trainer/machine/build_info.h"
 
 #include <openssl/crypto.h>
 #include <zlib.h>
@@ -9,9 +9,9 @@
 #include "base/hdf5_file.h"
 #include "ops/cpu/bf16_gemm.h"
 #include "ops/cpu/gemm.h"
-#include "tensor/build_cuda.h"
-#include "trainer/build_commit.h"
-#include "trainer/build_info_values.h"
+#include "tensor/memory/build_cuda.h"
+#include "trainer/machine/build_commit.h"
+#include "trainer/machine/build_info_values.h"
 
 namespace braid {
 

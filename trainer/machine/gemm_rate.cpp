@@ -1,4 +1,4 @@
-#include "trainer/gemm_rate.h"
+#include "trainer/machine/gemm_rate.h"
 
 #include <cblas.h>
 
@@ -14,8 +14,8 @@
 
 #include "ops/cpu/bf16_gemm.h"
 #include "ops/cuda/gemm.h"
-#include "tensor/build_cuda.h"
 #include "tensor/cuda/runtime.h"
+#include "tensor/memory/build_cuda.h"
 
 namespace braid {
 namespace {

@@ -1,4 +1,4 @@
-#include "trainer/machine_info.h"
+#include "trainer/machine/machine_info.h"
 
 #include <sched.h>
 #include <sys/statvfs.h>

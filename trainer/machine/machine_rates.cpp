@@ -1,4 +1,4 @@
-#include "trainer/machine_rates.h"
+#include "trainer/machine/machine_rates.h"
 
 #include <algorithm>
 #include <chrono>
@@ -8,10 +8,10 @@
 #include <numeric>
 
 #include "parallel/collectives.h"
-#include "tensor/build_cuda.h"
 #include "tensor/cuda/runtime.h"
+#include "tensor/memory/build_cuda.h"
 #include "tensor/tensor.h"
-#include "trainer/gemm_rate.h"
+#include "trainer/machine/gemm_rate.h"
 
 namespace braid {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "base/dtype.h"
 #include "parallel/communicator.h"
-#include "tensor/device.h"
+#include "tensor/memory/device.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "trainer/metrics.h"
+#include "trainer/metrics/metrics.h"
 
 #include <cmath>
 #include <nlohmann/json.hpp>

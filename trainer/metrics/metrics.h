@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "layers/recorder.h"
+#include "layers/sublayer/recorder.h"
 #include "parallel/collective_log.h"
-#include "trainer/metrics_lines.h"
-#include "trainer/tensorboard.h"
+#include "trainer/metrics/metrics_lines.h"
+#include "trainer/metrics/tensorboard.h"
 
 namespace braid {
 
@@ -51,8 +51,9 @@ std::string to_json_line(const LayerMetrics& metrics);
 /// A WriteError says what could not be written; the lines before it stay.
 class MetricsWriter {
   public:
-    /// Goes on behind the lines that are there, which are of steps up to `last_step` (trainer/superseded.h
-    /// moves others away); TensorBoard is told to forget later ones. -1 before step 0.
+    /// Goes on behind the lines that are there, which are of steps up to `last_step`
+    /// (trainer/run/superseded.h moves others away); TensorBoard is told to forget later ones. -1 before step
+    /// 0.
     MetricsWriter(const std::string& folder, int64_t last_step, bool tensorboard);
 
     void write(const StepMetrics& metrics);

@@ -1,4 +1,4 @@
-#include "trainer/metrics_lines.h"
+#include "trainer/metrics/metrics_lines.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -1,7 +1,7 @@
-#include "trainer/profile_output.h"
+#include "trainer/metrics/profile_output.h"
 
 #include "base/atomic_file.h"
-#include "tensor/stream_marks.h"
+#include "tensor/memory/stream_marks.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "trainer/progress.h"
+#include "trainer/metrics/progress.h"
 
 #include <algorithm>
 #include <array>

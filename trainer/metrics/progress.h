@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "trainer/metrics.h"
+#include "trainer/metrics/metrics.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "trainer/tensorboard.h"
+#include "trainer/metrics/tensorboard.h"
 
 #include <limits.h>
 #include <unistd.h>

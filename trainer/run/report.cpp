@@ -1,9 +1,9 @@
-#include "trainer/report.h"
+#include "trainer/run/report.h"
 
 #include <algorithm>
 #include <numeric>
 
-#include "trainer/run_check.h"
+#include "trainer/config/run_check.h"
 
 namespace braid {
 namespace {

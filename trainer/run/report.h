@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "trainer/metrics.h"
-#include "trainer/trainer.h"
+#include "trainer/metrics/metrics.h"
+#include "trainer/training/trainer.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "trainer/run.h"
+#include "trainer/run/run.h"
 
 #include <unistd.h>
 
@@ -7,18 +7,18 @@
 
 #include "base/file_services.h"
 #include "parallel/agreement.h"
-#include "trainer/checkpoint_folder.h"
-#include "trainer/gemm_rate.h"
-#include "trainer/lone_work.h"
-#include "trainer/metrics.h"
-#include "trainer/profile_output.h"
-#include "trainer/report.h"
-#include "trainer/resume.h"
-#include "trainer/run_folder.h"
-#include "trainer/run_record.h"
-#include "trainer/start.h"
-#include "trainer/superseded.h"
-#include "trainer/trainer.h"
+#include "trainer/checkpoint/checkpoint_folder.h"
+#include "trainer/machine/gemm_rate.h"
+#include "trainer/metrics/metrics.h"
+#include "trainer/metrics/profile_output.h"
+#include "trainer/run/lone_work.h"
+#include "trainer/run/report.h"
+#include "trainer/run/run_folder.h"
+#include "trainer/run/run_record.h"
+#include "trainer/run/superseded.h"
+#include "trainer/start/resume.h"
+#include "trainer/start/start.h"
+#include "trainer/training/trainer.h"
 
 namespace braid {
 namespace {

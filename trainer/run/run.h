@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "parallel/communicator.h"
-#include "tensor/device.h"
-#include "trainer/progress.h"
-#include "trainer/run_config.h"
+#include "tensor/memory/device.h"
+#include "trainer/config/run_config.h"
+#include "trainer/metrics/progress.h"
 
 namespace braid {
 

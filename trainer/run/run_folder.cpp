@@ -1,4 +1,4 @@
-#include "trainer/run_folder.h"
+#include "trainer/run/run_folder.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,10 +9,10 @@
 #include <filesystem>
 #include <system_error>
 
-#include "trainer/checkpoint_folder.h"
-#include "trainer/checkpoint_writer.h"
-#include "trainer/run_record.h"
-#include "trainer/superseded.h"
+#include "trainer/checkpoint/checkpoint_folder.h"
+#include "trainer/checkpoint/checkpoint_writer.h"
+#include "trainer/run/run_record.h"
+#include "trainer/run/superseded.h"
 
 namespace braid {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/atomic_file.h"
-#include "trainer/metrics_lines.h"
+#include "trainer/metrics/metrics_lines.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "trainer/run_record.h"
+#include "trainer/run/run_record.h"
 
 #include <unistd.h>
 
@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/atomic_file.h"
-#include "trainer/build_info.h"
+#include "trainer/machine/build_info.h"
 
 namespace braid {
 namespace {

@@ -1,12 +1,12 @@
-#include "trainer/run_samples.h"
+#include "trainer/run/run_samples.h"
 
 #include <filesystem>
 
-#include "trainer/checkpoint_folder.h"
-#include "trainer/checkpoint_reader.h"
-#include "trainer/run_record.h"
-#include "trainer/start.h"
-#include "trainer/stored_config.h"
+#include "trainer/checkpoint/checkpoint_folder.h"
+#include "trainer/checkpoint/checkpoint_reader.h"
+#include "trainer/checkpoint/stored_config.h"
+#include "trainer/run/run_record.h"
+#include "trainer/start/start.h"
 
 namespace braid {
 namespace {

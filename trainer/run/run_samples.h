@@ -3,8 +3,8 @@
 #include <string>
 
 #include "data/loader.h"
-#include "trainer/run_config.h"
-#include "trainer/training_state.h"
+#include "trainer/checkpoint/training_state.h"
+#include "trainer/config/run_config.h"
 
 namespace braid {
 

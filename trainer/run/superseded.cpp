@@ -1,4 +1,4 @@
-#include "trainer/superseded.h"
+#include "trainer/run/superseded.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,10 +10,10 @@
 #include <system_error>
 
 #include "base/atomic_file.h"
-#include "trainer/checkpoint_folder.h"
-#include "trainer/checkpoint_writer.h"
-#include "trainer/metrics_lines.h"
-#include "trainer/tensorboard.h"
+#include "trainer/checkpoint/checkpoint_folder.h"
+#include "trainer/checkpoint/checkpoint_writer.h"
+#include "trainer/metrics/metrics_lines.h"
+#include "trainer/metrics/tensorboard.h"
 
 namespace braid {
 

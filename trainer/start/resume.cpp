@@ -1,12 +1,12 @@
-#include "trainer/resume.h"
+#include "trainer/start/resume.h"
 
 #include <algorithm>
 
 #include "optim/lr_schedule.h"
-#include "trainer/checkpoint_folder.h"
-#include "trainer/checkpoint_reader.h"
-#include "trainer/stored_config.h"
-#include "trainer/training_state.h"
+#include "trainer/checkpoint/checkpoint_folder.h"
+#include "trainer/checkpoint/checkpoint_reader.h"
+#include "trainer/checkpoint/stored_config.h"
+#include "trainer/checkpoint/training_state.h"
 
 namespace braid {
 namespace {

@@ -1,12 +1,12 @@
-#include "trainer/start.h"
+#include "trainer/start/start.h"
 
 #include <algorithm>
 #include <filesystem>
 #include <system_error>
 
-#include "trainer/checkpoint_folder.h"
-#include "trainer/checkpoint_reader.h"
-#include "trainer/stored_config.h"
+#include "trainer/checkpoint/checkpoint_folder.h"
+#include "trainer/checkpoint/checkpoint_reader.h"
+#include "trainer/checkpoint/stored_config.h"
 
 namespace braid {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "trainer/resume.h"
+#include "trainer/start/resume.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "trainer/start_state.h"
+#include "trainer/start/start_state.h"
 
 #include <algorithm>
 #include <set>

@@ -4,8 +4,8 @@
 #include <map>
 #include <string>
 
-#include "trainer/rank_state.h"
-#include "trainer/run_config.h"
+#include "trainer/checkpoint/rank_state.h"
+#include "trainer/config/run_config.h"
 
 namespace braid {
 

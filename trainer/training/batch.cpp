@@ -1,4 +1,4 @@
-#include "trainer/batch.h"
+#include "trainer/training/batch.h"
 
 #include "tensor/host_values.h"
 

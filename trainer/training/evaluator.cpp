@@ -1,4 +1,4 @@
-#include "trainer/evaluator.h"
+#include "trainer/training/evaluator.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 
 #include "parallel/agreement.h"
 #include "parallel/collectives.h"
-#include "trainer/batch.h"
+#include "trainer/training/batch.h"
 
 namespace braid {
 

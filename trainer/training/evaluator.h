@@ -4,9 +4,9 @@
 
 #include "base/awaited.h"
 #include "data/loader.h"
-#include "layers/model.h"
+#include "layers/model/model.h"
 #include "parallel/mesh.h"
-#include "trainer/metrics.h"
+#include "trainer/metrics/metrics.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "trainer/step.h"
+#include "trainer/training/step.h"
 
 #include <map>
 

@@ -2,12 +2,12 @@
 
 #include <functional>
 
-#include "layers/model.h"
+#include "layers/model/model.h"
 #include "parallel/gradient_reducer.h"
 #include "parallel/mesh.h"
 #include "parallel/parameter_gatherer.h"
 #include "parallel/schedule.h"
-#include "trainer/batch.h"
+#include "trainer/training/batch.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "trainer/trainer.h"
+#include "trainer/training/trainer.h"
 
 #include <unistd.h>
 
@@ -12,12 +12,12 @@
 #include "optim/lr_schedule.h"
 #include "parallel/agreement.h"
 #include "parallel/plan_check.h"
-#include "tensor/build_cuda.h"
 #include "tensor/cuda/runtime.h"
-#include "tensor/host_wait.h"
-#include "trainer/run_check.h"
-#include "trainer/run_layout.h"
-#include "trainer/update_norms.h"
+#include "tensor/memory/build_cuda.h"
+#include "tensor/memory/host_wait.h"
+#include "trainer/config/run_check.h"
+#include "trainer/config/run_layout.h"
+#include "trainer/training/update_norms.h"
 
 namespace braid {
 namespace {

@@ -7,14 +7,14 @@
 #include <vector>
 
 #include "data/prefetcher.h"
-#include "layers/model.h"
+#include "layers/model/model.h"
 #include "optim/optimizer.h"
 #include "parallel/mesh.h"
-#include "trainer/evaluator.h"
-#include "trainer/rank_state.h"
-#include "trainer/run_config.h"
-#include "trainer/step.h"
-#include "trainer/training_state.h"
+#include "trainer/checkpoint/rank_state.h"
+#include "trainer/checkpoint/training_state.h"
+#include "trainer/config/run_config.h"
+#include "trainer/training/evaluator.h"
+#include "trainer/training/step.h"
 
 namespace braid {
 
@@ -29,14 +29,14 @@ struct StepReport {
     int64_t valid_labels = 0;
     double flops = 0; // model FLOPs of the step, all ranks
     double data_seconds = 0, communication_seconds = 0, step_seconds = 0;
-    int64_t host_waits = 0;                          // for a GPU (tensor/host_wait.h)
+    int64_t host_waits = 0;                          // for a GPU (tensor/memory/host_wait.h)
     std::vector<std::vector<int64_t>> expert_counts; // [MoE layer][expert], of the whole step
     std::vector<SequenceLoss> worst_sequences;
     Recorder::Diagnostics diagnostics; // empty unless asked for
 };
 
 /// The state of training on one rank (model, optimizer, data and position) and what changes it. It knows
-/// nothing of run folders and logs: trainer/run.h drives it. All calls are collective; faults come as
+/// nothing of run folders and logs: trainer/run/run.h drives it. All calls are collective; faults come as
 /// AgreedError, on all ranks.
 class Trainer {
   public:

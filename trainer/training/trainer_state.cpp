@@ -5,11 +5,11 @@
 
 #include "base/first_few.h"
 #include "parallel/agreement.h"
-#include "trainer/resume.h"
-#include "trainer/start_state.h"
-#include "trainer/stored_config.h"
-#include "trainer/trainer.h"
-#include "trainer/training_state.h"
+#include "trainer/checkpoint/stored_config.h"
+#include "trainer/checkpoint/training_state.h"
+#include "trainer/start/resume.h"
+#include "trainer/start/start_state.h"
+#include "trainer/training/trainer.h"
 
 namespace braid {
 

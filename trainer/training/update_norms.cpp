@@ -1,4 +1,4 @@
-#include "trainer/update_norms.h"
+#include "trainer/training/update_norms.h"
 
 #include <algorithm>
 #include <array>

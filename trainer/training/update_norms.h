@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "parallel/communicator.h"
-#include "tensor/parameter.h"
+#include "tensor/parameters/parameter.h"
 
 namespace braid {
 

@@ -1,4 +1,4 @@
-#include "trainer/layout_compare.h"
+#include "trainer/verify/layout_compare.h"
 
 #include <algorithm>
 #include <cmath>

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "trainer/layout_run.h"
+#include "trainer/verify/layout_run.h"
 
 namespace braid {
 

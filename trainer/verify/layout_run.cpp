@@ -1,14 +1,14 @@
-#include "trainer/layout_run.h"
+#include "trainer/verify/layout_run.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 
-#include "layers/layout_check.h"
+#include "layers/specification/layout_check.h"
 #include "optim/gradient_norm.h"
 #include "optim/optimizer.h"
 #include "parallel/agreement.h"
-#include "trainer/step.h"
+#include "trainer/training/step.h"
 
 namespace braid {
 namespace {

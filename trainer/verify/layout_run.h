@@ -3,12 +3,12 @@
 #include <optional>
 
 #include "data/batch.h"
-#include "layers/model_config.h"
-#include "layers/recorder.h"
-#include "layers/routing_trace.h"
+#include "layers/feed_forward/routing_trace.h"
+#include "layers/specification/model_config.h"
+#include "layers/sublayer/recorder.h"
 #include "optim/optimizer_config.h"
 #include "parallel/mesh.h"
-#include "trainer/global_tensors.h"
+#include "trainer/checkpoint/global_tensors.h"
 
 namespace braid {
 

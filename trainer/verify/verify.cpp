@@ -1,4 +1,4 @@
-#include "trainer/verify.h"
+#include "trainer/verify/verify.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -8,8 +8,8 @@
 #include <cmath>
 
 #include "base/suggest.h"
-#include "layers/model.h"
-#include "layers/nearest_layouts.h"
+#include "layers/model/model.h"
+#include "layers/specification/nearest_layouts.h"
 #include "parallel/agreement.h"
 #include "parallel/thread_comm.h"
 

@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "trainer/layout_compare.h"
-#include "trainer/run_config.h"
+#include "trainer/config/run_config.h"
+#include "trainer/verify/layout_compare.h"
 
 namespace braid {
 
