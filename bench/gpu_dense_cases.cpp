@@ -1,9 +1,9 @@
 #include "bench/gpu_cases.h"
-#include "ops/activation.h"
-#include "ops/cross_entropy.h"
-#include "ops/elementwise.h"
-#include "ops/embedding.h"
-#include "ops/linear.h"
+#include "ops/basic/activation.h"
+#include "ops/basic/elementwise.h"
+#include "ops/basic/embedding.h"
+#include "ops/basic/linear.h"
+#include "ops/loss/cross_entropy.h"
 
 namespace braid::bench {
 namespace {

@@ -1,10 +1,10 @@
 #include "bench/gpu_cases.h"
-#include "ops/activation.h"
-#include "ops/elementwise.h"
-#include "ops/grouped_linear.h"
-#include "ops/linear.h"
-#include "ops/permute.h"
-#include "ops/routing.h"
+#include "ops/basic/activation.h"
+#include "ops/basic/elementwise.h"
+#include "ops/basic/linear.h"
+#include "ops/moe/grouped_linear.h"
+#include "ops/moe/permute.h"
+#include "ops/moe/routing.h"
 
 namespace braid::bench {
 namespace {

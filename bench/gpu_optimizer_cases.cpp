@@ -1,8 +1,8 @@
 #include "bench/gpu_cases.h"
-#include "ops/adamw.h"
-#include "ops/muon.h"
-#include "ops/newton_schulz.h"
-#include "ops/reduce.h"
+#include "ops/basic/reduce.h"
+#include "ops/update/adamw.h"
+#include "ops/update/muon.h"
+#include "ops/update/newton_schulz.h"
 
 namespace braid::bench {
 namespace {

@@ -1,13 +1,13 @@
 #include <cmath>
 
 #include "bench/gpu_cases.h"
-#include "ops/attention.h"
-#include "ops/causal_conv.h"
-#include "ops/delta_gate.h"
-#include "ops/delta_rule.h"
-#include "ops/l2_norm.h"
-#include "ops/norm.h"
-#include "ops/rope.h"
+#include "ops/attention/attention.h"
+#include "ops/attention/rope.h"
+#include "ops/basic/l2_norm.h"
+#include "ops/basic/norm.h"
+#include "ops/recurrence/causal_conv.h"
+#include "ops/recurrence/delta_decay.h"
+#include "ops/recurrence/delta_rule.h"
 
 namespace braid::bench {
 namespace {

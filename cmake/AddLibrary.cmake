@@ -1,16 +1,17 @@
 # braid_library(folder [QUICK] USES earlier folders... LINKS libraries... ROOMS rooms...): the static library of one source
-# folder, made of all *.cpp below it, and with CUDA of folder/cuda/*. These are objects of their own: all others are
-# compiled as in a build without CUDA, so that a compiler cache shares them. ROOMS: its subfolders in the order in which
+# folder, made of all *.cpp below it, and with CUDA of its CUDA code too: *.cu, *_cuda.cpp and what lies in folder/cuda.
+# These are objects of their own: all others are compiled as in a build without CUDA, so that a compiler cache shares them. ROOMS: its subfolders in the order in which
 # they may use each other. QUICK: a folder without inner loops, in
 # which a third of the compiler's time would go to optimising what runs once; a Release build compiles it with -Og.
 function(braid_library folder)
     cmake_parse_arguments(ARG "QUICK" "" "USES;LINKS;ROOMS" ${ARGN})
     file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cpp)
     list(FILTER sources EXCLUDE REGEX "/launch/main\\.cpp$")
-    list(FILTER sources EXCLUDE REGEX "/${folder}/cuda/")
+    list(FILTER sources EXCLUDE REGEX "/${folder}/cuda/|_cuda\\.cpp$")
     set(cuda_sources "")
     if(BRAID_CUDA)
-        file(GLOB cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/cuda/*.cpp ${PROJECT_SOURCE_DIR}/${folder}/cuda/*.cu)
+        set(here ${PROJECT_SOURCE_DIR}/${folder})
+        file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS ${here}/*.cu ${here}/*_cuda.cpp ${here}/cuda/*.cpp)
     endif()
     if(NOT sources)
         add_library(braid_${folder} INTERFACE)

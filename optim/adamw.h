@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "ops/adamw.h"
+#include "ops/update/adamw.h"
 #include "optim/optimizer.h"
 
 namespace braid {

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "ops/reduce.h"
+#include "ops/basic/reduce.h"
 #include "tensor/host_values.h"
 
 namespace braid {

@@ -3,7 +3,7 @@
 #include <functional>
 #include <vector>
 
-#include "ops/muon.h"
+#include "ops/update/muon.h"
 #include "optim/matrix_plan.h"
 
 namespace braid {

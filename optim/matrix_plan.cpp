@@ -5,7 +5,7 @@
 #include <numeric>
 #include <tuple>
 
-#include "ops/newton_schulz.h"
+#include "ops/update/newton_schulz.h"
 
 namespace braid {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "ops/newton_schulz.h"
+#include "ops/update/newton_schulz.h"
 #include "optim/adamw.h"
 #include "optim/matrix_moves.h"
 #include "parallel/exposed_time.h"

@@ -27,7 +27,7 @@ constexpr auto enum_names(MuonScale) {
     return std::array<std::string_view, 3>{"match_rms", "original", "spectral"};
 }
 
-/// See ops/newton_schulz.h.
+/// See ops/update/newton_schulz.h.
 enum class MuonCoefficients { quintic, polar_express };
 constexpr auto enum_names(MuonCoefficients) {
     return std::array<std::string_view, 2>{"quintic", "polar_express"};

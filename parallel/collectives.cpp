@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "ops/ordered_sum.h"
+#include "ops/basic/ordered_sum.h"
 
 namespace braid {
 namespace {

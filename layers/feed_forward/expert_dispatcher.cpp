@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "ops/expert_ranks.h"
+#include "ops/moe/expert_ranks.h"
 #include "parallel/agreement.h"
 #include "parallel/collectives.h"
 #include "parallel/mesh.h"

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "layers/specification/model_config.h"
-#include "ops/permute.h"
+#include "ops/moe/permute.h"
 #include "parallel/row_collectives.h"
 #include "tensor/parameters/rank_grid.h"
 #include "tensor/segment.h"

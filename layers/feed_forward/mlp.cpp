@@ -1,8 +1,8 @@
 #include "layers/feed_forward/mlp.h"
 
 #include "layers/sublayer/regions.h"
-#include "ops/activation.h"
-#include "ops/linear.h"
+#include "ops/basic/activation.h"
+#include "ops/basic/linear.h"
 
 namespace braid {
 

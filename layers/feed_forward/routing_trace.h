@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "ops/routing.h"
+#include "ops/moe/routing.h"
 #include "tensor/context.h"
 
 namespace braid {

@@ -5,11 +5,11 @@
 
 #include "layers/sublayer/decode_state.h"
 #include "layers/sublayer/regions.h"
-#include "ops/activation.h"
-#include "ops/attention.h"
-#include "ops/linear.h"
-#include "ops/rope.h"
-#include "ops/split.h"
+#include "ops/attention/attention.h"
+#include "ops/attention/rope.h"
+#include "ops/basic/activation.h"
+#include "ops/basic/linear.h"
+#include "ops/basic/split.h"
 #include "tensor/host_values.h"
 
 namespace braid {

@@ -4,15 +4,15 @@
 
 #include "layers/sublayer/decode_state.h"
 #include "layers/sublayer/regions.h"
-#include "ops/activation.h"
-#include "ops/causal_conv.h"
-#include "ops/delta_gate.h"
-#include "ops/delta_rule.h"
-#include "ops/elementwise.h"
-#include "ops/l2_norm.h"
-#include "ops/linear.h"
-#include "ops/norm.h"
-#include "ops/split.h"
+#include "ops/basic/activation.h"
+#include "ops/basic/elementwise.h"
+#include "ops/basic/l2_norm.h"
+#include "ops/basic/linear.h"
+#include "ops/basic/norm.h"
+#include "ops/basic/split.h"
+#include "ops/recurrence/causal_conv.h"
+#include "ops/recurrence/delta_decay.h"
+#include "ops/recurrence/delta_rule.h"
 
 namespace braid {
 namespace {

@@ -1,7 +1,7 @@
 #include "layers/model/block.h"
 
-#include "ops/elementwise.h"
-#include "ops/reduce.h"
+#include "ops/basic/elementwise.h"
+#include "ops/basic/reduce.h"
 
 namespace braid {
 namespace {

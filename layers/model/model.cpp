@@ -2,7 +2,7 @@
 
 #include "layers/model/registry.h"
 #include "layers/sublayer/regions.h"
-#include "ops/embedding.h"
+#include "ops/basic/embedding.h"
 
 namespace braid {
 

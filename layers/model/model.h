@@ -5,7 +5,7 @@
 
 #include "layers/feed_forward/moe.h"
 #include "layers/model/block.h"
-#include "ops/cross_entropy.h"
+#include "ops/loss/cross_entropy.h"
 
 namespace braid {
 

@@ -1,8 +1,8 @@
 #include "layers/sublayer/norm.h"
 
 #include "layers/sublayer/layer.h"
-#include "ops/norm.h"
-#include "ops/split_norm.h"
+#include "ops/basic/norm.h"
+#include "ops/basic/split_norm.h"
 #include "parallel/mesh.h"
 #include "parallel/row_collectives.h"
 

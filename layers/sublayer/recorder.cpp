@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ops/reduce.h"
+#include "ops/basic/reduce.h"
 #include "parallel/collectives.h"
 
 namespace braid {

@@ -1,7 +1,7 @@
 #include "layers/sublayer/regions.h"
 
+#include "ops/basic/head_parts.h"
 #include "ops/documents.h"
-#include "ops/head_parts.h"
 #include "parallel/collectives.h"
 #include "parallel/mesh.h"
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "ops/cross_entropy.h"
+#include "ops/loss/cross_entropy.h"
 #include "parallel/row_collectives.h"
 #include "tensor/context.h"
 

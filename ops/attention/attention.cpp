@@ -1,8 +1,8 @@
-#include "ops/attention.h"
+#include "ops/attention/attention.h"
 
 #include <algorithm>
 
-#include "ops/kernels/attention.h"
+#include "ops/attention/attention_kernels.h"
 
 namespace braid::ops {
 namespace {

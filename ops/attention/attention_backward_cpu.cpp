@@ -2,7 +2,7 @@
 #include <memory>
 #include <thread>
 
-#include "ops/cpu/attention_tiles.h"
+#include "ops/attention/attention_tiles_cpu.h"
 #include "ops/cpu/vector_math.h"
 
 namespace braid::ops::cpu {

@@ -1,5 +1,5 @@
-#include "ops/cuda/attention_tensor_core.h"
-#include "ops/cuda/attention_tile.h"
+#include "ops/attention/attention_tensor_core_cuda.h"
+#include "ops/attention/attention_tile_cuda.h"
 
 namespace braid::ops::cuda {
 namespace {

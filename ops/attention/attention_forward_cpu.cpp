@@ -1,6 +1,6 @@
 #include <limits>
 
-#include "ops/cpu/attention_tiles.h"
+#include "ops/attention/attention_tiles_cpu.h"
 
 namespace braid::ops::cpu {
 namespace {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "ops/kernels/attention.h"
+#include "ops/attention/attention_kernels.h"
 
 namespace braid::ops::cpu {
 

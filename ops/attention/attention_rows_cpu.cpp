@@ -1,4 +1,4 @@
-#include "ops/cpu/attention_rows.h"
+#include "ops/attention/attention_rows_cpu.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 #include "base/highway_targets.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/cpu/attention_rows.cpp"
+#define HWY_TARGET_INCLUDE "ops/attention/attention_rows_cpu.cpp"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "ops/cpu/vector_math-inl.h"

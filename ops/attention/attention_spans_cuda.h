@@ -1,6 +1,6 @@
 #pragma once
 
-#include "ops/kernels/attention.h"
+#include "ops/attention/attention_kernels.h"
 #include "tensor/cuda/for_each.h"
 
 // Where the tiles of attention lie. Tiles are counted from the start of their span, so that a row's

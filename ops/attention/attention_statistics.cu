@@ -1,4 +1,4 @@
-#include "ops/cuda/attention_tile.h"
+#include "ops/attention/attention_tile_cuda.h"
 
 namespace braid::ops::cuda {
 namespace {

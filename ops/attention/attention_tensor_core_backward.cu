@@ -1,4 +1,4 @@
-#include "ops/cuda/attention_tensor_core.h"
+#include "ops/attention/attention_tensor_core_cuda.h"
 
 namespace braid::ops::cuda {
 namespace {

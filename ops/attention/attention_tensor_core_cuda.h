@@ -1,6 +1,6 @@
 #pragma once
 
-#include "ops/cuda/attention_spans.h"
+#include "ops/attention/attention_spans_cuda.h"
 #include "ops/cuda/tensor_core_tile.h"
 
 // Attention of bf16 on tensor cores. A block of four warps takes a tile of 64 rows of one matrix, 16 a warp,

@@ -1,6 +1,6 @@
 #include <limits>
 
-#include "ops/cuda/attention_tensor_core.h"
+#include "ops/attention/attention_tensor_core_cuda.h"
 
 namespace braid::ops::cuda {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <limits>
 
-#include "ops/cuda/attention_spans.h"
+#include "ops/attention/attention_spans_cuda.h"
 
 // What the passes of attention share: a block of kThreads threads takes a tile of kSide rows of one matrix
 // and meets the tiles of another one after the other. bf16 is widened in shared memory.

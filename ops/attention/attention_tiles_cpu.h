@@ -1,7 +1,7 @@
 #pragma once
 
-#include "ops/cpu/attention_plan.h"
-#include "ops/cpu/attention_rows.h"
+#include "ops/attention/attention_plan_cpu.h"
+#include "ops/attention/attention_rows_cpu.h"
 #include "ops/cpu/parallel.h"
 #include "ops/cpu/tile_gemm.h"
 #include "ops/cpu/widen.h"

@@ -1,9 +1,9 @@
-#include "ops/rope.h"
+#include "ops/attention/rope.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "ops/kernels/rope.h"
+#include "ops/attention/rope_kernels.h"
 
 namespace braid::ops {
 namespace {

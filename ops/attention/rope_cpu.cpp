@@ -1,4 +1,4 @@
-#include "ops/kernels/rope.h"
+#include "ops/attention/rope_kernels.h"
 
 #include <algorithm>
 #include <cmath>

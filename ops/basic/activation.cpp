@@ -1,6 +1,6 @@
-#include "ops/activation.h"
+#include "ops/basic/activation.h"
 
-#include "ops/kernels/activation.h"
+#include "ops/basic/activation_kernels.h"
 
 namespace braid::ops {
 namespace {

@@ -1,4 +1,4 @@
-#include "ops/kernels/activation.h"
+#include "ops/basic/activation_kernels.h"
 
 #include "ops/cuda/row_math.h"
 

@@ -1,4 +1,4 @@
-#include "ops/kernels/activation.h"
+#include "ops/basic/activation_kernels.h"
 
 #include <array>
 #include <vector>
@@ -8,7 +8,7 @@
 
 #include "base/highway_targets.h"
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/cpu/activation.cpp"
+#define HWY_TARGET_INCLUDE "ops/basic/activation_cpu.cpp"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "ops/cpu/vector_math-inl.h"

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "ops/kernels/on_device.h"
+#include "ops/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {

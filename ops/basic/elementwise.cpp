@@ -1,6 +1,6 @@
-#include "ops/elementwise.h"
+#include "ops/basic/elementwise.h"
 
-#include "ops/kernels/elementwise.h"
+#include "ops/basic/elementwise_kernels.h"
 
 namespace braid::ops {
 

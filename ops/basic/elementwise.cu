@@ -1,4 +1,4 @@
-#include "ops/kernels/elementwise.h"
+#include "ops/basic/elementwise_kernels.h"
 
 #include "tensor/cuda/for_each.h"
 

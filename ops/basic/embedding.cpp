@@ -1,6 +1,6 @@
-#include "ops/embedding.h"
+#include "ops/basic/embedding.h"
 
-#include "ops/kernels/embedding.h"
+#include "ops/basic/embedding_kernels.h"
 
 namespace braid::ops {
 void expect_ids_in_range(const Tensor& ids, int64_t size) {

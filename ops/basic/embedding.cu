@@ -1,4 +1,4 @@
-#include "ops/kernels/embedding.h"
+#include "ops/basic/embedding_kernels.h"
 
 #include "ops/cuda/row_math.h"
 #include "tensor/cuda/sort.h"

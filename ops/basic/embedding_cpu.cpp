@@ -1,4 +1,4 @@
-#include "ops/kernels/embedding.h"
+#include "ops/basic/embedding_kernels.h"
 
 #include <algorithm>
 #include <cstring>

@@ -1,6 +1,6 @@
-#include "ops/head_parts.h"
+#include "ops/basic/head_parts.h"
 
-#include "ops/kernels/head_parts.h"
+#include "ops/basic/head_parts_kernels.h"
 
 namespace braid::ops {
 

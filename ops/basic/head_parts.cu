@@ -1,4 +1,4 @@
-#include "ops/kernels/head_parts.h"
+#include "ops/basic/head_parts_kernels.h"
 
 #include "tensor/cuda/for_each.h"
 

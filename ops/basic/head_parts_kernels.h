@@ -1,10 +1,10 @@
 #pragma once
 
-#include "ops/kernels/on_device.h"
+#include "ops/on_device.h"
 
 namespace braid::ops::cpu {
 
-/// As in ops/head_parts.h.
+/// As in ops/basic/head_parts.h.
 void combine_head_parts(const Tensor& parts, const Tensor& lse, const Tensor& label_logits);
 
 } // namespace braid::ops::cpu

@@ -1,6 +1,6 @@
-#include "ops/l2_norm.h"
+#include "ops/basic/l2_norm.h"
 
-#include "ops/kernels/l2_norm.h"
+#include "ops/basic/l2_norm_kernels.h"
 
 namespace braid::ops {
 

@@ -1,4 +1,4 @@
-#include "ops/kernels/l2_norm.h"
+#include "ops/basic/l2_norm_kernels.h"
 
 #include "ops/cuda/row_math.h"
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "ops/kernels/on_device.h"
+#include "ops/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {

@@ -1,6 +1,6 @@
-#include "ops/linear.h"
+#include "ops/basic/linear.h"
 
-#include "ops/kernels/linear.h"
+#include "ops/basic/linear_kernels.h"
 
 namespace braid::ops {
 

@@ -1,4 +1,4 @@
-#include "ops/kernels/linear.h"
+#include "ops/basic/linear_kernels.h"
 
 #include <array>
 

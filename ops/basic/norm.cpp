@@ -1,6 +1,6 @@
-#include "ops/norm.h"
+#include "ops/basic/norm.h"
 
-#include "ops/kernels/norm.h"
+#include "ops/basic/norm_kernels.h"
 
 namespace braid::ops {
 namespace {

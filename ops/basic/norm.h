@@ -1,6 +1,6 @@
 #pragma once
 
-#include "ops/gate_kind.h"
+#include "ops/basic/gate_kind.h"
 #include "tensor/parameters/parameter.h"
 #include "tensor/tape.h"
 

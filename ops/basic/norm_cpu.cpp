@@ -1,4 +1,4 @@
-#include "ops/kernels/norm.h"
+#include "ops/basic/norm_kernels.h"
 
 #include <cmath>
 

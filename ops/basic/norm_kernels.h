@@ -1,12 +1,12 @@
 #pragma once
 
-#include "ops/gate_kind.h"
-#include "ops/kernels/on_device.h"
+#include "ops/basic/gate_kind.h"
+#include "ops/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {
 
-// Shapes as in ops/norm.h, R rows of the last dimension in all. w is undefined where there is none.
+// Shapes as in ops/basic/norm.h, R rows of the last dimension in all. w is undefined where there is none.
 // Activations may be bf16, all else is f32 then. `scale` [R] is 1 / sqrt(mean square or variance + eps).
 
 void rms_norm(const Tensor& x, const Tensor& w, double eps, bool zero_centered, const Tensor& y,

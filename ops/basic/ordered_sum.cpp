@@ -1,6 +1,6 @@
-#include "ops/ordered_sum.h"
+#include "ops/basic/ordered_sum.h"
 
-#include "ops/kernels/ordered_sum.h"
+#include "ops/basic/ordered_sum_kernels.h"
 
 namespace braid::ops {
 

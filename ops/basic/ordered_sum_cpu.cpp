@@ -1,4 +1,4 @@
-#include "ops/kernels/ordered_sum.h"
+#include "ops/basic/ordered_sum_kernels.h"
 
 namespace braid::ops::cpu {
 namespace {

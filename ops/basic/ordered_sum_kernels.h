@@ -1,10 +1,10 @@
 #pragma once
 
-#include "ops/kernels/on_device.h"
+#include "ops/on_device.h"
 
 namespace braid::ops::cpu {
 
-/// As in ops/ordered_sum.h.
+/// As in ops/basic/ordered_sum.h.
 void ordered_sum(const Tensor& pieces, const Tensor& sum);
 
 } // namespace braid::ops::cpu

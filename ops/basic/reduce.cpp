@@ -1,6 +1,6 @@
-#include "ops/reduce.h"
+#include "ops/basic/reduce.h"
 
-#include "ops/kernels/reduce.h"
+#include "ops/basic/reduce_kernels.h"
 #include "tensor/host_values.h"
 
 namespace braid::ops {

@@ -1,4 +1,4 @@
-#include "ops/kernels/reduce.h"
+#include "ops/basic/reduce_kernels.h"
 
 #include "ops/cuda/row_math.h"
 

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <vector>
 
-#include "ops/kernels/reduce.h"
+#include "ops/basic/reduce_kernels.h"
 
 namespace braid::ops::cpu {
 namespace {

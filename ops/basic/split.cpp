@@ -1,8 +1,8 @@
-#include "ops/split.h"
+#include "ops/basic/split.h"
 
 #include <numeric>
 
-#include "ops/kernels/split.h"
+#include "ops/basic/split_kernels.h"
 
 namespace braid::ops {
 

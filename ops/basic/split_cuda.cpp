@@ -1,4 +1,4 @@
-#include "ops/kernels/split.h"
+#include "ops/basic/split_kernels.h"
 
 #include <cstddef>
 

@@ -1,6 +1,6 @@
-#include "ops/split_norm.h"
+#include "ops/basic/split_norm.h"
 
-#include "ops/kernels/split_norm.h"
+#include "ops/basic/split_norm_kernels.h"
 
 namespace braid::ops {
 

@@ -1,4 +1,4 @@
-#include "ops/kernels/split_norm.h"
+#include "ops/basic/split_norm_kernels.h"
 
 #include "ops/cuda/row_math.h"
 

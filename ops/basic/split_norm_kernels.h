@@ -1,11 +1,11 @@
 #pragma once
 
-#include "ops/kernels/on_device.h"
+#include "ops/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {
 
-// Shapes as in ops/split_norm.h.
+// Shapes as in ops/basic/split_norm.h.
 
 void row_squares(const Tensor& x, const Tensor& squares);
 /// dx = 2 x dsquares.

@@ -1,9 +1,9 @@
-#include "ops/cross_entropy.h"
+#include "ops/loss/cross_entropy.h"
 
 #include <algorithm>
 #include <bit>
 
-#include "ops/kernels/cross_entropy.h"
+#include "ops/loss/cross_entropy_kernels.h"
 
 namespace braid::ops {
 namespace {

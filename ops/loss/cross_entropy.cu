@@ -1,4 +1,4 @@
-#include "ops/kernels/cross_entropy.h"
+#include "ops/loss/cross_entropy_kernels.h"
 
 #include <algorithm>
 #include <limits>

@@ -2,7 +2,7 @@
 
 #include <functional>
 
-#include "ops/logit_options.h"
+#include "ops/loss/logit_options.h"
 #include "tensor/parameters/parameter.h"
 #include "tensor/tape.h"
 

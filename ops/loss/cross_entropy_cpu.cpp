@@ -1,13 +1,13 @@
-#include "ops/kernels/cross_entropy.h"
+#include "ops/loss/cross_entropy_kernels.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 
+#include "ops/basic/elementwise_kernels.h"
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/vector_math.h"
 #include "ops/cpu/weights.h"
-#include "ops/kernels/elementwise.h"
 
 namespace braid::ops::cpu {
 namespace {

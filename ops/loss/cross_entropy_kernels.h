@@ -1,7 +1,7 @@
 #pragma once
 
-#include "ops/kernels/on_device.h"
-#include "ops/logit_options.h"
+#include "ops/loss/logit_options.h"
+#include "ops/on_device.h"
 #include "tensor/parameters/parameter.h"
 
 namespace braid::ops::cpu {

@@ -1,6 +1,6 @@
-#include "ops/expert_fractions.h"
+#include "ops/moe/expert_fractions.h"
 
-#include "ops/kernels/expert_fractions.h"
+#include "ops/moe/expert_fractions_kernels.h"
 
 namespace braid::ops {
 

@@ -1,4 +1,4 @@
-#include "ops/kernels/expert_fractions.h"
+#include "ops/moe/expert_fractions_kernels.h"
 
 #include <numeric>
 

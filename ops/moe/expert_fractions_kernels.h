@@ -1,10 +1,10 @@
 #pragma once
 
-#include "ops/kernels/on_device.h"
+#include "ops/on_device.h"
 
 namespace braid::ops::cpu {
 
-/// As in ops/expert_fractions.h.
+/// As in ops/moe/expert_fractions.h.
 void expert_fractions(const Tensor& counts, const Tensor& fractions);
 
 } // namespace braid::ops::cpu

@@ -1,8 +1,8 @@
-#include "ops/expert_ranks.h"
+#include "ops/moe/expert_ranks.h"
 
 #include <algorithm>
 
-#include "ops/kernels/expert_ranks.h"
+#include "ops/moe/expert_ranks_kernels.h"
 
 namespace braid::ops {
 

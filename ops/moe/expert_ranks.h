@@ -1,6 +1,6 @@
 #pragma once
 
-#include "ops/permute.h"
+#include "ops/moe/permute.h"
 
 namespace braid::ops {
 

@@ -1,4 +1,4 @@
-#include "ops/kernels/expert_ranks.h"
+#include "ops/moe/expert_ranks_kernels.h"
 
 #include <algorithm>
 #include <vector>

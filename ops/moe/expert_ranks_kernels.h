@@ -1,10 +1,10 @@
 #pragma once
 
-#include "ops/kernels/on_device.h"
+#include "ops/on_device.h"
 
 namespace braid::ops::cpu {
 
-// Shapes as in ops/expert_ranks.h.
+// Shapes as in ops/moe/expert_ranks.h.
 
 void ranks_of_choices(const Tensor& expert, int64_t experts_per_rank, const Tensor& ranks);
 /// Row r is a copy of token order[r] / copies_per_token, and the rows of rank n are offsets[n] to offsets[n +

@@ -1,6 +1,6 @@
-#include "ops/grouped_linear.h"
+#include "ops/moe/grouped_linear.h"
 
-#include "ops/kernels/grouped_linear.h"
+#include "ops/moe/grouped_linear_kernels.h"
 
 namespace braid::ops {
 namespace {

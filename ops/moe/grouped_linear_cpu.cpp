@@ -1,4 +1,4 @@
-#include "ops/kernels/grouped_linear.h"
+#include "ops/moe/grouped_linear_kernels.h"
 
 #include <algorithm>
 #include <vector>

@@ -1,12 +1,12 @@
 #pragma once
 
-#include "ops/kernels/on_device.h"
+#include "ops/on_device.h"
 #include "tensor/parameters/parameter.h"
 
 namespace braid::ops::cpu {
 
-// Shapes as in ops/grouped_linear.h, dtypes as in kernels/linear.h. Each element is summed by one thread in
-// one order, whatever the number of threads.
+// Shapes as in ops/moe/grouped_linear.h, dtypes as in kernels/linear.h. Each element is summed by one thread
+// in one order, whatever the number of threads.
 
 /// y[r] = x[r] w_eᵀ.
 void grouped_linear(const Tensor& x, const Parameter& w, const Tensor& offsets, const Tensor& y);

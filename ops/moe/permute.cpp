@@ -1,8 +1,8 @@
-#include "ops/permute.h"
+#include "ops/moe/permute.h"
 
 #include <limits>
 
-#include "ops/kernels/permute.h"
+#include "ops/moe/permute_kernels.h"
 
 namespace braid::ops {
 

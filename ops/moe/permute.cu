@@ -1,4 +1,4 @@
-#include "ops/kernels/permute.h"
+#include "ops/moe/permute_kernels.h"
 
 #include "tensor/cuda/for_each.h"
 #include "tensor/cuda/sort.h"

@@ -1,4 +1,4 @@
-#include "ops/kernels/permute.h"
+#include "ops/moe/permute_kernels.h"
 
 #include <algorithm>
 #include <vector>

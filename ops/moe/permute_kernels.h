@@ -1,11 +1,11 @@
 #pragma once
 
-#include "ops/kernels/on_device.h"
+#include "ops/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {
 
-// Shapes as in ops/permute.h. Each output row is written by one thread, in slot order where it is a sum.
+// Shapes as in ops/moe/permute.h. Each output row is written by one thread, in slot order where it is a sum.
 
 /// Entries of `expert` that are not -1, for which it waits for a GPU. InternalError for one that is not
 /// among the experts.

@@ -1,9 +1,9 @@
-#include "ops/routing.h"
+#include "ops/moe/routing.h"
 
 #include <algorithm>
 
-#include "ops/kernels/elementwise.h"
-#include "ops/kernels/routing.h"
+#include "ops/basic/elementwise_kernels.h"
+#include "ops/moe/routing_kernels.h"
 
 namespace braid::ops {
 namespace {

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "ops/documents.h"
-#include "ops/routing_options.h"
+#include "ops/moe/routing_options.h"
 #include "tensor/tape.h"
 
 namespace braid::ops {

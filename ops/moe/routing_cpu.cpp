@@ -1,4 +1,4 @@
-#include "ops/kernels/routing.h"
+#include "ops/moe/routing_kernels.h"
 
 #include <algorithm>
 #include <cmath>

@@ -2,15 +2,15 @@
 
 #include <cstdint>
 
-#include "ops/kernels/on_device.h"
-#include "ops/routing_options.h"
+#include "ops/moe/routing_options.h"
+#include "ops/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {
 
-/// Shapes as in ops/routing.h; bias and given may be undefined. Returns the number of tokens whose own choice
-/// is another set than the given one, for which it waits for a GPU, and throws InternalError for a given
-/// expert that does not exist; without given experts 0, and it does not wait.
+/// Shapes as in ops/moe/routing.h; bias and given may be undefined. Returns the number of tokens whose own
+/// choice is another set than the given one, for which it waits for a GPU, and throws InternalError for a
+/// given expert that does not exist; without given experts 0, and it does not wait.
 int64_t route(const Tensor& logits, const Tensor& bias, const RoutingOptions& options, const Tensor& given,
               const Tensor& expert, const Tensor& weight, const Tensor& probabilities);
 /// dlogits from dweight and dprobabilities, either of which may be undefined.

@@ -1,9 +1,9 @@
-#include "ops/causal_conv.h"
+#include "ops/recurrence/causal_conv.h"
 
 #include <algorithm>
 
-#include "ops/kernels/causal_conv.h"
-#include "ops/kernels/elementwise.h"
+#include "ops/basic/elementwise_kernels.h"
+#include "ops/recurrence/causal_conv_kernels.h"
 
 namespace braid::ops {
 namespace {

@@ -1,4 +1,4 @@
-#include "ops/kernels/causal_conv.h"
+#include "ops/recurrence/causal_conv_kernels.h"
 
 #include "ops/cuda/row_math.h"
 

@@ -1,4 +1,4 @@
-#include "ops/kernels/causal_conv.h"
+#include "ops/recurrence/causal_conv_kernels.h"
 
 #include <algorithm>
 
@@ -6,7 +6,7 @@
 #include "ops/cpu/parallel.h"
 #include "ops/cpu/widen.h"
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/cpu/causal_conv.cpp"
+#define HWY_TARGET_INCLUDE "ops/recurrence/causal_conv_cpu.cpp"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "ops/cpu/vector_math-inl.h"

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "ops/kernels/on_device.h"
+#include "ops/on_device.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops {

@@ -1,4 +1,4 @@
-#include "ops/chunk_plan.h"
+#include "ops/recurrence/chunk_plan.h"
 
 #include <algorithm>
 

@@ -1,9 +1,9 @@
-#include "ops/cpu/delta_chunk.h"
+#include "ops/recurrence/delta_chunk_cpu.h"
 
 #include "base/highway_targets.h"
 #include "ops/cpu/vector_math.h"
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "ops/cpu/delta_chunk.cpp"
+#define HWY_TARGET_INCLUDE "ops/recurrence/delta_chunk_cpu.cpp"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 

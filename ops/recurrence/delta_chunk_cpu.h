@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "ops/chunk_plan.h"
 #include "ops/cpu/tile_gemm.h"
+#include "ops/recurrence/chunk_plan.h"
 
 // The matrix algebra of one chunk of the delta rule: L <= kSide rows, one thread. Square scratch matrices
 // have rows kSide apart. Lower triangular ones are worked on in bands of kBand rows: within a band, columns

@@ -1,6 +1,6 @@
-#include "ops/delta_gate.h"
+#include "ops/recurrence/delta_decay.h"
 
-#include "ops/kernels/delta_gate.h"
+#include "ops/recurrence/delta_decay_kernels.h"
 
 namespace braid::ops {
 

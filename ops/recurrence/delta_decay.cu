@@ -1,4 +1,4 @@
-#include "ops/kernels/delta_gate.h"
+#include "ops/recurrence/delta_decay_kernels.h"
 
 #include "ops/cuda/row_math.h"
 

@@ -1,10 +1,10 @@
-#include "ops/delta_rule.h"
+#include "ops/recurrence/delta_rule.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "ops/kernels/delta_rule.h"
-#include "ops/kernels/elementwise.h"
+#include "ops/basic/elementwise_kernels.h"
+#include "ops/recurrence/delta_rule_kernels.h"
 
 namespace braid::ops {
 namespace {

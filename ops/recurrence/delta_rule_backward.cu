@@ -1,12 +1,12 @@
-#include "ops/cuda/delta_scan.h"
+#include "ops/recurrence/delta_scan_cuda.h"
 
 namespace braid::ops::cuda {
 namespace {
 
 using namespace braid::cuda;
 
-// The formulas are those of ops/cpu/delta_rule_backward.cpp. What differs is the way to states: every chunk's
-// share of them is a product of its own, so that the scan over chunks has less left to do.
+// The formulas are those of ops/recurrence/delta_rule_backward_cpu.cpp. What differs is the way to states:
+// every chunk's share of them is a product of its own, so that the scan over chunks has less left to do.
 
 /// What backward works on beside the inputs. T: the type of sums and states.
 template <typename Stored>

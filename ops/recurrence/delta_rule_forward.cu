@@ -1,12 +1,13 @@
-#include "ops/cuda/delta_scan.h"
+#include "ops/recurrence/delta_scan_cuda.h"
 
 namespace braid::ops::cuda {
 namespace {
 
 using namespace braid::cuda;
 
-// The three phases of ops/cpu/delta_rule_forward.cpp: what a chunk is by itself, the scan that carries states
-// from chunk to chunk, and the outputs. Blocks of the first and last take one chunk and value head.
+// The three phases of ops/recurrence/delta_rule_forward_cpu.cpp: what a chunk is by itself, the scan that
+// carries states from chunk to chunk, and the outputs. Blocks of the first and last take one chunk and value
+// head.
 
 constexpr int kBlockSide = 16; // of the squares that a triangular matrix is inverted by
 

@@ -1,5 +1,5 @@
-#include "ops/cpu/delta_view.h"
 #include "ops/cpu/parallel.h"
+#include "ops/recurrence/delta_view_cpu.h"
 
 namespace braid::ops::cpu {
 namespace {

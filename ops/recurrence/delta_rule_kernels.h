@@ -1,12 +1,12 @@
 #pragma once
 
-#include "ops/chunk_plan.h"
-#include "ops/kernels/on_device.h"
+#include "ops/on_device.h"
+#include "ops/recurrence/chunk_plan.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops {
 
-/// The inputs of the gated delta rule as in ops/delta_rule.h; g may be undefined.
+/// The inputs of the gated delta rule as in ops/recurrence/delta_rule.h; g may be undefined.
 struct DeltaInputs {
     Tensor q, k, v, g, beta;
     double scale;

@@ -1,4 +1,4 @@
-#include "ops/cuda/delta_view.h"
+#include "ops/recurrence/delta_view_cuda.h"
 
 namespace braid::ops::cuda {
 namespace {

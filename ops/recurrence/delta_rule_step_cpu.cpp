@@ -1,8 +1,8 @@
 #include <vector>
 
-#include "ops/cpu/delta_view.h"
 #include "ops/cpu/parallel.h"
 #include "ops/cpu/vector_math.h"
+#include "ops/recurrence/delta_view_cpu.h"
 
 namespace braid::ops::cpu {
 namespace {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "ops/cuda/delta_view.h"
+#include "ops/recurrence/delta_view_cuda.h"
 
 namespace braid::ops::cuda {
 

@@ -1,8 +1,8 @@
 #pragma once
 
-#include "ops/cpu/delta_chunk.h"
 #include "ops/cpu/widen.h"
-#include "ops/kernels/delta_rule.h"
+#include "ops/recurrence/delta_chunk_cpu.h"
+#include "ops/recurrence/delta_rule_kernels.h"
 
 namespace braid::ops::cpu {
 

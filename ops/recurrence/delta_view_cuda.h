@@ -1,7 +1,7 @@
 #pragma once
 
 #include "ops/cuda/tile.h"
-#include "ops/kernels/delta_rule.h"
+#include "ops/recurrence/delta_rule_kernels.h"
 
 // What the kernels of the delta rule share. Blocks work on one chunk of one head; rows beyond the chunk's
 // length count as zeros.

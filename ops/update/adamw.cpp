@@ -1,6 +1,6 @@
-#include "ops/adamw.h"
+#include "ops/update/adamw.h"
 
-#include "ops/kernels/adamw.h"
+#include "ops/update/adamw_kernels.h"
 #include "tensor/host_values.h"
 
 namespace braid::ops {

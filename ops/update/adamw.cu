@@ -1,4 +1,4 @@
-#include "ops/kernels/adamw.h"
+#include "ops/update/adamw_kernels.h"
 
 #include "tensor/cuda/for_each.h"
 

@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "ops/adamw.h"
-#include "ops/kernels/on_device.h"
+#include "ops/on_device.h"
+#include "ops/update/adamw.h"
 
 namespace braid::ops {
 
@@ -35,7 +35,7 @@ struct AdamWCoefficients {
 
 namespace braid::ops::cpu {
 
-/// As in ops/adamw.h.
+/// As in ops/update/adamw.h.
 void adamw(const Tensor& values, const Tensor& first_moment, const Tensor& second_moment,
            const Tensor& gradients, const AdamWSections& sections, const AdamWStep& step);
 

@@ -1,8 +1,8 @@
-#include "ops/muon.h"
+#include "ops/update/muon.h"
 
 #include <utility>
 
-#include "ops/kernels/muon.h"
+#include "ops/update/muon_kernels.h"
 #include "tensor/host_values.h"
 
 namespace braid::ops {

@@ -1,6 +1,6 @@
-#include "ops/kernels/muon.h"
+#include "ops/update/muon_kernels.h"
 
-#include "ops/cuda/rectangles.h"
+#include "ops/update/rectangles_cuda.h"
 
 namespace braid::ops::cuda {
 namespace {

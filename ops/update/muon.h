@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "ops/rectangles.h"
+#include "ops/update/rectangles.h"
 
 namespace braid::ops {
 

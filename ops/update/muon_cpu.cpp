@@ -1,6 +1,6 @@
-#include "ops/kernels/muon.h"
+#include "ops/update/muon_kernels.h"
 
-#include "ops/cpu/rectangles.h"
+#include "ops/update/rectangles_cpu.h"
 
 namespace braid::ops::cpu {
 

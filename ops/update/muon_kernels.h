@@ -1,7 +1,7 @@
 #pragma once
 
-#include "ops/kernels/on_device.h"
-#include "ops/muon.h"
+#include "ops/on_device.h"
+#include "ops/update/muon.h"
 
 namespace braid::ops {
 
@@ -20,7 +20,7 @@ struct MuonCoefficients {
 
 namespace braid::ops::cpu {
 
-/// As in ops/muon.h.
+/// As in ops/update/muon.h.
 void muon_momentum(const Tensor& momentum, const Tensor& gradients, const Tensor& ahead, double beta,
                    double gradient_scale);
 void muon_apply(const Tensor& values, const Tensor& updates, const MuonPieces& pieces, double lr);

@@ -1,10 +1,10 @@
-#include "ops/newton_schulz.h"
+#include "ops/update/newton_schulz.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 
-#include "ops/kernels/newton_schulz.h"
+#include "ops/update/newton_schulz_kernels.h"
 
 namespace braid::ops {
 namespace {

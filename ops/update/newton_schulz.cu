@@ -1,4 +1,4 @@
-#include "ops/kernels/newton_schulz.h"
+#include "ops/update/newton_schulz_kernels.h"
 
 #include <algorithm>
 #include <utility>

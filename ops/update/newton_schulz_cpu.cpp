@@ -1,11 +1,11 @@
-#include "ops/kernels/newton_schulz.h"
+#include "ops/update/newton_schulz_kernels.h"
 
 #include <algorithm>
 #include <cmath>
 
+#include "ops/basic/reduce_kernels.h"
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/parallel.h"
-#include "ops/kernels/reduce.h"
 
 namespace braid::ops::cpu {
 namespace {

@@ -2,13 +2,13 @@
 
 #include <vector>
 
-#include "ops/kernels/on_device.h"
-#include "ops/newton_schulz.h"
+#include "ops/on_device.h"
+#include "ops/update/newton_schulz.h"
 #include "tensor/tensor.h"
 
 namespace braid::ops::cpu {
 
-/// As in ops/newton_schulz.h; norms f64 [n].
+/// As in ops/update/newton_schulz.h; norms f64 [n].
 void newton_schulz(Allocator& allocator, const Tensor& x, const std::vector<NewtonSchulzStep>& steps,
                    const Tensor& norms);
 

@@ -1,8 +1,8 @@
-#include "ops/rectangles.h"
+#include "ops/update/rectangles.h"
 
 #include <utility>
 
-#include "ops/kernels/rectangles.h"
+#include "ops/update/rectangles_kernels.h"
 #include "tensor/host_values.h"
 
 namespace braid::ops {

@@ -1,6 +1,6 @@
-#include "ops/cuda/rectangles.h"
+#include "ops/update/rectangles_cuda.h"
 
-#include "ops/kernels/rectangles.h"
+#include "ops/update/rectangles_kernels.h"
 
 namespace braid::ops::cuda {
 namespace {

@@ -1,8 +1,8 @@
-#include "ops/kernels/rectangles.h"
+#include "ops/update/rectangles_kernels.h"
 
 #include <algorithm>
 
-#include "ops/cpu/rectangles.h"
+#include "ops/update/rectangles_cpu.h"
 
 namespace braid::ops::cpu {
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "ops/rectangles.h"
+#include "ops/update/rectangles.h"
 
 namespace braid::ops::cpu {
 

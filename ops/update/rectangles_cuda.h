@@ -1,6 +1,6 @@
 #pragma once
 
-#include "ops/rectangles.h"
+#include "ops/update/rectangles.h"
 #include "tensor/cuda/for_each.h"
 
 namespace braid::ops::cuda {

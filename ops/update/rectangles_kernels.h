@@ -1,11 +1,11 @@
 #pragma once
 
-#include "ops/kernels/on_device.h"
-#include "ops/rectangles.h"
+#include "ops/on_device.h"
+#include "ops/update/rectangles.h"
 
 namespace braid::ops::cpu {
 
-/// As in ops/rectangles.h.
+/// As in ops/update/rectangles.h.
 void copy_rectangles(const Tensor& x, const Tensor& y, const Rectangles& rectangles);
 
 } // namespace braid::ops::cpu

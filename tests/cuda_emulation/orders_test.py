@@ -100,7 +100,8 @@ def constant(name, text):
 
 def launch_bounds():
     """Of kernels by name, the most threads that their sources promise."""
-    files = [path for folder in ("ops/cuda", "tensor/cuda") for path in sorted((SOURCE / folder).iterdir())]
+    files = [path for folder in ("ops", "tensor") for path in sorted((SOURCE / folder).rglob("*"))
+             if path.suffix == ".cu" or (path.suffix == ".h" and ("_cuda" in path.stem or path.parent.name == "cuda"))]
     texts = {path: path.read_text(encoding="utf-8") for path in files}
     everything, bounds = "\n".join(texts.values()), {}
     for path, text in texts.items():

@@ -1,4 +1,4 @@
-#include "ops/causal_conv.h"
+#include "ops/recurrence/causal_conv.h"
 
 #include <cmath>
 

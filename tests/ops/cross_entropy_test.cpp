@@ -1,9 +1,9 @@
-#include "ops/cross_entropy.h"
+#include "ops/loss/cross_entropy.h"
 
 #include <cmath>
 
-#include "ops/kernels/cross_entropy.h"
-#include "ops/split.h"
+#include "ops/basic/split.h"
+#include "ops/loss/cross_entropy_kernels.h"
 #include "tests/support/op_case.h"
 
 namespace braid::testing {

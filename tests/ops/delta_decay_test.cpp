@@ -1,4 +1,4 @@
-#include "ops/delta_gate.h"
+#include "ops/recurrence/delta_decay.h"
 
 #include <cmath>
 
@@ -16,14 +16,14 @@ OpCase decay_case(Allocator& allocator, int64_t tokens, int64_t heads, double sc
             }};
 }
 
-TEST(delta_gate, gradients) {
+TEST(delta_decay, gradients) {
     TestContext t;
     for (const auto& [tokens, heads] : {std::array<int64_t, 2>{1, 1}, {7, 3}, {0, 2}, {600, 2}})
         check_op_gradients(decay_case(t.allocator, tokens, heads, 1));
     check_op_gradients(decay_case(t.allocator, 40, 2, 20)); // far out on both sides of softplus
 }
 
-TEST(delta_gate, matches_the_formula) {
+TEST(delta_decay, matches_the_formula) {
     TestContext t;
     const OpCase op = decay_case(t.allocator, 50, 3, 10);
     const auto a = to_vector(op.inputs[0]), g = to_vector(run_op(op, t, DType::f64)[0]);
@@ -37,7 +37,7 @@ TEST(delta_gate, matches_the_formula) {
     }
 }
 
-TEST(delta_gate, stays_finite_and_not_positive) {
+TEST(delta_decay, stays_finite_and_not_positive) {
     TestContext t;
     const OpCase op = decay_case(t.allocator, 200, 2, 1000);
     for (const double g : to_vector(run_op(op, t, DType::f32)[0])) {
@@ -46,7 +46,7 @@ TEST(delta_gate, stays_finite_and_not_positive) {
     }
 }
 
-TEST(delta_gate, strided_f32_and_threads) {
+TEST(delta_decay, strided_f32_and_threads) {
     TestContext t;
     OpCase op = decay_case(t.allocator, 3500, 5, 1);
     const Tensor wide = random_tensor(t.allocator, {3500, 9}, DType::f64, "wide");

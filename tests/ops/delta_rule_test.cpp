@@ -1,9 +1,9 @@
-#include "ops/delta_rule.h"
+#include "ops/recurrence/delta_rule.h"
 
 #include <cmath>
 
-#include "ops/chunk_plan.h"
-#include "ops/split.h"
+#include "ops/basic/split.h"
+#include "ops/recurrence/chunk_plan.h"
 #include "tests/support/op_case.h"
 
 namespace braid::testing {

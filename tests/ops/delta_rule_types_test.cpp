@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "ops/delta_rule.h"
+#include "ops/recurrence/delta_rule.h"
 #include "tests/support/op_case.h"
 
 namespace braid::testing {

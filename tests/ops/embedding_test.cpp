@@ -1,4 +1,4 @@
-#include "ops/embedding.h"
+#include "ops/basic/embedding.h"
 
 #include "tests/support/op_case.h"
 

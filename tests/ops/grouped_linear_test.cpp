@@ -1,6 +1,6 @@
-#include "ops/grouped_linear.h"
+#include "ops/moe/grouped_linear.h"
 
-#include "ops/split.h"
+#include "ops/basic/split.h"
 #include "tests/support/op_case.h"
 
 namespace braid::testing {

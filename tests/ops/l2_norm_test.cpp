@@ -1,4 +1,4 @@
-#include "ops/l2_norm.h"
+#include "ops/basic/l2_norm.h"
 
 #include <cmath>
 

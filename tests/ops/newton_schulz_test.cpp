@@ -1,4 +1,4 @@
-#include "ops/newton_schulz.h"
+#include "ops/update/newton_schulz.h"
 
 #include <algorithm>
 #include <cmath>

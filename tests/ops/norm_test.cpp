@@ -1,8 +1,8 @@
-#include "ops/norm.h"
+#include "ops/basic/norm.h"
 
 #include <cmath>
 
-#include "ops/split.h"
+#include "ops/basic/split.h"
 #include "tests/support/op_case.h"
 
 namespace braid::testing {

@@ -1,4 +1,4 @@
-#include "ops/ordered_sum.h"
+#include "ops/basic/ordered_sum.h"
 
 #include "tests/support/op_case.h"
 

@@ -1,4 +1,4 @@
-#include "ops/permute.h"
+#include "ops/moe/permute.h"
 
 #include <algorithm>
 #include <numeric>

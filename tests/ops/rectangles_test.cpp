@@ -1,8 +1,8 @@
 // Rectangles and the elementwise parts of Muon against loops over their elements.
 
-#include "ops/rectangles.h"
+#include "ops/update/rectangles.h"
 
-#include "ops/muon.h"
+#include "ops/update/muon.h"
 #include "tensor/host_values.h"
 #include "tests/support/op_case.h"
 

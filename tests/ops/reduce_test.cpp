@@ -1,4 +1,4 @@
-#include "ops/reduce.h"
+#include "ops/basic/reduce.h"
 
 #include <cmath>
 

@@ -1,8 +1,8 @@
-#include "ops/rope.h"
+#include "ops/attention/rope.h"
 
 #include <cmath>
 
-#include "ops/elementwise.h"
+#include "ops/basic/elementwise.h"
 #include "tests/support/op_case.h"
 
 namespace braid::testing {

@@ -1,4 +1,4 @@
-#include "ops/routing.h"
+#include "ops/moe/routing.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,9 +1,9 @@
-#include "ops/split_norm.h"
+#include "ops/basic/split_norm.h"
 
 #include <cmath>
 
-#include "ops/elementwise.h"
-#include "ops/split.h"
+#include "ops/basic/elementwise.h"
+#include "ops/basic/split.h"
 #include "tests/support/op_case.h"
 
 namespace braid::testing {

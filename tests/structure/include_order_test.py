@@ -28,6 +28,8 @@ OWNED_HEADERS = [
     ("mpi.h", re.compile(r"mpi\.h"),
      re.compile(r"parallel/.*|tests/(?:distributed|parallel|support|launch)/.*")),
     ("yaml-cpp", re.compile(r"yaml-cpp/.*"), re.compile(r"base/.*|tests/base/.*")),
+    ("CUDA", re.compile(r"(?:cuda|cublas|nccl)\w*\.h"),
+     re.compile(r".*/cuda/.*|.*_cuda\.(?:cpp|h)|.*\.cu|tests/cuda_.*")),
     ("CLI11", re.compile(r"CLI/.*"), re.compile(r"launch/command_line\.cpp")),
 ]
 # (name, pattern in the code without comments, where it may stand)
@@ -123,7 +125,7 @@ def check_tree(root):
 
 PLANTED = {
     "base/a.cpp": '#include "tensor/tensor.h"\n',  # a later folder
-    "base/b.cpp": "  #  include <ops/linear.h>\n",  # the same in other dress
+    "base/b.cpp": "  #  include <ops/basic/linear.h>\n",  # the same in other dress
     "base/c.h": '#include "error.h"\n',  # not from the root
     "base/d.cpp": '#include "tests/support/ranks.h"\n',
     "base/e.cpp": "#include <hdf5.h>\n",
@@ -132,6 +134,7 @@ PLANTED = {
     "tensor/h.cpp": "auto world = MPI_COMM_WORLD;\n",
     "tests/i.cpp": '#include "../base/error.h"\n',
     "bench/j.cpp": "#include <CLI/CLI.hpp>\n",
+    "ops/o.cpp": "#include <cuda_runtime.h>\n",
     "layers/first/k.cpp": '#include "layers/second/m.h"\n',  # a later room
     "layers/first/l.cpp": '#include "layers/n.h"\n',  # the files beside the rooms come last here
     "layers/lost.h": '#include "layers/elsewhere/x.h"\n',  # a room that nobody declares
@@ -140,6 +143,7 @@ LEGAL = {
     "base/hdf5_file.cpp": '#include <hdf5.h>\n#include "base/error.h"\n',
     "ops/cpu/ok.cpp": '#include "tensor/tensor.h"\n#include "base/error.h"\n#include <hwy/highway.h>\n',
     "tensor/ok.cpp": '// never MPI_COMM_WORLD here\n#include <vector>\n',
+    "ops/o_cuda.cpp": "#include <cuda_runtime.h>\n",
     "layers/second/m.h": '#include "layers/first/f.h"\n#include "layers/second/s.h"\n#include "layers/cuda/c.h"\n',
     "layers/n.h": '#include "layers/second/m.h"\n',
     "tests/ops/ok.cpp": '#include "layers/model/model.h"\nint x = MPI_COMM_WORLD;\n',

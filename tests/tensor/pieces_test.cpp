@@ -1,8 +1,8 @@
 #include "tensor/pieces.h"
 
-#include "ops/activation.h"
-#include "ops/grouped_linear.h"
-#include "ops/permute.h"
+#include "ops/basic/activation.h"
+#include "ops/moe/grouped_linear.h"
+#include "ops/moe/permute.h"
 #include "tests/support/testing_context.h"
 
 namespace braid::testing {

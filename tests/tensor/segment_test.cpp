@@ -1,8 +1,8 @@
 #include "tensor/segment.h"
 
-#include "ops/activation.h"
-#include "ops/elementwise.h"
-#include "ops/linear.h"
+#include "ops/basic/activation.h"
+#include "ops/basic/elementwise.h"
+#include "ops/basic/linear.h"
 #include "tests/support/testing_context.h"
 
 namespace braid::testing {

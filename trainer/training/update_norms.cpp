@@ -4,8 +4,8 @@
 #include <array>
 #include <cmath>
 
-#include "ops/elementwise.h"
-#include "ops/reduce.h"
+#include "ops/basic/elementwise.h"
+#include "ops/basic/reduce.h"
 #include "parallel/collectives.h"
 #include "tensor/host_values.h"
 
