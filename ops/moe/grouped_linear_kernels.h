@@ -5,7 +5,7 @@
 
 namespace braid::ops::cpu {
 
-// Shapes as in ops/moe/grouped_linear.h, dtypes as in kernels/linear.h. Each element is summed by one thread
+// Shapes as in ops/moe/grouped_linear.h, dtypes as in linear_kernels.h. Each element is summed by one thread
 // in one order, whatever the number of threads.
 
 /// y[r] = x[r] w_eᵀ.
