@@ -70,30 +70,30 @@ Seconds measure_step(Allocator& allocator, const Mesh& mesh, const MoeLayer& moe
     Context ctx;
     ctx.allocator = &allocator;
     ctx.mesh = &mesh;
-    const std::vector<Stage> stages = moe.stages();
-    std::vector<Tape> tapes(stages.size());
+    const std::vector<Phase> phases = moe.phases();
+    std::vector<Tape> tapes(phases.size());
     Seconds seconds;
     const auto time = [&](size_t i, const auto& run) {
-        const bool experts = stages[i].name == "experts";
+        const bool experts = phases[i].name == "experts";
         profiler.clear();
         ctx.profiler = experts ? &profiler : nullptr;
         const auto start = Clock::now();
         run();
         const double all = std::chrono::duration<double>(Clock::now() - start).count();
-        if (stages[i].name == "route") return void(seconds.router += all);
+        if (phases[i].name == "route") return void(seconds.router += all);
         const double arithmetic = experts ? expert_arithmetic(profiler) : 0;
         seconds.experts += arithmetic;
         seconds.dispatch += all - arithmetic;
     };
     barrier(mesh.world());
-    for (size_t i = 0; i < stages.size(); ++i) {
+    for (size_t i = 0; i < phases.size(); ++i) {
         ctx.tape = &tapes[i];
-        time(i, [&] { values = stages[i].run(ctx, values); });
+        time(i, [&] { values = phases[i].run(ctx, values); });
     }
     Gradients gradients(allocator);
     gradients.add(values[0].ref(), dy);
     ctx.tape = nullptr;
-    for (size_t i = stages.size(); i-- > 0;) time(i, [&] { tapes[i].backward(ctx, gradients); });
+    for (size_t i = phases.size(); i-- > 0;) time(i, [&] { tapes[i].backward(ctx, gradients); });
     return seconds;
 }
 

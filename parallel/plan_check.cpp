@@ -97,7 +97,7 @@ std::string operation_of(const Action& action) {
             return fmt::format("all_to_all of the gradients of unit {}", action.unit);
         case Action::Kind::reduce_add:
             return fmt::format("all_gather of the sums of unit {}", action.unit);
-        case Action::Kind::gather_start:
+        case Action::Kind::all_gather_start:
             return fmt::format("all_gather of the values of unit {}", action.unit);
         default:
             return "";

@@ -124,7 +124,7 @@ Tensor reduce_scatter_rows(Context& ctx, Communicator& comm, const Tensor& x, co
     return y;
 }
 
-Tensor use_copy(Context& ctx, Communicator& comm, const Tensor& x) {
+Tensor copy_to_region(Context& ctx, Communicator& comm, const Tensor& x) {
     if (comm.size() == 1) return x;
     Tensor y = x.detach();
     record(ctx, "all_reduce", x, y,
@@ -132,7 +132,7 @@ Tensor use_copy(Context& ctx, Communicator& comm, const Tensor& x) {
     return y;
 }
 
-Tensor sum_to_copy(Context& ctx, Communicator& comm, const Tensor& x) {
+Tensor reduce_from_region(Context& ctx, Communicator& comm, const Tensor& x) {
     if (comm.size() == 1) return x;
     const ProfileScope scope(ctx.profiler, "all_reduce");
     Tensor y = all_reduce(*ctx.allocator, comm, x);
@@ -140,7 +140,7 @@ Tensor sum_to_copy(Context& ctx, Communicator& comm, const Tensor& x) {
     return y;
 }
 
-Tensor sum_to_parts(Context& ctx, Communicator& comm, const Tensor& x) {
+Tensor reduce_in_region(Context& ctx, Communicator& comm, const Tensor& x) {
     if (comm.size() == 1) return x;
     const ProfileScope scope(ctx.profiler, "all_reduce");
     Tensor y = all_reduce(*ctx.allocator, comm, x);
@@ -149,15 +149,15 @@ Tensor sum_to_parts(Context& ctx, Communicator& comm, const Tensor& x) {
     return y;
 }
 
-Tensor take_rows(Context& ctx, Communicator& comm, const Tensor& x, const RowCounts& rows) {
+Tensor scatter_to_region(Context& ctx, Communicator& comm, const Tensor& x, const RowCounts& rows) {
     if (comm.size() == 1) return x;
     Tensor y = rows_of(comm, x, rows);
-    record(ctx, "take_rows", x, y,
+    record(ctx, "scatter", x, y,
            [&comm, rows](Context& run, const Tensor& dy) { return gather(*run.allocator, comm, dy, rows); });
     return y;
 }
 
-Tensor join_rows(Context& ctx, Communicator& comm, const Tensor& x, const RowCounts& rows) {
+Tensor gather_from_region(Context& ctx, Communicator& comm, const Tensor& x, const RowCounts& rows) {
     return gather_recorded(ctx, comm, x, rows,
                            [&comm, rows](Context&, const Tensor& dy) { return rows_of(comm, dy, rows); });
 }

@@ -24,17 +24,20 @@ Tensor all_gather_rows(Context& ctx, Communicator& comm, const Tensor& x, const 
 /// Sums x over ranks and gives each its rows of the sum; backward is all_gather_rows.
 Tensor reduce_scatter_rows(Context& ctx, Communicator& comm, const Tensor& x, const RowCounts& rows);
 
-/// A copy, used for different work on every rank: forward nothing, backward sums the gradient over ranks.
-Tensor use_copy(Context& ctx, Communicator& comm, const Tensor& x);
-/// The sum over ranks, a copy whose gradient is a copy as well: backward nothing.
-Tensor sum_to_copy(Context& ctx, Communicator& comm, const Tensor& x);
-/// The sum over ranks, used for different work on every rank: backward sums as well.
-Tensor sum_to_parts(Context& ctx, Communicator& comm, const Tensor& x);
+// The four regions of Megatron-LM (Shoeybi et al., arXiv:1909.08053), of whatever ranks `comm` has; what is
+// scattered or gathered are rows here.
 
+/// A copy, used for different work on every rank: forward nothing, backward sums the gradient over ranks.
+Tensor copy_to_region(Context& ctx, Communicator& comm, const Tensor& x);
+/// The sum over ranks, a copy whose gradient is a copy as well: backward nothing.
+Tensor reduce_from_region(Context& ctx, Communicator& comm, const Tensor& x);
 /// This rank's rows of a copy; backward makes the copy of the gradient whole again.
-Tensor take_rows(Context& ctx, Communicator& comm, const Tensor& x, const RowCounts& rows);
+Tensor scatter_to_region(Context& ctx, Communicator& comm, const Tensor& x, const RowCounts& rows);
 /// A copy made of every rank's rows; backward takes this rank's.
-Tensor join_rows(Context& ctx, Communicator& comm, const Tensor& x, const RowCounts& rows);
+Tensor gather_from_region(Context& ctx, Communicator& comm, const Tensor& x, const RowCounts& rows);
+
+/// The sum over ranks, used for different work on every rank: backward sums as well.
+Tensor reduce_in_region(Context& ctx, Communicator& comm, const Tensor& x);
 
 /// Rows on their way to other ranks: `send` rows go to each rank, `receive` come from each, in rank order.
 /// Between start and finish other work can run, in backward too, where rows travel the other way.

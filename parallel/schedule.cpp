@@ -60,7 +60,7 @@ std::vector<Action> make_schedule(int num_micro_batches, std::span<const int> se
     std::vector<Action> actions;
     if (sharing.gather)
         for (const UnitSegments& u : units) {
-            actions.push_back({.kind = Action::Kind::gather_finish, .unit = u.unit});
+            actions.push_back({.kind = Action::Kind::all_gather_finish, .unit = u.unit});
             if (num_micro_batches > 0)
                 actions.push_back({.kind = Action::Kind::forward, .first = u.first, .last = u.last});
         }
@@ -90,7 +90,7 @@ std::vector<Action> make_update_schedule(int num_units, const Sharing& sharing) 
     std::vector<Action> actions;
     for (int unit = 0; unit < num_units; ++unit) {
         actions.push_back({.kind = Action::Kind::update, .unit = unit});
-        if (sharing.gather) actions.push_back({.kind = Action::Kind::gather_start, .unit = unit});
+        if (sharing.gather) actions.push_back({.kind = Action::Kind::all_gather_start, .unit = unit});
     }
     return actions;
 }

@@ -9,14 +9,14 @@ namespace braid {
 /// One thing a rank does in a step.
 struct Action {
     enum class Kind : uint8_t {
-        forward,       // of segments [first, last) for a micro-batch
-        backward,      // of segments [first, last), from the last to the first
-        reduce_start,  // the gradients of a unit are complete here: start to sum them over the data ranks
-        reduce_add,    // add the pieces that have come and start to hand out the sums
-        reduce_finish, // the summed gradients are in place
-        update,        // of the elements of a unit that this rank owns
-        gather_start,  // hand out the updated values of a unit
-        gather_finish, // all values of a unit are in place
+        forward,           // of segments [first, last) for a micro-batch
+        backward,          // of segments [first, last), from the last to the first
+        reduce_start,      // the gradients of a unit are complete here: start to sum them over the data ranks
+        reduce_add,        // add the pieces that have come and start to hand out the sums
+        reduce_finish,     // the summed gradients are in place
+        update,            // of the elements of a unit that this rank owns
+        all_gather_start,  // hand out the updated values of a unit
+        all_gather_finish, // all values of a unit are in place
     };
     Kind kind;
     int micro_batch = 0;

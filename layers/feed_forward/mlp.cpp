@@ -39,11 +39,11 @@ MlpLayer::MlpLayer(const LayerBuilder& build, const MlpConfig& config) : activat
         build.store.declare(split_over_tensor(build.output_matrix("down.weight", {hidden, config.size}), 1));
 }
 
-std::vector<Stage> MlpLayer::stages() const {
+std::vector<Phase> MlpLayer::phases() const {
     return {{"", true, [this](Context& ctx, const Values& in) {
-                 const Tensor h = enter_split_weights(ctx, in[0]);
+                 const Tensor h = to_column_parallel(ctx, in[0]);
                  const Tensor hidden = activate(ctx, ops::linear(ctx, h, input_), activation_);
-                 return Values{leave_split_weights(ctx, ops::linear(ctx, hidden, output_))};
+                 return Values{from_row_parallel(ctx, ops::linear(ctx, hidden, output_))};
              }}};
 }
 

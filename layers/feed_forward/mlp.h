@@ -10,7 +10,7 @@ class MlpLayer : public Sublayer {
   public:
     MlpLayer(const LayerBuilder& build, const MlpConfig& config);
 
-    std::vector<Stage> stages() const override;
+    std::vector<Phase> phases() const override;
     double forward_flops(const Documents& documents) const override;
 
   private:

@@ -67,7 +67,7 @@ MoeLayer::MoeLayer(const LayerBuilder& build, const MoeConfig& config, int posit
             build.store.declare_buffer(build.name("router.previous_counts"), {experts}, DType::i64);
 }
 
-std::vector<Stage> MoeLayer::stages() const {
+std::vector<Phase> MoeLayer::phases() const {
     // Tokens travel once: recomputation would send them again.
     const bool local = !dispatcher_.is_distributed();
     return {{"route", false, [this](Context& ctx, const Values& in) { return route(ctx, in[0]); }},
@@ -95,7 +95,7 @@ int64_t MoeLayer::num_idle_parameters() const {
 }
 
 Values MoeLayer::route(Context& ctx, const Tensor& stream) const {
-    const Tensor h = enter_split_tokens(ctx, stream);
+    const Tensor h = scatter_tokens(ctx, stream);
     const Tensor logits = ops::linear(ctx, ops::cast(ctx, h, router_->value().dtype()), router_);
     const Shape chosen{logits.dim(0), config_.experts_per_token};
     const Tensor given = ctx.routing ? ctx.routing->given_experts(ctx, site_index_, chosen) : Tensor();
@@ -192,7 +192,7 @@ Values MoeLayer::combine(Context& ctx, const Values& in) const {
     const auto rows = in.begin() + (shared_input_ ? 1 : 0);
     Tensor y = dispatcher_.combine(ctx, *rows, Values(rows + 1, in.end()));
     if (shared_input_) y = ops::add(ctx, y, in[0]);
-    return {leave_split_tokens(ctx, y)};
+    return {gather_tokens(ctx, y)};
 }
 
 void MoeLayer::record_routing(Context& ctx, const Tensor& probabilities) const {

@@ -17,7 +17,7 @@ class MoeLayer : public Sublayer {
     /// moe_index numbers the MoE layers of the model; it finds this layer's counts in the Recorder.
     MoeLayer(const LayerBuilder& build, const MoeConfig& config, int position, int moe_index);
 
-    std::vector<Stage> stages() const override;
+    std::vector<Phase> phases() const override;
     double forward_flops(const Documents& documents) const override;
     int64_t num_idle_parameters() const override;
 
@@ -30,7 +30,7 @@ class MoeLayer : public Sublayer {
     void finish_step(const Tensor& counts) const;
 
   private:
-    // What travels between the stages: {h, weight, expert} from the router, then {shared expert's output if
+    // What travels between the phases: {h, weight, expert} from the router, then {shared expert's output if
     // there is one, what ExpertDispatcher packs}.
     Values route(Context& ctx, const Tensor& stream) const;
     Values dispatch(Context& ctx, const Values& in) const;

@@ -78,7 +78,7 @@ int64_t AttentionLayer::gate_width() const {
     return 0;
 }
 
-std::vector<Stage> AttentionLayer::stages() const {
+std::vector<Phase> AttentionLayer::phases() const {
     return {{"", true, [this](Context& ctx, const Values& in) { return Values{forward(ctx, in[0])}; }}};
 }
 
@@ -98,7 +98,7 @@ double AttentionLayer::forward_flops(const Documents& documents) const {
 }
 
 Tensor AttentionLayer::forward(Context& ctx, const Tensor& stream) const {
-    const Tensor h = enter_split_weights(ctx, stream);
+    const Tensor h = to_column_parallel(ctx, stream);
     const Projected in = project(ctx, h);
     Tensor o = ctx.decode ? attend_with_cache(ctx, in) : attend(ctx, in);
     const int64_t tokens = h.dim(0);
@@ -106,7 +106,7 @@ Tensor AttentionLayer::forward(Context& ctx, const Tensor& stream) const {
         o = ops::sigmoid_gate(ctx, o.view({tokens, config_.num_heads * config_.head_dim}), in.gate);
     else if (config_.gate == AttentionGate::head)
         o = ops::sigmoid_gate(ctx, o, in.gate);
-    return leave_split_weights(
+    return from_row_parallel(
         ctx, ops::linear(ctx, o.view({tokens, config_.num_heads * config_.head_dim}), output_));
 }
 

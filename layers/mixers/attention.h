@@ -15,7 +15,7 @@ class AttentionLayer : public Sublayer {
   public:
     AttentionLayer(const LayerBuilder& build, const AttentionConfig& config, int position);
 
-    std::vector<Stage> stages() const override;
+    std::vector<Phase> phases() const override;
     double forward_flops(const Documents& documents) const override;
 
   private:

@@ -74,7 +74,7 @@ GatedDeltaNetLayer::GatedDeltaNetLayer(const LayerBuilder& build, const GatedDel
     config_.num_value_heads = build.per_tensor_rank(heads);
 }
 
-std::vector<Stage> GatedDeltaNetLayer::stages() const {
+std::vector<Phase> GatedDeltaNetLayer::phases() const {
     return {{"", true, [this](Context& ctx, const Values& in) { return Values{forward(ctx, in[0])}; }}};
 }
 
@@ -89,7 +89,7 @@ double GatedDeltaNetLayer::forward_flops(const Documents& documents) const {
 }
 
 Tensor GatedDeltaNetLayer::forward(Context& ctx, const Tensor& stream) const {
-    const Tensor h = enter_split_weights(ctx, stream);
+    const Tensor h = to_column_parallel(ctx, stream);
     const int64_t tokens = h.dim(0), kd = key_width(), vd = value_width(), heads = config_.num_value_heads;
     const auto& c = config_;
     const std::vector<int64_t> widths = {2 * kd + vd, vd, heads, heads}, conv_widths = {kd, kd, vd};
@@ -115,7 +115,7 @@ Tensor GatedDeltaNetLayer::forward(Context& ctx, const Tensor& stream) const {
     if (states.defined()) record_state(*ctx.recorder, g, states);
     const Tensor z = projected[1].view({tokens, heads, c.value_head_dim});
     const Tensor y = ops::gated_rms_norm(ctx, o, z, norm_, norm_eps_, ops::GateKind::silu);
-    return leave_split_weights(ctx, ops::linear(ctx, y.view({tokens, vd}), output_));
+    return from_row_parallel(ctx, ops::linear(ctx, y.view({tokens, vd}), output_));
 }
 
 void GatedDeltaNetLayer::record_state(Recorder& recorder, const Tensor& g, const Tensor& states) const {

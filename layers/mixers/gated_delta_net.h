@@ -13,7 +13,7 @@ class GatedDeltaNetLayer : public Sublayer {
   public:
     GatedDeltaNetLayer(const LayerBuilder& build, const GatedDeltaNetConfig& config, int position);
 
-    std::vector<Stage> stages() const override;
+    std::vector<Phase> phases() const override;
     double forward_flops(const Documents& documents) const override;
 
   private:

@@ -36,23 +36,23 @@ Block::Block(const LayerBuilder& build, int position, std::unique_ptr<Sublayer> 
 }
 
 std::vector<Segment> Block::segments(int unit, bool recompute) const {
-    const std::vector<Stage> stages = sublayer_->stages();
+    const std::vector<Phase> phases = sublayer_->phases();
     std::vector<Segment> segments;
-    for (size_t i = 0; i < stages.size(); ++i) {
-        const bool first = i == 0, last = i + 1 == stages.size();
-        // Values between segments are {x, whatever the stage gave}: the residual stream travels beside the
+    for (size_t i = 0; i < phases.size(); ++i) {
+        const bool first = i == 0, last = i + 1 == phases.size();
+        // Values between segments are {x, whatever the phase gave}: the residual stream travels beside the
         // branch.
-        auto forward = [this, stage = stages[i], first, last](Context& ctx, const Values& in) {
+        auto forward = [this, phase = phases[i], first, last](Context& ctx, const Values& in) {
             const Tensor& x = in[0];
-            Values out = stage.run(ctx, first ? Values{enter(ctx, x)} : Values(in.begin() + 1, in.end()));
+            Values out = phase.run(ctx, first ? Values{enter(ctx, x)} : Values(in.begin() + 1, in.end()));
             if (last) return Values{leave(ctx, x, out[0])};
             out.insert(out.begin(), x);
             return out;
         };
         const std::string label = fmt::format("layers.{}.{}{}{}", site_.layer, site_.sublayer,
-                                              stages[i].name.empty() ? "" : ".", stages[i].name);
+                                              phases[i].name.empty() ? "" : ".", phases[i].name);
         const auto policy =
-            recompute && stages[i].recomputable ? Segment::Policy::recompute : Segment::Policy::keep;
+            recompute && phases[i].recomputable ? Segment::Policy::recompute : Segment::Policy::keep;
         segments.emplace_back(label, unit, policy, std::move(forward));
     }
     return segments;

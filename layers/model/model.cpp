@@ -57,13 +57,13 @@ std::vector<Segment> Model::segments(bool recompute) const {
 }
 
 Values Model::embed(Context& ctx, const Values& in) const {
-    Tensor x = leave_split_weights(ctx, ops::embedding(ctx, in[0], embedding_));
+    Tensor x = from_row_parallel(ctx, ops::embedding(ctx, in[0], embedding_));
     if (embedding_norm_) x = embedding_norm_->forward(ctx, x);
     return {x};
 }
 
 Values Model::loss(Context& ctx, const Values& in) const {
-    const Tensor h = enter_split_weights(ctx, final_norm_ ? final_norm_->forward(ctx, in[0]) : in[0]);
+    const Tensor h = to_column_parallel(ctx, final_norm_ ? final_norm_->forward(ctx, in[0]) : in[0]);
     const ops::LossOutputs outputs =
         ops::linear_cross_entropy(ctx, h, head_, ctx.labels, loss_options(), combine_head_parts(ctx));
     if (ctx.recorder && reports_for_tensor_ranks(ctx)) {

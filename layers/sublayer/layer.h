@@ -47,8 +47,8 @@ ParameterSpec split_heads(ParameterSpec spec, int dim, int64_t num_heads);
 Initializer matrix_initializer(const InitConfig& init, double scale = 1);
 
 /// One step of a sublayer, run as a segment of its own.
-struct Stage {
-    std::string name;  // empty for a sublayer of one stage
+struct Phase {
+    std::string name;  // empty for a sublayer of one phase
     bool recomputable; // false where the results decide the shapes of what follows (routing)
     std::function<Values(Context&, const Values&)> run;
 };
@@ -62,7 +62,7 @@ class Sublayer {
 
     /// The steps of F, in order. The first takes {h [T, D]}, each following one what the one before gave, and
     /// the last gives {y [T, D]}.
-    virtual std::vector<Stage> stages() const = 0;
+    virtual std::vector<Phase> phases() const = 0;
     /// Multiply-adds of forward counted as two operations each, for these documents; docs/performance.md has
     /// the formulas.
     virtual double forward_flops(const Documents& documents) const = 0;

@@ -42,7 +42,7 @@ Tensor Norm::forward_width(Context& ctx, const Tensor& x) const {
     Tensor squares = ctx.mesh->grid().tensor.index % replicas == 0
                          ? ops::row_squares(ctx, x)
                          : Tensor::zeros(*ctx.allocator, {x.dim(0)}, accumulation_dtype(x.dtype()));
-    squares = sum_to_parts(ctx, ctx.mesh->axis(Axis::tensor), squares);
+    squares = reduce_in_region(ctx, ctx.mesh->axis(Axis::tensor), squares);
     return ops::rms_norm_given_squares(ctx, x, squares, size_, weight_, config_.eps, config_.zero_centered);
 }
 

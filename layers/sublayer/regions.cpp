@@ -28,26 +28,26 @@ int64_t first_token(const Context& ctx) {
     return EvenSplit{ctx.documents->num_tokens(), size}.first(index);
 }
 
-Tensor enter_split_weights(Context& ctx, const Tensor& x) {
+Tensor to_column_parallel(Context& ctx, const Tensor& x) {
     if (is_alone(ctx)) return x;
     if (ctx.mesh->grid().sequence) return all_gather_rows(ctx, tensor_ranks(ctx), x, token_rows(ctx));
-    return use_copy(ctx, tensor_ranks(ctx), x);
+    return copy_to_region(ctx, tensor_ranks(ctx), x);
 }
 
-Tensor leave_split_weights(Context& ctx, const Tensor& part) {
+Tensor from_row_parallel(Context& ctx, const Tensor& part) {
     if (is_alone(ctx)) return part;
     if (ctx.mesh->grid().sequence) return reduce_scatter_rows(ctx, tensor_ranks(ctx), part, token_rows(ctx));
-    return sum_to_copy(ctx, tensor_ranks(ctx), part);
+    return reduce_from_region(ctx, tensor_ranks(ctx), part);
 }
 
-Tensor enter_split_tokens(Context& ctx, const Tensor& x) {
+Tensor scatter_tokens(Context& ctx, const Tensor& x) {
     if (is_alone(ctx) || ctx.mesh->grid().sequence) return x;
-    return take_rows(ctx, tensor_ranks(ctx), x, token_rows(ctx));
+    return scatter_to_region(ctx, tensor_ranks(ctx), x, token_rows(ctx));
 }
 
-Tensor leave_split_tokens(Context& ctx, const Tensor& x) {
+Tensor gather_tokens(Context& ctx, const Tensor& x) {
     if (is_alone(ctx) || ctx.mesh->grid().sequence) return x;
-    return join_rows(ctx, tensor_ranks(ctx), x, token_rows(ctx));
+    return gather_from_region(ctx, tensor_ranks(ctx), x, token_rows(ctx));
 }
 
 ops::CombineHeadParts combine_head_parts(const Context& ctx) {

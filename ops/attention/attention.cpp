@@ -7,8 +7,6 @@
 namespace braid::ops {
 namespace {
 
-using cpu::AttentionProblem;
-
 void expect_heads(const Tensor& q, const Tensor& k, const AttentionOptions& options) {
     check(q.rank() == 3 && k.rank() == 3 && q.dim(2) == k.dim(2),
           "attention: expected q [T, Hq, d] and k [S, Hkv, d], found {} and {}", to_string(q.shape()),
@@ -46,11 +44,11 @@ double visible_pairs(const AttentionProblem& problem) {
 
 } // namespace
 
-void cpu::AttentionProblem::upload(Allocator& allocator) {
+void AttentionProblem::upload(Allocator& allocator) {
     if (allocator.device().kind == DeviceKind::cpu) return;
     const auto blocks = [](int64_t count) { return (count + kSpanBlock - 1) / kSpanBlock; };
     std::vector<int64_t> numbers;
-    for (const cpu::AttentionSpan& span : spans) {
+    for (const AttentionSpan& span : spans) {
         for (const int64_t number : {span.query_begin, span.num_queries, span.key_begin, span.num_keys,
                                      num_query_blocks, num_key_blocks})
             numbers.push_back(number);

@@ -5,7 +5,7 @@
 #include "ops/on_device.h"
 #include "tensor/tensor.h"
 
-namespace braid::ops::cpu {
+namespace braid::ops {
 
 /// One causal problem: the last num_queries of num_keys tokens ask. Rows of q from query_begin, rows of k and
 /// v from key_begin.
@@ -28,6 +28,10 @@ struct AttentionProblem {
     /// Fills the table where `allocator` is a GPU's.
     void upload(Allocator& allocator);
 };
+
+} // namespace braid::ops
+
+namespace braid::ops::cpu {
 
 /// o [T, Hq, dv] from q [T, Hq, d], k [S, Hkv, d], v [S, Hkv, dv] (rows may be strided), and, for backward,
 /// the softmax's row_max [T, Hq] and row_sum [T, Hq], the sum of exp(logit - row_max). Kept apart rather than

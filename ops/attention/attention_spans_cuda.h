@@ -7,8 +7,6 @@
 // arithmetic depends on its span alone.
 namespace braid::ops::cuda {
 
-using cpu::AttentionProblem;
-
 /// Rows (token, head) of a tensor [tokens, heads, size].
 template <typename T>
 struct HeadRows {

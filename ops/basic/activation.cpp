@@ -5,7 +5,7 @@
 namespace braid::ops {
 namespace {
 
-using Kind = cpu::ActivationKind;
+using Kind = ActivationKind;
 
 Tensor activation(Context& ctx, const char* name, Kind kind, const Tensor& x) {
     ProfileScope scope(ctx.profiler, name);

@@ -5,8 +5,6 @@
 namespace braid::ops::cuda {
 namespace {
 
-using cpu::ActivationKind;
-
 /// Dimension 0 with everything behind it, rows at any stride.
 template <typename S>
 struct Tokens {

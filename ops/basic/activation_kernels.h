@@ -5,9 +5,13 @@
 #include "ops/on_device.h"
 #include "tensor/tensor.h"
 
-namespace braid::ops::cpu {
+namespace braid::ops {
 
 enum class ActivationKind : uint8_t { silu, sigmoid, gelu, relu2 };
+
+} // namespace braid::ops
+
+namespace braid::ops::cpu {
 
 /// y = act(x). Rows of dimension 0 may be strided in all tensors of this file.
 void activation(ActivationKind kind, const Tensor& x, const Tensor& y);

@@ -23,7 +23,7 @@ Tensor rms_norm_given_squares(Context& ctx, const Tensor& x, const Tensor& squar
     expect_shape(squares, {x.dim(0)}, "rms_norm_given_squares, squares");
     expect_shape(w->value(), {x.dim(-1)}, "rms_norm_given_squares, weight");
     const ProfileScope scope(ctx.profiler, "rms_norm");
-    const cpu::SplitNorm norm{width, eps, zero_centered};
+    const SplitNorm norm{width, eps, zero_centered};
     Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
     device::rms_norm_given_squares(x, squares, w->value(), norm, y);
     if (!ctx.tape) return y;

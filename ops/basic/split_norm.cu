@@ -10,7 +10,7 @@ struct SplitNormOf {
     const T *squares, *w;
     T width, eps, offset;
 
-    SplitNormOf(const Tensor& squares, const Tensor& w, const cpu::SplitNorm& norm)
+    SplitNormOf(const Tensor& squares, const Tensor& w, const SplitNorm& norm)
         : squares(squares.data<T>()),
           w(w.defined() ? w.data<T>() : nullptr),
           width(static_cast<T>(norm.width)),
@@ -45,7 +45,7 @@ void squares_gradient(const Tensor& x, const Tensor& dsquares, const Tensor& dx)
 }
 
 template <typename S, typename T = Accumulation<S>>
-void normalize(const Tensor& x, const Tensor& squares, const Tensor& w, const cpu::SplitNorm& norm,
+void normalize(const Tensor& x, const Tensor& squares, const Tensor& w, const SplitNorm& norm,
                const Tensor& y) {
     const ReadRows<S> in(x);
     const RowsView<S> out = rows_of<S>(y);
@@ -58,7 +58,7 @@ void normalize(const Tensor& x, const Tensor& squares, const Tensor& w, const cp
 
 template <typename S, typename T = Accumulation<S>>
 void data_gradient(const Tensor& dy, const Tensor& x, const Tensor& squares, const Tensor& w,
-                   const cpu::SplitNorm& norm, const Tensor& dx, const Tensor& dsquares) {
+                   const SplitNorm& norm, const Tensor& dx, const Tensor& dsquares) {
     const ReadRows<S> in(x), grad(dy);
     const RowsView<S> out = rows_of<S>(dx);
     const SplitNormOf<T> of(squares, w, norm);
@@ -76,7 +76,7 @@ void data_gradient(const Tensor& dy, const Tensor& x, const Tensor& squares, con
 }
 
 template <typename S, typename T = Accumulation<S>>
-void weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& squares, const cpu::SplitNorm& norm,
+void weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& squares, const SplitNorm& norm,
                      const Tensor& dw) {
     const ReadRows<S> in(x), grad(dy);
     const SplitNormOf<T> of(squares, {}, norm);
@@ -93,18 +93,18 @@ void row_squares(const Tensor& x, const Tensor& squares) {
 void row_squares_gradient(const Tensor& x, const Tensor& dsquares, const Tensor& dx) {
     dispatch_storage(x.dtype(), [&]<typename S>() { squares_gradient<S>(x, dsquares, dx); });
 }
-void rms_norm_given_squares(const Tensor& x, const Tensor& squares, const Tensor& w,
-                            const cpu::SplitNorm& norm, const Tensor& y) {
+void rms_norm_given_squares(const Tensor& x, const Tensor& squares, const Tensor& w, const SplitNorm& norm,
+                            const Tensor& y) {
     dispatch_storage(x.dtype(), [&]<typename S>() { normalize<S>(x, squares, w, norm, y); });
 }
 void rms_norm_given_squares_data_gradient(const Tensor& dy, const Tensor& x, const Tensor& squares,
-                                          const Tensor& w, const cpu::SplitNorm& norm, const Tensor& dx,
+                                          const Tensor& w, const SplitNorm& norm, const Tensor& dx,
                                           const Tensor& dsquares) {
     dispatch_storage(x.dtype(),
                      [&]<typename S>() { data_gradient<S>(dy, x, squares, w, norm, dx, dsquares); });
 }
 void rms_norm_given_squares_weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& squares,
-                                            const cpu::SplitNorm& norm, const Tensor& dw) {
+                                            const SplitNorm& norm, const Tensor& dw) {
     dispatch_storage(x.dtype(), [&]<typename S>() { weight_gradient<S>(dy, x, squares, norm, dw); });
 }
 

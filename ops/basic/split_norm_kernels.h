@@ -3,6 +3,16 @@
 #include "ops/on_device.h"
 #include "tensor/tensor.h"
 
+namespace braid::ops {
+
+struct SplitNorm {
+    int64_t width;
+    double eps;
+    bool zero_centered;
+};
+
+} // namespace braid::ops
+
 namespace braid::ops::cpu {
 
 // Shapes as in ops/basic/split_norm.h.
@@ -11,11 +21,6 @@ void row_squares(const Tensor& x, const Tensor& squares);
 /// dx = 2 x dsquares.
 void row_squares_gradient(const Tensor& x, const Tensor& dsquares, const Tensor& dx);
 
-struct SplitNorm {
-    int64_t width;
-    double eps;
-    bool zero_centered;
-};
 void rms_norm_given_squares(const Tensor& x, const Tensor& squares, const Tensor& w, const SplitNorm& norm,
                             const Tensor& y);
 void rms_norm_given_squares_data_gradient(const Tensor& dy, const Tensor& x, const Tensor& squares,

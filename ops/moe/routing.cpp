@@ -15,7 +15,7 @@ Tensor scalar(Context& ctx) {
 /// sum over tokens and experts of coefficient times probability, the probabilities of a token normalised to
 /// one.
 Tensor weighted_probabilities(Context& ctx, const char* name, const Tensor& probabilities,
-                              const Tensor& coefficients, const cpu::TokenRows& rows) {
+                              const Tensor& coefficients, const TokenRows& rows) {
     ProfileScope scope(ctx.profiler, name);
     Tensor y = scalar(ctx);
     device::weighted_probabilities(probabilities, coefficients, rows, y);

@@ -180,7 +180,7 @@ void add_up(const Tensor& terms, const Tensor& sum) {
 }
 
 template <typename T>
-void weigh_probabilities(const Tensor& probabilities, const Tensor& coefficients, const cpu::TokenRows& rows,
+void weigh_probabilities(const Tensor& probabilities, const Tensor& coefficients, const TokenRows& rows,
                          const Tensor& terms) {
     const T* scores = probabilities.data<T>();
     const int64_t experts = probabilities.dim(1), stride = probabilities.row_stride();
@@ -198,7 +198,7 @@ void weigh_probabilities(const Tensor& probabilities, const Tensor& coefficients
 
 template <typename T>
 void weigh_probabilities_backward(const Tensor& scale, const Tensor& probabilities,
-                                  const Tensor& coefficients, const cpu::TokenRows& rows,
+                                  const Tensor& coefficients, const TokenRows& rows,
                                   const Tensor& dprobabilities) {
     const T* scores = probabilities.data<T>();
     T* out = dprobabilities.data<T>();
@@ -310,8 +310,8 @@ void balance_coefficients(const Tensor& counts, int64_t k, int64_t length, const
     });
 }
 
-void weighted_probabilities(const Tensor& probabilities, const Tensor& coefficients,
-                            const cpu::TokenRows& rows, const Tensor& sum) {
+void weighted_probabilities(const Tensor& probabilities, const Tensor& coefficients, const TokenRows& rows,
+                            const Tensor& sum) {
     const Tensor terms = Tensor::empty(sum.allocator(), {probabilities.dim(0)}, DType::f64);
     dispatch_float(probabilities.dtype(),
                    [&]<typename T>() { weigh_probabilities<T>(probabilities, coefficients, rows, terms); });
@@ -319,7 +319,7 @@ void weighted_probabilities(const Tensor& probabilities, const Tensor& coefficie
 }
 
 void weighted_probabilities_backward(const Tensor& factor, const Tensor& probabilities,
-                                     const Tensor& coefficients, const cpu::TokenRows& rows,
+                                     const Tensor& coefficients, const TokenRows& rows,
                                      const Tensor& dprobabilities) {
     dispatch_float(probabilities.dtype(), [&]<typename T>() {
         weigh_probabilities_backward<T>(factor, probabilities, coefficients, rows, dprobabilities);
@@ -337,7 +337,7 @@ void router_z_loss_backward(const Tensor& factor, const Tensor& logits, const Te
                    [&]<typename T>() { square_log_sum_exp_backward<T>(factor, logits, dlogits); });
 }
 
-void count_experts(const Tensor& expert, const cpu::TokenRows& rows, const Tensor& counts) {
+void count_experts(const Tensor& expert, const TokenRows& rows, const Tensor& counts) {
     const int32_t* choice = expert.data<int32_t>();
     auto* count = reinterpret_cast<unsigned long long*>(counts.data<int64_t>());
     const int64_t k = expert.dim(1), experts = counts.dim(1);

@@ -6,6 +6,16 @@
 #include "ops/on_device.h"
 #include "tensor/tensor.h"
 
+namespace braid::ops {
+
+/// Which row of a table per sequence belongs to a token.
+struct TokenRows {
+    int64_t first_token, tokens_per_row;
+    constexpr int64_t row_of(int64_t token) const { return (first_token + token) / tokens_per_row; }
+};
+
+} // namespace braid::ops
+
 namespace braid::ops::cpu {
 
 /// Shapes as in ops/moe/routing.h; bias and given may be undefined. Returns the number of tokens whose own
@@ -16,12 +26,6 @@ int64_t route(const Tensor& logits, const Tensor& bias, const RoutingOptions& op
 /// dlogits from dweight and dprobabilities, either of which may be undefined.
 void route_backward(const Tensor& dweight, const Tensor& dprobabilities, const Tensor& expert,
                     const Tensor& probabilities, const RoutingOptions& options, const Tensor& dlogits);
-
-/// Which row of a table per sequence belongs to a token.
-struct TokenRows {
-    int64_t first_token, tokens_per_row;
-    constexpr int64_t row_of(int64_t token) const { return (first_token + token) / tokens_per_row; }
-};
 
 /// coefficients f64 [rows, E] = E count / (k length) / length, of counts i64 in sequences of `length` tokens.
 void balance_coefficients(const Tensor& counts, int64_t k, int64_t length, const Tensor& coefficients);

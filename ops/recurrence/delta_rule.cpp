@@ -31,7 +31,7 @@ void expect_inputs(const DeltaInputs& in) {
 }
 
 void record(Context& ctx, const DeltaInputs& in, std::shared_ptr<const ChunkPlan> plan, const Tensor& o,
-            const cpu::DeltaSaved& saved) {
+            const DeltaSaved& saved) {
     ctx.tape->record(
         {"gated_delta_rule",
          {o.ref()},
@@ -42,9 +42,8 @@ void record(Context& ctx, const DeltaInputs& in, std::shared_ptr<const ChunkPlan
              const auto like = [&](const Tensor& x) {
                  return x.defined() ? Tensor::empty(*run.ctx.allocator, x.shape(), x.dtype()) : Tensor();
              };
-             const cpu::DeltaGradients d{like(in.q), like(in.k), like(in.v), like(in.g), like(in.beta)};
-             device::delta_rule_backward(in, *plan, cpu::DeltaSaved{x[5], x[6]}, run.dy[0], d,
-                                         *run.ctx.allocator);
+             const DeltaGradients d{like(in.q), like(in.k), like(in.v), like(in.g), like(in.beta)};
+             device::delta_rule_backward(in, *plan, DeltaSaved{x[5], x[6]}, run.dy[0], d, *run.ctx.allocator);
              run.count_flops(cpu::delta_rule_backward_flops(in, *plan));
              run.add(in.q.ref(), d.q);
              run.add(in.k.ref(), d.k);
@@ -80,7 +79,7 @@ Tensor gated_delta_rule(Context& ctx, const Tensor& q, const Tensor& k, const Te
     plan->upload(allocator);
     const int64_t heads = in.num_value_heads();
     Tensor o = Tensor::empty(allocator, v.shape(), v.dtype());
-    const cpu::DeltaSaved saved{
+    const DeltaSaved saved{
         Tensor::empty(allocator, {heads * plan->num_square_elements}, state_dtype(in)),
         Tensor::empty(allocator, {heads, in.num_tokens(), in.value_dim()}, state_dtype(in))};
     if (final_states)

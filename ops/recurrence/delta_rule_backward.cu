@@ -402,8 +402,8 @@ __global__ void __launch_bounds__(kTileThreads)
 }
 
 template <typename Stored>
-void backward(const DeltaInputs& in, const ChunkPlan& plan, const cpu::DeltaSaved& saved,
-              const Tensor& d_output, const cpu::DeltaGradients& d, Allocator& allocator) {
+void backward(const DeltaInputs& in, const ChunkPlan& plan, const DeltaSaved& saved, const Tensor& d_output,
+              const DeltaGradients& d, Allocator& allocator) {
     using T = Accumulation<Stored>;
     const DeltaView<Stored> view(in, plan);
     const auto empty = [&](const Shape& shape) { return Tensor::empty(allocator, shape, dtype_of<T>()); };
@@ -448,8 +448,8 @@ void backward(const DeltaInputs& in, const ChunkPlan& plan, const cpu::DeltaSave
 
 } // namespace
 
-void delta_rule_backward(const DeltaInputs& in, const ChunkPlan& plan, const cpu::DeltaSaved& saved,
-                         const Tensor& d_output, const cpu::DeltaGradients& gradients, Allocator& allocator) {
+void delta_rule_backward(const DeltaInputs& in, const ChunkPlan& plan, const DeltaSaved& saved,
+                         const Tensor& d_output, const DeltaGradients& gradients, Allocator& allocator) {
     dispatch_storage(d_output.dtype(), [&]<typename Stored>() {
         backward<Stored>(in, plan, saved, d_output, gradients, allocator);
     });

@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(kTileThreads)
 }
 
 template <typename Stored>
-void forward(const DeltaInputs& in, const ChunkPlan& plan, const Tensor& o, const cpu::DeltaSaved& saved,
+void forward(const DeltaInputs& in, const ChunkPlan& plan, const Tensor& o, const DeltaSaved& saved,
              const Tensor& final_states, Allocator& allocator) {
     using T = Accumulation<Stored>;
     const DeltaView<Stored> view(in, plan);
@@ -145,7 +145,7 @@ void forward(const DeltaInputs& in, const ChunkPlan& plan, const Tensor& o, cons
 } // namespace
 
 void delta_rule_forward(const DeltaInputs& in, const ChunkPlan& plan, const Tensor& o,
-                        const cpu::DeltaSaved& saved, const Tensor& final_states, Allocator& allocator) {
+                        const DeltaSaved& saved, const Tensor& final_states, Allocator& allocator) {
     if (final_states.defined()) final_states.fill_zero(); // of documents without a token
     dispatch_storage(
         o.dtype(), [&]<typename Stored>() { forward<Stored>(in, plan, o, saved, final_states, allocator); });

@@ -19,25 +19,25 @@ struct DeltaInputs {
     int64_t value_dim() const { return v.dim(2); }
 };
 
-} // namespace braid::ops
-
-namespace braid::ops::cpu {
-
 /// What forward leaves for backward. inverse: (I + A)^-1, flat; that of a chunk and head h begins at
 /// H_v square_offset + h L² and has L packed rows. corrected: the rows delta_t as [H_v, T, d_v].
 struct DeltaSaved {
     Tensor inverse, corrected;
 };
 
-/// On a GPU `plan` has been uploaded. Fills o [T, H_v, d_v] and `saved`; final_states [num_documents, H_v,
-/// d_k, d_v] unless undefined. Transient memory comes from `allocator`.
-void delta_rule_forward(const DeltaInputs& in, const ChunkPlan& plan, const Tensor& o,
-                        const DeltaSaved& saved, const Tensor& final_states, Allocator& allocator);
-
 /// The gradients, packed, in the shapes of the inputs; g is undefined where the input is.
 struct DeltaGradients {
     Tensor q, k, v, g, beta;
 };
+
+} // namespace braid::ops
+
+namespace braid::ops::cpu {
+
+/// On a GPU `plan` has been uploaded. Fills o [T, H_v, d_v] and `saved`; final_states [num_documents, H_v,
+/// d_k, d_v] unless undefined. Transient memory comes from `allocator`.
+void delta_rule_forward(const DeltaInputs& in, const ChunkPlan& plan, const Tensor& o,
+                        const DeltaSaved& saved, const Tensor& final_states, Allocator& allocator);
 
 /// Fills `gradients` from dO = `d_output` [T, H_v, d_v].
 void delta_rule_backward(const DeltaInputs& in, const ChunkPlan& plan, const DeltaSaved& saved,

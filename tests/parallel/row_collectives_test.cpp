@@ -53,15 +53,15 @@ TEST(row_collectives, backward_is_the_adjoint) {
     expect_adjoint(5, Held::parts, Held::parts,
                    [](auto& ctx, auto& comm, auto& x) { return reduce_scatter_rows(ctx, comm, x, kRows); });
     expect_adjoint(5, Held::copy, Held::parts,
-                   [](auto& ctx, auto& comm, auto& x) { return use_copy(ctx, comm, x); });
+                   [](auto& ctx, auto& comm, auto& x) { return copy_to_region(ctx, comm, x); });
     expect_adjoint(5, Held::parts, Held::copy,
-                   [](auto& ctx, auto& comm, auto& x) { return sum_to_copy(ctx, comm, x); });
+                   [](auto& ctx, auto& comm, auto& x) { return reduce_from_region(ctx, comm, x); });
     expect_adjoint(5, Held::parts, Held::parts,
-                   [](auto& ctx, auto& comm, auto& x) { return sum_to_parts(ctx, comm, x); });
+                   [](auto& ctx, auto& comm, auto& x) { return reduce_in_region(ctx, comm, x); });
     expect_adjoint(5, Held::copy, Held::parts,
-                   [](auto& ctx, auto& comm, auto& x) { return take_rows(ctx, comm, x, kRows); });
+                   [](auto& ctx, auto& comm, auto& x) { return scatter_to_region(ctx, comm, x, kRows); });
     expect_adjoint(-1, Held::parts, Held::copy,
-                   [](auto& ctx, auto& comm, auto& x) { return join_rows(ctx, comm, x, kRows); });
+                   [](auto& ctx, auto& comm, auto& x) { return gather_from_region(ctx, comm, x, kRows); });
 }
 
 TEST(row_collectives, exchanged_rows_come_back_in_backward) {

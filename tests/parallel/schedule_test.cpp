@@ -67,7 +67,7 @@ TEST(schedule, values_of_the_last_update_are_awaited_by_the_first_forward_that_r
     const std::vector<int> units = {0, 1, 1, 2};
     std::set<int> in_place;
     for (const Action& action : make_schedule(2, units, {.reduce = true, .gather = true})) {
-        if (action.kind == Kind::gather_finish) {
+        if (action.kind == Kind::all_gather_finish) {
             EXPECT_TRUE(in_place.insert(action.unit).second) << action.unit;
             for (int unit = 0; unit < action.unit; ++unit) EXPECT_TRUE(in_place.contains(unit));
         }
@@ -85,7 +85,7 @@ TEST(schedule, each_unit_is_handed_out_after_its_update) {
     std::vector<std::pair<Kind, int>> expected, found;
     for (int unit = 0; unit < 3; ++unit) {
         expected.emplace_back(Kind::update, unit);
-        expected.emplace_back(Kind::gather_start, unit);
+        expected.emplace_back(Kind::all_gather_start, unit);
     }
     for (const Action& action : make_update_schedule(3, {.reduce = true, .gather = true}))
         found.emplace_back(action.kind, action.unit);

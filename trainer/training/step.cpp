@@ -16,7 +16,7 @@ StepRunner::StepRunner(const Model& model, ParameterStore& store, const Mesh& me
       segments_(model.segments(recompute)),
       sharing_{.reduce = mesh.world().size() > 1, .gather = reduction.own_share && mesh.world().size() > 1},
       reducer_(mesh, allocator, store, reduction),
-      gatherer_(mesh, store) {}
+      all_gather_(mesh, store) {}
 
 void StepRunner::run(int num_micro_batches, const BatchSource& batch, const StepTotals& totals,
                      Recorder& recorder, Profiler* profiler, RoutingTrace* routing) {
@@ -42,8 +42,8 @@ void StepRunner::run(int num_micro_batches, const BatchSource& batch, const Step
                 backward(flights.at(m), action.first, action.last);
                 if (action.first == 0) flights.erase(m);
                 break;
-            case Action::Kind::gather_finish:
-                gatherer_.finish(action.unit);
+            case Action::Kind::all_gather_finish:
+                all_gather_.finish(action.unit);
                 break;
             default:
                 reduce(action);
@@ -71,13 +71,13 @@ void StepRunner::update(const std::function<void(int unit)>& update_unit) {
             update_unit(action.unit);
             if (!sharing_.gather) store_.values_changed(action.unit);
         }
-        if (action.kind == Action::Kind::gather_start) gatherer_.start(action.unit);
-        gatherer_.poll();
+        if (action.kind == Action::Kind::all_gather_start) all_gather_.start(action.unit);
+        all_gather_.poll();
     }
 }
 
 void StepRunner::await_parameters() {
-    for (size_t unit = 0; unit < store_.units().size(); ++unit) gatherer_.finish(static_cast<int>(unit));
+    for (size_t unit = 0; unit < store_.units().size(); ++unit) all_gather_.finish(static_cast<int>(unit));
 }
 
 void StepRunner::finish_routers(const Recorder& recorder) const {
@@ -106,7 +106,7 @@ std::vector<Action> StepRunner::plan(int num_micro_batches) const {
 }
 
 double StepRunner::take_exposed_communication_seconds() {
-    return reducer_.take_exposed_seconds() + gatherer_.take_exposed_seconds();
+    return reducer_.take_exposed_seconds() + all_gather_.take_exposed_seconds();
 }
 
 StepRunner::InFlight StepRunner::begin(const Context& ctx, const Batch& batch) const {
@@ -123,7 +123,7 @@ void StepRunner::forward(InFlight& flight, int first, int last) {
             const CollectiveLabel label(mesh_.world().log(), segments_[index].label(), "forward");
             flight.values = segments_[index].forward(flight.ctx, flight.values, &flight.saved[index]);
         }
-        gatherer_.poll();
+        all_gather_.poll();
     }
     if (last < static_cast<int>(segments_.size())) return;
     int64_t saved_bytes = 0;

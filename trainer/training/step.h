@@ -5,7 +5,7 @@
 #include "layers/model/model.h"
 #include "parallel/gradient_reducer.h"
 #include "parallel/mesh.h"
-#include "parallel/parameter_gatherer.h"
+#include "parallel/parameter_all_gather.h"
 #include "parallel/schedule.h"
 #include "trainer/training/batch.h"
 
@@ -66,7 +66,7 @@ class StepRunner {
     const std::vector<Segment> segments_;
     const Sharing sharing_;
     GradientReducer reducer_;
-    ParameterGatherer gatherer_;
+    ParameterAllGather all_gather_;
     int64_t peak_saved_bytes_ = 0;
 };
 

@@ -1,4 +1,4 @@
-#include "parallel/parameter_gatherer.h"
+#include "parallel/parameter_all_gather.h"
 
 #include <utility>
 
@@ -7,7 +7,7 @@
 
 namespace braid {
 
-void ParameterGatherer::start(int unit) {
+void ParameterAllGather::start(int unit) {
     const ExposedTime::Span span(exposed_time_, store_.unit(unit).values.allocator().stream());
     const CollectiveLabel label(mesh_.world().log(), "parameters of", store_.unit(unit).name);
     auto& under_way = under_way_[unit];
@@ -25,7 +25,7 @@ void ParameterGatherer::start(int unit) {
     }
 }
 
-void ParameterGatherer::finish(int unit) {
+void ParameterAllGather::finish(int unit) {
     const auto found = under_way_.find(unit);
     if (found == under_way_.end()) return;
     const ExposedTime::Span span(exposed_time_, store_.unit(unit).values.allocator().stream());
@@ -35,12 +35,12 @@ void ParameterGatherer::finish(int unit) {
     store_.values_changed(unit);
 }
 
-void ParameterGatherer::poll() {
+void ParameterAllGather::poll() {
     for (auto& [unit, all] : under_way_)
         for (const auto& pending : all) pending->poll();
 }
 
-double ParameterGatherer::take_exposed_seconds() {
+double ParameterAllGather::take_exposed_seconds() {
     return exposed_time_.take_seconds();
 }
 

@@ -12,9 +12,9 @@ namespace braid {
 
 /// After each rank has updated the elements it owns of a ParameterStore unit, gives every rank that holds the
 /// unit all its values again, as the gather actions of a schedule say.
-class ParameterGatherer {
+class ParameterAllGather {
   public:
-    ParameterGatherer(const Mesh& mesh, ParameterStore& store) : mesh_(mesh), store_(store) {}
+    ParameterAllGather(const Mesh& mesh, ParameterStore& store) : mesh_(mesh), store_(store) {}
 
     /// The unit's values must stay untouched until finish().
     void start(int unit);
