@@ -9,17 +9,17 @@ namespace braid {
 
 /// What the chosen command does once the command line is parsed. main runs it and maps exceptions to exit
 /// codes.
-using Action = std::function<ExitCode()>;
+using CommandRun = std::function<ExitCode()>;
 
 // One file in launch/commands/ per function. Each adds a subcommand whose callback sets `action`; nothing is
 // started (no MPI, no file opened) before the action runs.
-void add_config_command(Command app, Action& action);
-void add_data_command(Command app, Action& action);
-void add_doctor_command(Command app, Action& action);
-void add_eval_command(Command app, Action& action);
-void add_generate_command(Command app, Action& action);
-void add_train_command(Command app, Action& action);
-void add_verify_command(Command app, Action& action);
-void add_checkpoint_command(Command app, Action& action);
+void add_config_command(Command app, CommandRun& action);
+void add_data_command(Command app, CommandRun& action);
+void add_doctor_command(Command app, CommandRun& action);
+void add_eval_command(Command app, CommandRun& action);
+void add_generate_command(Command app, CommandRun& action);
+void add_train_command(Command app, CommandRun& action);
+void add_verify_command(Command app, CommandRun& action);
+void add_checkpoint_command(Command app, CommandRun& action);
 
 } // namespace braid

@@ -23,7 +23,7 @@ std::string version_line() {
                        build.compiler, build.processor);
 }
 
-void add_commands(Command app, Action& action) {
+void add_commands(Command app, CommandRun& action) {
     add_train_command(app, action);
     add_verify_command(app, action);
     add_eval_command(app, action);
@@ -35,7 +35,7 @@ void add_commands(Command app, Action& action) {
 }
 
 /// Runs the action and prints the one message of a failure to stderr.
-ExitCode run(const Action& action) {
+ExitCode run(const CommandRun& action) {
     try {
         return action();
     } catch (const OutputError& error) {
@@ -66,7 +66,7 @@ int main(int argc, char** argv) {
     }
     const CommandLine command_line("braid", "Braid trains hybrid mixture-of-experts language models.",
                                    version_line());
-    Action action;
+    CommandRun action;
     add_commands(command_line.root(), action);
     const std::optional<ExitCode> finished = command_line.parse(argc, argv);
     return static_cast<int>(finish_output(finished ? *finished : run(action)));

@@ -116,7 +116,7 @@ ExitCode diff(const std::string& path_a, const std::string& path_b) {
 
 } // namespace
 
-void add_checkpoint_command(Command app, Action& action) {
+void add_checkpoint_command(Command app, CommandRun& action) {
     struct Options {
         std::string path, other;
         bool tensors = false, config = false;

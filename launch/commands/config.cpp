@@ -63,7 +63,7 @@ ExitCode diff_configs(const ConfigArguments& arguments) {
 
 } // namespace
 
-void add_config_command(Command app, Action& action) {
+void add_config_command(Command app, CommandRun& action) {
     const auto arguments = std::make_shared<ConfigArguments>();
     const Command config = app.subcommand("config", "Show, check and compare run files");
     config.require_subcommand();

@@ -26,7 +26,7 @@ void print_json(const ordered_json& object) {
     print_output(object.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
 }
 
-void add_build(Command data, Action& action) {
+void add_build(Command data, CommandRun& action) {
     struct Options {
         BuildOptions build;
         ValidationSplit split;
@@ -81,7 +81,7 @@ void add_build(Command data, Action& action) {
     });
 }
 
-void add_info(Command data, Action& action) {
+void add_info(Command data, CommandRun& action) {
     struct Options {
         std::string file, validation;
         bool entropy = false, json = false;
@@ -112,7 +112,7 @@ void add_info(Command data, Action& action) {
     });
 }
 
-void add_verify(Command data, Action& action) {
+void add_verify(Command data, CommandRun& action) {
     auto path = std::make_shared<std::string>();
     const Command command = data.subcommand("verify", "Read a whole token file and compare its fingerprint");
     command.option("FILE", *path).required();
@@ -140,7 +140,7 @@ ordered_json samples_of_run(const std::string& config_path, int64_t first, int64
     return show_samples(loader, first, std::min(count, num_samples - first));
 }
 
-void add_show(Command data, Action& action) {
+void add_show(Command data, CommandRun& action) {
     struct Options {
         std::string file;
         int64_t document = 0, window = 0, sample = -1, count = 5, sequence_length = 0;
@@ -185,7 +185,7 @@ void add_show(Command data, Action& action) {
 
 } // namespace
 
-void add_data_command(Command app, Action& action) {
+void add_data_command(Command app, CommandRun& action) {
     const Command data = app.subcommand("data", "Build, check and look into token files");
     data.require_subcommand();
     add_build(data, action);

@@ -250,7 +250,7 @@ ExitCode doctor(const DoctorArguments& arguments) {
 
 } // namespace
 
-void add_doctor_command(Command app, Action& action) {
+void add_doctor_command(Command app, CommandRun& action) {
     auto arguments = std::make_shared<DoctorArguments>();
     const Command command = app.subcommand(
         "doctor", "What this machine and job offer: libraries, GPUs, GEMM and copy rates, bandwidths");

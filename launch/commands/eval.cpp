@@ -106,7 +106,7 @@ ExitCode answer_requests(const EvalArguments& arguments) {
 
 } // namespace
 
-void add_eval_command(Command app, Action& action) {
+void add_eval_command(Command app, CommandRun& action) {
     auto arguments = std::make_shared<EvalArguments>();
     const Command command = app.subcommand(
         "eval", "Loss of a checkpoint on a token file, its logits, or the likelihoods of texts");

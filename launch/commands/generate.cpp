@@ -116,7 +116,7 @@ void add_sampling_options(Command command, GenerateArguments& arguments) {
 
 } // namespace
 
-void add_generate_command(Command app, Action& action) {
+void add_generate_command(Command app, CommandRun& action) {
     auto arguments = std::make_shared<GenerateArguments>();
     const Command command = app.subcommand("generate", "Continue a text with a checkpoint");
     command.option("CHECKPOINT", arguments->checkpoint, "A checkpoint, or a run folder for its newest one")

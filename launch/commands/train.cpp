@@ -71,7 +71,7 @@ ExitCode train(const TrainArguments& arguments) {
 
 } // namespace
 
-void add_train_command(Command app, Action& action) {
+void add_train_command(Command app, CommandRun& action) {
     auto arguments = std::make_shared<TrainArguments>();
     const Command command = app.subcommand("train", "Train a model; output goes to runs/NAME (or run_dir)");
     command.option("CONFIG", arguments->config, "The run file").required();

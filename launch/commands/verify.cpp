@@ -88,7 +88,7 @@ ExitCode verify(const VerifyArguments& arguments) {
 
 } // namespace
 
-void add_verify_command(Command app, Action& action) {
+void add_verify_command(Command app, CommandRun& action) {
     auto arguments = std::make_shared<VerifyArguments>();
     const Command command = app.subcommand(
         "verify", "Compare parallel layouts of a run file with one rank: loss, every gradient, every update");
@@ -97,7 +97,7 @@ void add_verify_command(Command app, Action& action) {
     command
         .option("--layouts", arguments->layouts,
                 "\"tensor=2; expert=2,data=2\": each on as many ranks as the product of its sizes; also "
-                "sequence=false, zero=0, micro_batch=N")
+                "sequence=false, zero=0, micro_batch=N, reduction=library")
         .required();
     command.option("--steps", arguments->steps, "Steps to compare")
         .range(int64_t{1}, int64_t{100})

@@ -20,7 +20,7 @@ struct Result {
 // As main does, but for printing the error.
 Result braid_checkpoint(const std::vector<std::string>& arguments) {
     const CommandLine command_line("braid", "", "");
-    Action action;
+    CommandRun action;
     add_checkpoint_command(command_line.root(), action);
     std::vector<const char*> words{"braid", "checkpoint"};
     for (const std::string& argument : arguments) words.push_back(argument.c_str());

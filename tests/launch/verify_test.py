@@ -37,13 +37,13 @@ class Verify(unittest.TestCase):
 
     def test_layouts_on_threads(self):
         layouts = ["data=2", "tensor=2", "tensor=2,sequence=false,zero=0", "expert=2,data=2",
-                   "tensor=2,expert=2,expert_tensor=2"]
+                   "tensor=2,expert=2,expert_tensor=2", "data=3,reduction=library"]
         code, out, err, _ = verify("--shrink", "--layouts", "; ".join(layouts))
         self.assertEqual((code, err), (0, ""), out)
         self.expect_equal(out, layouts)
 
     def test_layouts_on_processes(self):
-        layouts = ["tensor=2", "expert=2", "tensor=2,expert=2"]
+        layouts = ["tensor=2", "expert=2", "tensor=2,expert=2", "expert=2,data=2,zero=0,reduction=library"]
         code, out, err, _ = verify("--shrink", "--layouts", "; ".join(layouts), ranks=4)
         self.assertEqual((code, err), (0, ""), out)
         self.expect_equal(out, layouts)

@@ -1,45 +1,34 @@
-#include "trainer/training/step.h"
-
 #include <gtest/gtest.h>
 
-#include "optim/optimizer.h"
 #include "parallel/thread_comm.h"
 #include "tests/support/lazy_comm.h"
 #include "tests/trainer/parity_case.h"
+#include "trainer/training/training_rank.h"
 
 namespace braid::testing {
 namespace {
 
 /// The losses of four steps of a case with ZeRO-1, nothing awaited between them but what the plan awaits.
 std::vector<double> losses(const LayoutCase& run, Communicator& world) {
-    Allocator allocator;
-    Mesh mesh(world, {});
-    ParameterStore store(mesh.grid());
-    const Model model(run.model, store);
-    store.allocate(allocator, DType::f64, true);
-    store.initialize(run.seed);
-    const auto optimizer = make_optimizer(run.optimizer, store, mesh, allocator, true);
-    for (const ReductionGroup& group : reduction_groups(store)) mesh.prepare(group);
-    StepRunner runner(model, store, mesh, allocator, false, {.own_share = true});
-    const EvenSplit split{run.global_batch, world.size()};
+    TrainingRank rank(run.model, run.freeze, world,
+                      {.global_batch = run.global_batch,
+                       .micro_batch = run.global_batch,
+                       .sequence_length = run.sequence_length,
+                       .precision = DType::f64,
+                       .sharded = true},
+                      Stream());
+    rank.allocate(run.optimizer, run.seed);
     std::vector<double> result;
     for (int64_t step = 0; step < 4; ++step) {
         const int64_t first = step * run.global_batch;
-        const StepTotals totals{made_samples(run, first, run.global_batch).num_valid_labels,
-                                run.global_batch * run.sequence_length, run.global_batch};
-        Recorder recorder(model.moe_layers().size(), false);
-        runner.run(
-            1,
-            [&](int) {
-                return to_tensors(allocator, made_samples(run, first + split.first(world.rank()),
-                                                          split.length(world.rank())));
-            },
-            totals, recorder);
-        recorder.reduce(world);
-        result.push_back(recorder.cross_entropy / static_cast<double>(totals.valid_labels));
-        runner.update([&](int unit) { optimizer->update(unit, step + 1, run.optimizer.lr, 1); });
+        Recorder recorder(rank.model().moe_layers().size(), false);
+        const auto batches =
+            rank.load(first, [&](int64_t start, int64_t count) { return made_samples(run, start, count); });
+        result.push_back(
+            rank.compute(batches, made_samples(run, first, run.global_batch).num_valid_labels, recorder)
+                .loss);
+        rank.update(rank.optimizer(), step + 1, run.optimizer.lr, 1);
     }
-    runner.await_parameters();
     return result;
 }
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <exception>
 #include <optional>
 
 #include "optim/gradient_norm.h"
@@ -42,9 +41,17 @@ std::pair<double, std::string> memory_of_rank(Device device, int node_size) {
 }
 
 /// A layout that does not fit is everybody's error, before anyone waits for another.
-MeshSizes fitting_sizes(const RunConfig& config, Communicator& world) {
+TrainingRank::Options options_of(const RunConfig& config, Communicator& world) {
     agree(world, [&] { expect_run_starts(config, world.size()); });
-    return mesh_sizes(config.parallel);
+    const TrainConfig& train = config.train;
+    return {.sizes = mesh_sizes(config.parallel),
+            .global_batch = train.global_batch,
+            .micro_batch = train.micro_batch,
+            .sequence_length = train.sequence_length,
+            .precision = train.precision,
+            .reduction = config.parallel.reduction,
+            .sharded = config.parallel.zero > 0,
+            .recompute = train.recompute == Recompute::layers};
 }
 
 } // namespace
@@ -52,52 +59,28 @@ MeshSizes fitting_sizes(const RunConfig& config, Communicator& world) {
 Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size, const Stream& compute)
     : config_(config),
       world_(world),
-      mesh_(world, fitting_sizes(config, world)),
-      allocator_(compute),
-      store_(mesh_.grid()) {
-    const bool sharded = config_.parallel.zero > 0;
+      rank_(config.model, config.train.freeze, world, options_of(config, world), compute) {
     agree(world_, [&] {
-        model_ = std::make_unique<Model>(config_.model, store_);
-        store_.freeze(config_.train.freeze);
         check_memory(node_size);
         open_data();
     });
     expect_same_everywhere(world_, loader_->fingerprint(), "the training data", ExitCode::data);
-    agree(world_, [&] {
-        store_.allocate(allocator_, config_.train.precision, true);
-        store_.initialize(config_.seed);
-        optimizer_ = make_optimizer(config_.optimizer, store_, mesh_, allocator_, sharded);
-    });
-    for (const ReductionGroup& group : reduction_groups(store_)) mesh_.prepare(group);
+    rank_.allocate(config_.optimizer, config_.seed);
     prefetcher_ = std::make_unique<Prefetcher>(loader_);
-    runner_ = std::make_unique<StepRunner>(*model_, store_, mesh_, allocator_,
-                                           config_.train.recompute == Recompute::layers,
-                                           GradientReducer::Options{config_.parallel.reduction, sharded});
     expect_same_plan();
 }
 
-Trainer::~Trainer() {
-    // The last update's values may still travel between ranks, from and to memory that is about to go. While
-    // an error unwinds, the job ends and others may be gone already.
-    if (std::uncaught_exceptions() > 0) return;
-    try {
-        runner_->await_parameters();
-    } catch (const Error&) {
-        // Another rank has failed; it reports itself.
-    }
-}
-
 ParameterStore& Trainer::store() {
-    runner_->await_parameters();
-    return store_;
+    rank_.runner().await_parameters();
+    return rank_.store();
 }
 
 /// A rank with another program would wait for messages that nobody sends.
 void Trainer::expect_same_plan() {
-    const std::vector<Action> plan = runner_->plan(1);
+    const std::vector<Action> plan = rank_.runner().plan(1);
     std::string text = fmt::format("{} actions with hash {:016x}", plan.size(), plan_hash(plan));
     for (const Action& action : plan)
-        if (action.kind == Action::Kind::update && optimizer_->exchanges(action.unit))
+        if (action.kind == Action::Kind::update && rank_.optimizer().exchanges(action.unit))
             text += fmt::format(", matrices of unit {}", action.unit);
     expect_same_everywhere(world_, text, "the plan of a step", ExitCode::communication);
 }
@@ -105,16 +88,17 @@ void Trainer::expect_same_plan() {
 void Trainer::check_memory(int node_size) const {
     // Values and gradients, and the optimizer's state of what is owned; activations and copies in bf16 come
     // on top, so what is refused here surely does not fit.
-    const double owners = config_.parallel.zero > 0 ? mesh_.grid().data.size : 1;
-    const double elements = 2 * static_cast<double>(store_.num_local_elements()) +
-                            static_cast<double>(num_state_elements(config_.optimizer, store_)) / owners;
+    const double owners = config_.parallel.zero > 0 ? rank_.mesh().grid().data.size : 1;
+    const double elements =
+        2 * static_cast<double>(rank_.store().num_local_elements()) +
+        static_cast<double>(num_state_elements(config_.optimizer, rank_.store())) / owners;
     const double needed =
         elements * static_cast<double>(size_of(accumulation_dtype(config_.train.precision)));
-    const auto [available, where] = memory_of_rank(allocator_.device(), node_size);
+    const auto [available, where] = memory_of_rank(rank_.allocator().device(), node_size);
     if (needed > available)
         throw ConfigError(
             "the model's {} parameters take {:.1f} GiB per rank with gradients and optimizer state, and {}",
-            store_.num_elements(), needed * 0x1p-30, where);
+            rank_.store().num_elements(), needed * 0x1p-30, where);
 }
 
 void Trainer::open_data() {
@@ -132,7 +116,7 @@ void Trainer::open_data() {
 }
 
 double Trainer::idle_share() const {
-    const EvenSplit split = batch_split();
+    const EvenSplit split = rank_.batch_split();
     int64_t longest = 0;
     for (int rank = 0; rank < split.size; ++rank) longest = std::max(longest, split.length(rank));
     return 1 - static_cast<double>(split.count) / static_cast<double>(longest * split.size);
@@ -142,41 +126,17 @@ double Trainer::epochs(int k) const {
     return loader_->epochs(k, (config_.train.steps - position_.first_step) * config_.train.global_batch);
 }
 
-int64_t Trainer::num_micro_batches() const {
-    const EvenSplit split = batch_split();
-    const auto needed = [&](int rank) {
-        return (split.length(rank) + config_.train.micro_batch - 1) / config_.train.micro_batch;
-    };
-    // Ranks that share experts work in step; those with fewer sequences run empty micro-batches.
-    const RankGrid& grid = mesh_.grid();
-    if (grid.expert.size * grid.expert_tensor.size == 1) return needed(data_rank());
-    int64_t most = 0;
-    for (int rank = 0; rank < split.size; ++rank) most = std::max(most, needed(rank));
-    return most;
-}
-
 std::vector<MicroBatch> Trainer::load_micro_batches(const StopRequested& stop_requested) {
-    const EvenSplit split = batch_split();
-    const int64_t start = first_sample(step_) + split.first(data_rank());
-    std::vector<MicroBatch> batches;
-    agree(world_, [&] {
-        const int64_t count = split.length(data_rank()), most = config_.train.micro_batch;
-        for (int64_t at = 0; at < count; at += most) {
-            batches.push_back(
-                prefetcher_->micro_batch(start + at, std::min(most, count - at), stop_requested));
-            expect_tokens_in_vocabulary(batches.back(), config_.model.vocab_size);
-        }
+    return rank_.load(first_sample(step_), [&](int64_t first, int64_t count) {
+        MicroBatch batch = prefetcher_->micro_batch(first, count, stop_requested);
+        expect_tokens_in_vocabulary(batch, config_.model.vocab_size);
+        return batch;
     });
-    batches.resize(static_cast<size_t>(num_micro_batches()), empty_micro_batch());
-    return batches;
 }
 
 void Trainer::prefetch_next() {
-    const EvenSplit split = batch_split();
-    const int64_t start = first_sample(step_ + 1) + split.first(data_rank());
-    const int64_t count = split.length(data_rank()), most = config_.train.micro_batch;
-    for (int64_t at = 0; at < count; at += most)
-        prefetcher_->prefetch(start + at, std::min(most, count - at));
+    rank_.for_each_micro_batch(first_sample(step_ + 1),
+                               [&](int64_t first, int64_t count) { prefetcher_->prefetch(first, count); });
 }
 
 StepReport Trainer::step(bool with_diagnostics, Profiler* profiler, const StopRequested& stop_requested) {
@@ -190,35 +150,23 @@ StepReport Trainer::step(bool with_diagnostics, Profiler* profiler, const StopRe
     report.valid_labels = loader_->num_valid_labels(first_sample(step_), batch);
     report.data_seconds = seconds_since(start);
 
-    const StepTotals totals{report.valid_labels, batch * config_.train.sequence_length, batch};
-    Recorder recorder(model_->moe_layers().size(), with_diagnostics);
+    Recorder recorder(rank_.model().moe_layers().size(), with_diagnostics);
     saying_when(fmt::format("step {}, nothing was updated", report.step), [&] {
-        runner_->run(
-            static_cast<int>(batches.size()),
-            [&](int m) {
-                Batch tensors = to_tensors(allocator_, batches[static_cast<size_t>(m)]);
-                if (mesh_.grid().tensor.index == 0) // the ranks of one data rank share its operations
-                    report.flops += 3 * model_->forward_flops(*tensors.documents);
-                return tensors;
-            },
-            totals, recorder, profiler);
+        const StepLosses losses = rank_.compute(batches, report.valid_labels, recorder, profiler);
+        report.loss = losses.loss;
+        report.aux_loss = losses.aux_loss;
+        report.z_loss = losses.head_z_loss + losses.router_z_loss;
+        report.flops = losses.flops;
     });
-    recorder.reduce(world_);
-    all_reduce_sum(world_, std::span(&report.flops, 1));
-
-    const double labels = static_cast<double>(std::max<int64_t>(report.valid_labels, 1));
-    report.loss = recorder.cross_entropy / labels;
-    report.z_loss = recorder.head_z / labels * model_->head_z_weight() + recorder.router_z_loss;
-    report.aux_loss = recorder.aux_loss;
     report.expert_counts = recorder.expert_counts;
     report.worst_sequences = recorder.worst_sequences();
     report.diagnostics = recorder.diagnostics();
     update(report);
-    runner_->finish_routers(recorder);
+    rank_.runner().finish_routers(recorder);
     ++step_;
     tokens_ += report.valid_labels;
     report.communication_seconds =
-        runner_->take_exposed_communication_seconds() + optimizer_->take_exposed_seconds();
+        rank_.runner().take_exposed_communication_seconds() + rank_.optimizer().take_exposed_seconds();
     report.step_seconds = seconds_since(start);
     report.host_waits = num_host_waits() - waits;
     return report;
@@ -228,27 +176,26 @@ void Trainer::saying_when(const std::string& when, const std::function<void()>& 
     try {
         body();
     } catch (const AgreedError& error) {
-        runner_->await_parameters(); // under way on all ranks alike, from the last update
+        rank_.runner().await_parameters(); // under way on all ranks alike, from the last update
         throw AgreedError(error.exit_code(), when + ": " + error.what());
     }
 }
 
 void Trainer::update(StepReport& report) {
-    double squares = gradient_sum_of_squares(store_);
-    all_reduce_sum(world_, std::span(&squares, 1));
-    report.grad_norm = std::sqrt(squares);
+    report.grad_norm = rank_.gradient_norm();
     expect_finite(report);
     const double scale = clip_factor(report.grad_norm, config_.optimizer.clip);
     std::optional<UpdateNorms> norms;
-    if (!report.diagnostics.empty()) norms.emplace(store_, allocator_);
-    runner_->update([&](int unit) {
-        if (norms) norms->before(unit);
-        optimizer_->update(unit, report.step, report.lr, scale);
-        if (norms) norms->after(unit);
-    });
+    if (!report.diagnostics.empty()) norms.emplace(rank_.store(), rank_.allocator());
+    rank_.update(rank_.optimizer(), report.step, report.lr, scale,
+                 [&](int unit, const std::function<void()>& run) {
+                     if (norms) norms->before(unit);
+                     run();
+                     if (norms) norms->after(unit);
+                 });
     if (!norms) return;
     const auto ratios = norms->ratios(world_);
-    for (const auto& block : model_->blocks()) {
+    for (const auto& block : rank_.model().blocks()) {
         const auto found = ratios.find({block->site().layer, block->site().sublayer});
         report.diagnostics[{block->site(), "update_ratio"}] = {Recorder::Kind::mean,
                                                                found == ratios.end() ? 0 : found->second, 1};
@@ -258,7 +205,7 @@ void Trainer::update(StepReport& report) {
 void Trainer::expect_finite(const StepReport& report) {
     if (std::isfinite(report.loss) && std::isfinite(report.grad_norm)) return;
     std::string culprit; // of the lowest rank that has one, on all ranks
-    for (const std::string& found : all_gather_text(world_, first_non_finite_gradient(store_)))
+    for (const std::string& found : all_gather_text(world_, first_non_finite_gradient(rank_.store())))
         if (culprit.empty()) culprit = found;
     throw AgreedError(
         ExitCode::non_finite,
@@ -268,11 +215,11 @@ void Trainer::expect_finite(const StepReport& report) {
 
 std::map<std::string, Evaluation> Trainer::evaluate(const StopRequested& stop_requested) {
     std::map<std::string, Evaluation> results;
-    runner_->await_parameters();
+    rank_.runner().await_parameters();
     saying_when(fmt::format("evaluation after step {}", step_), [&] {
         for (const auto& [name, data] : validation_)
-            results[name] =
-                braid::evaluate(*model_, allocator_, mesh_, data, config_.train.micro_batch, stop_requested);
+            results[name] = braid::evaluate(rank_.model(), rank_.allocator(), rank_.mesh(), data,
+                                            config_.train.micro_batch, stop_requested);
     });
     return results;
 }

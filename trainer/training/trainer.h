@@ -7,14 +7,10 @@
 #include <vector>
 
 #include "data/prefetcher.h"
-#include "layers/model/model.h"
-#include "optim/optimizer.h"
-#include "parallel/mesh.h"
-#include "trainer/checkpoint/rank_state.h"
 #include "trainer/checkpoint/training_state.h"
 #include "trainer/config/run_config.h"
 #include "trainer/training/evaluator.h"
-#include "trainer/training/step.h"
+#include "trainer/training/training_rank.h"
 
 namespace braid {
 
@@ -35,16 +31,15 @@ struct StepReport {
     Recorder::Diagnostics diagnostics; // empty unless asked for
 };
 
-/// The state of training on one rank (model, optimizer, data and position) and what changes it. It knows
-/// nothing of run folders and logs: trainer/run/run.h drives it. All calls are collective; faults come as
-/// AgreedError, on all ranks.
+/// A training on one rank: what it computes (TrainingRank), its data and its position, and what changes them.
+/// It knows nothing of run folders and logs: trainer/run/run.h drives it. All calls are collective; faults
+/// come as AgreedError, on all ranks.
 class Trainer {
   public:
     /// The config must be the same on all ranks. Checks that it fits the ranks and this machine, opens the
     /// data, takes memory and initialises. node_size is the number of ranks that share this rank's machine;
     /// operations run in `compute`, on the device it belongs to.
     Trainer(const RunConfig& config, Communicator& world, int node_size, const Stream& compute = Stream());
-    ~Trainer();
 
     /// Runs the next step. Exit 5, before the update, if loss or gradients are not finite; ExitCode::stopped,
     /// before anything is computed, if a rank waits for its data when `stop_requested` is true there.
@@ -69,12 +64,12 @@ class Trainer {
     /// The share of time that an average rank idles because the batch does not divide evenly, in [0, 1).
     double idle_share() const;
     const RunConfig& config() const { return config_; }
-    const Mesh& mesh() const { return mesh_; }
-    const Model& model() const { return *model_; }
+    const Mesh& mesh() const { return rank_.mesh(); }
+    const Model& model() const { return rank_.model(); }
     /// With all values in place.
     ParameterStore& store();
-    const Allocator& allocator() const { return allocator_; }
-    const StepRunner& runner() const { return *runner_; }
+    const Allocator& allocator() const { return rank_.allocator(); }
+    const StepRunner& runner() const { return rank_.runner(); }
     const TrainLoader& loader() const { return *loader_; }
     /// How often the steps of this run, from its first or its branch on to its last, go through source k.
     double epochs(int k) const;
@@ -93,9 +88,6 @@ class Trainer {
     std::string branch(const CheckpointReader& reader);
     std::string take_weights(const CheckpointReader& reader);
     void set_first_steps(std::map<std::string, int64_t> first_steps);
-    EvenSplit batch_split() const { return {config_.train.global_batch, mesh_.grid().data.size}; }
-    int data_rank() const { return mesh_.grid().data.index; }
-    int64_t num_micro_batches() const;
     std::vector<MicroBatch> load_micro_batches(const StopRequested& stop_requested);
     void prefetch_next();
     /// Runs `body`; puts `when` before what all ranks agree to stop for.
@@ -104,19 +96,13 @@ class Trainer {
     void expect_finite(const StepReport& report);
     void expect_equal_replicas();
     uint64_t replica_hash(const ReductionGroup& group) const;
-    std::vector<StatePart> state(Extent extent) const;
 
     const RunConfig config_;
     Communicator& world_;
-    Mesh mesh_;
-    Allocator allocator_;
-    ParameterStore store_;
-    std::unique_ptr<Model> model_;
-    std::unique_ptr<Optimizer> optimizer_;
+    TrainingRank rank_;
     std::shared_ptr<TrainLoader> loader_; // with reads that hang when training ends
     std::unique_ptr<Prefetcher> prefetcher_;
     std::map<std::string, std::shared_ptr<const ValidationLoader>> validation_;
-    std::unique_ptr<StepRunner> runner_;
     int64_t step_ = 0, tokens_ = 0;
     SamplePosition position_;
     std::map<std::string, int64_t> first_steps_; // see Optimizer::count_from

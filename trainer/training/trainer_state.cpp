@@ -13,13 +13,6 @@
 
 namespace braid {
 
-std::vector<StatePart> Trainer::state(Extent extent) const {
-    std::vector<StatePart> parts = parameter_parts(store_, extent);
-    for (auto& more : {optimizer_parts(store_, *optimizer_, extent), buffer_parts(store_, extent)})
-        parts.insert(parts.end(), more.begin(), more.end());
-    return parts;
-}
-
 uint64_t Trainer::replica_hash(const ReductionGroup& group) const {
     // A sum of the bits as integers: exact in any order, and a single flipped bit changes it.
     uint64_t sum = 0;
@@ -34,27 +27,28 @@ uint64_t Trainer::replica_hash(const ReductionGroup& group) const {
         }
         sum = sum * 31 + 1;
     };
-    for (const auto& unit : store_.units())
+    for (const auto& unit : rank_.store().units())
         for (const Bucket& bucket : unit->buckets)
             if (bucket.group == group) add(unit->values, bucket.first, bucket.first + bucket.numel);
     if (config_.parallel.zero > 0) return sum; // each rank has moments of its own
-    optimizer_->visit_state([&](const std::string&, int unit, const FlatRange& held, const Tensor& state) {
-        for (const Bucket& bucket : store_.units()[static_cast<size_t>(unit)]->buckets)
-            if (bucket.group == group) {
-                const int64_t first = std::max(bucket.first, held.first),
-                              last = std::min(bucket.first + bucket.numel, held.last);
-                if (first < last) add(state, first - held.first, last - held.first);
-            }
-    });
+    rank_.optimizer().visit_state(
+        [&](const std::string&, int unit, const FlatRange& held, const Tensor& state) {
+            for (const Bucket& bucket : rank_.store().units()[static_cast<size_t>(unit)]->buckets)
+                if (bucket.group == group) {
+                    const int64_t first = std::max(bucket.first, held.first),
+                                  last = std::min(bucket.first + bucket.numel, held.last);
+                    if (first < last) add(state, first - held.first, last - held.first);
+                }
+        });
     return sum;
 }
 
 void Trainer::expect_equal_replicas() {
     // One line per reduction group: who holds the same elements, and what they hold. All ranks see all lines,
     // so that all end together.
-    const RankGrid& grid = mesh_.grid();
+    const RankGrid& grid = rank_.mesh().grid();
     std::string mine;
-    for (const ReductionGroup& group : reduction_groups(store_)) {
+    for (const ReductionGroup& group : reduction_groups(rank_.store())) {
         const int holders = group.expert
                                 ? grid.expert.index * grid.expert_tensor.size + grid.expert_tensor.index
                                 : grid.tensor.index / group.replicas;
@@ -62,7 +56,7 @@ void Trainer::expect_equal_replicas() {
     }
     uint64_t buffers = 0;
     Allocator host;
-    for (const StatePart& part : buffer_parts(store_, Extent::held)) {
+    for (const StatePart& part : buffer_parts(rank_.store(), Extent::held)) {
         const Tensor values = to_device(host, part.storage);
         buffers = buffers * 31 + stable_hash({static_cast<const char*>(values.raw_data()), values.bytes()});
     }
@@ -87,7 +81,7 @@ void Trainer::expect_equal_replicas() {
 }
 
 void Trainer::save(const std::string& checkpoints_folder) {
-    runner_->await_parameters();
+    rank_.runner().await_parameters();
     expect_equal_replicas();
     TrainingState training{.step = step_, .tokens = tokens_};
     store_data_identity(training, *loader_);
@@ -95,8 +89,8 @@ void Trainer::save(const std::string& checkpoints_folder) {
     store_first_steps(training, first_steps_);
     Allocator host;
     std::vector<TensorPiece> pieces;
-    for (const StatePart& part : state(Extent::owned)) pieces.push_back(to_piece(host, part));
-    const RankGrid& grid = mesh_.grid();
+    for (const StatePart& part : rank_.state(Extent::owned)) pieces.push_back(to_piece(host, part));
+    const RankGrid& grid = rank_.mesh().grid();
     const CheckpointContent content{training,
                                     to_yaml(config_),
                                     {world_.size(),
@@ -110,7 +104,7 @@ void Trainer::save(const std::string& checkpoints_folder) {
 }
 
 void Trainer::load(const std::string& checkpoint) {
-    runner_->await_parameters();
+    rank_.runner().await_parameters();
     agree(world_, [&] {
         const CheckpointReader reader = CheckpointReader::open(checkpoint);
         const TrainingState& training = reader.manifest().training;
@@ -120,10 +114,10 @@ void Trainer::load(const std::string& checkpoint) {
         position_ = stored_position(training, checkpoint);
         apply_position(position_, *loader_, checkpoint);
         const TensorKind kinds[] = {TensorKind::parameter, TensorKind::optimizer, TensorKind::buffer};
-        reader.expect(state_tensors(store_, optimizer_.get()), kinds);
+        reader.expect(state_tensors(rank_.store(), &rank_.optimizer()), kinds);
         Allocator host;
-        for (const StatePart& part : state(Extent::held)) read_part(host, reader, part);
-        store_.values_changed();
+        for (const StatePart& part : rank_.state(Extent::held)) read_part(host, reader, part);
+        rank_.store().values_changed();
         set_first_steps(stored_first_steps(training, checkpoint));
         step_ = training.step;
         tokens_ = training.tokens;
@@ -133,12 +127,12 @@ void Trainer::load(const std::string& checkpoint) {
 
 void Trainer::set_first_steps(std::map<std::string, int64_t> first_steps) {
     first_steps_ = std::move(first_steps);
-    optimizer_->count_from(first_steps_);
+    rank_.optimizer().count_from(first_steps_);
 }
 
 std::string Trainer::start_from(const std::string& checkpoint) {
     std::string notes;
-    runner_->await_parameters();
+    rank_.runner().await_parameters();
     agree(world_, [&] {
         const CheckpointReader reader = CheckpointReader::open(checkpoint);
         notes = config_.start.mode == StartMode::branch ? branch(reader) : take_weights(reader);
@@ -158,9 +152,9 @@ std::string Trainer::branch(const CheckpointReader& reader) {
     position_ = branch_position(training, parent.train.sequence_length, *loader_, reader.folder());
     apply_position(position_, *loader_, reader.folder());
 
-    const std::vector<std::string> fresh = load_branch(reader, store_, *optimizer_);
+    const std::vector<std::string> fresh = load_branch(reader, rank_.store(), rank_.optimizer());
     std::set<std::string> with_state; // what is frozen now begins anew should it be freed
-    for (const TensorInfo& tensor : state_tensors(store_, optimizer_.get()))
+    for (const TensorInfo& tensor : state_tensors(rank_.store(), &rank_.optimizer()))
         if (tensor.kind == TensorKind::optimizer)
             with_state.insert(tensor.name.substr(tensor.name.rfind('/') + 1));
     std::map<std::string, int64_t> first_steps;
@@ -175,8 +169,9 @@ std::string Trainer::branch(const CheckpointReader& reader) {
 }
 
 std::string Trainer::take_weights(const CheckpointReader& reader) {
-    const WeightPlan plan = plan_weights(state_tensors(store_, nullptr), reader.manifest(), config_.start);
-    load_weights(reader, store_, plan);
+    const WeightPlan plan =
+        plan_weights(state_tensors(rank_.store(), nullptr), reader.manifest(), config_.start);
+    load_weights(reader, rank_.store(), plan);
     std::string notes;
     if (!plan.missing.empty())
         notes += fmt::format("\n{} tensors keep their initial values: {}", plan.missing.size(),

@@ -1,111 +1,86 @@
 #include "trainer/verify/layout_run.h"
 
-#include <algorithm>
 #include <array>
-#include <cmath>
 
 #include "layers/specification/layout_check.h"
 #include "optim/gradient_norm.h"
 #include "optim/optimizer.h"
 #include "parallel/agreement.h"
-#include "trainer/training/step.h"
+#include "trainer/training/training_rank.h"
 
 namespace braid {
 namespace {
 
-/// One rank of a case.
+TrainingRank::Options options_of(const LayoutCase& run, const Layout& layout) {
+    return {.sizes = layout.sizes,
+            .global_batch = run.global_batch,
+            .micro_batch = layout.micro_batch,
+            .sequence_length = run.sequence_length,
+            .precision = run.precision,
+            .reduction = layout.reduction,
+            .sharded = layout.sharded,
+            .recompute = layout.recompute};
+}
+
+/// One rank of a case: steps of a TrainingRank that start from given states, and what they give as whole
+/// tensors.
 class LayoutRank {
   public:
     LayoutRank(const LayoutCase& run, const Layout& layout, Communicator& world)
         : run_(run),
-          layout_(layout),
-          mesh_(world, layout.sizes),
-          allocator_(run.compute),
-          store_(mesh_.grid()) {
-        model_ = std::make_unique<Model>(run.model, store_);
-        store_.freeze(run.freeze);
-        store_.allocate(allocator_, run.precision, true);
-        store_.initialize(run.seed);
-        optimizer_ = make_optimizer(run.optimizer, store_, mesh_, allocator_, layout.sharded);
-        for (const ReductionGroup& group : reduction_groups(store_)) mesh_.prepare(group);
-        runner_ = std::make_unique<StepRunner>(*model_, store_, mesh_, allocator_, layout.recompute,
-                                               GradientReducer::Options{Reduction::ordered, layout.sharded});
+          world_(world),
+          rank_(run.model, run.freeze, world, options_of(run, layout), run.compute) {
+        rank_.allocate(run.optimizer, run.seed);
     }
 
     LayoutStep step(int64_t index, const LayoutStep* reference);
 
   private:
     /// Forward and backward; fills in the losses.
-    Recorder run_micro_batches(int64_t index, RoutingTrace* routing, LayoutStep& result);
+    Recorder compute(int64_t index, RoutingTrace* routing, LayoutStep& result);
     /// The change of all parameters from those in `state`.
     GlobalTensors update(Optimizer& optimizer, int64_t index, double clip, const GlobalTensors& state);
-    /// The same with another eps; leaves parameters and optimizer_ as they are in `state`.
+    /// The same with another eps; leaves parameters and optimizer as they are in `state`.
     GlobalTensors update_and_undo(double eps, int64_t index, double clip, const GlobalTensors& state);
-    std::vector<StatePart> state(Extent extent) const;
-    int64_t num_micro_batches() const;
 
     const LayoutCase& run_;
-    const Layout& layout_;
-    Mesh mesh_;
-    Allocator allocator_;
-    ParameterStore store_;
-    std::unique_ptr<Model> model_;
-    std::unique_ptr<Optimizer> optimizer_;
-    std::unique_ptr<StepRunner> runner_;
+    Communicator& world_;
+    TrainingRank rank_;
 };
 
-int64_t LayoutRank::num_micro_batches() const {
-    const RankGrid& grid = mesh_.grid();
-    const EvenSplit split{run_.global_batch, grid.data.size};
-    int64_t most = 0;
-    for (int rank = 0; rank < split.size; ++rank) most = std::max(most, split.length(rank));
-    if (grid.expert.size * grid.expert_tensor.size == 1) most = split.length(grid.data.index);
-    return (most + layout_.micro_batch - 1) / layout_.micro_batch;
-}
-
-std::vector<StatePart> LayoutRank::state(Extent extent) const {
-    std::vector<StatePart> parts = parameter_parts(store_, extent);
-    for (auto& more : {optimizer_parts(store_, *optimizer_, extent), buffer_parts(store_, extent)})
-        parts.insert(parts.end(), more.begin(), more.end());
-    return parts;
-}
-
 LayoutStep LayoutRank::step(int64_t index, const LayoutStep* reference) {
-    Communicator& world = mesh_.world();
     if (reference) {
-        scatter_tensors(reference->state, state(Extent::held));
-        store_.values_changed();
+        scatter_tensors(reference->state, rank_.state(Extent::held));
+        rank_.store().values_changed();
     }
     LayoutStep result;
-    result.state = gather_tensors(world, state(Extent::owned));
+    result.state = gather_tensors(world_, rank_.state(Extent::owned));
     RoutingTrace routing{.given = reference ? &reference->experts : nullptr};
-    const Recorder recorder = run_micro_batches(index, run_.replay_routing ? &routing : nullptr, result);
+    const Recorder recorder = compute(index, run_.replay_routing ? &routing : nullptr, result);
     std::array<int64_t, 2> counts{routing.num_choices, routing.num_flips};
-    all_reduce_sum(world, std::span(counts));
+    all_reduce_sum(world_, std::span(counts));
     result.num_choices = counts[0];
     result.num_flips = counts[1];
     result.experts = std::move(routing.taken);
 
-    double squares = gradient_sum_of_squares(store_);
-    all_reduce_sum(world, std::span(&squares, 1));
-    result.grad_norm = std::sqrt(squares);
-    result.gradients = gather_tensors(world, parameter_parts(store_, Extent::owned, true));
+    result.grad_norm = rank_.gradient_norm();
+    result.gradients = gather_tensors(world_, parameter_parts(rank_.store(), Extent::owned, true));
     const double clip = clip_factor(result.grad_norm, run_.optimizer.clip);
     result.update_slope = run_.optimizer.lr * clip / run_.optimizer.eps;
     if (run_.reported_eps)
         result.reported_updates = update_and_undo(*run_.reported_eps, index, clip, result.state);
-    result.updates = update(*optimizer_, index, clip, result.state);
-    result.matrix_slopes = optimizer_->update_slopes();
-    runner_->finish_routers(recorder);
-    result.buffers = gather_tensors(world, buffer_parts(store_, Extent::owned));
+    result.updates = update(rank_.optimizer(), index, clip, result.state);
+    result.matrix_slopes = rank_.optimizer().update_slopes();
+    rank_.runner().finish_routers(recorder);
+    result.buffers = gather_tensors(world_, buffer_parts(rank_.store(), Extent::owned));
     return result;
 }
 
 GlobalTensors LayoutRank::update(Optimizer& optimizer, int64_t index, double clip,
                                  const GlobalTensors& state) {
-    runner_->update([&](int unit) { optimizer.update(unit, index + 1, run_.optimizer.lr, clip); });
-    runner_->await_parameters();
-    GlobalTensors updates = gather_tensors(mesh_.world(), parameter_parts(store_, Extent::owned));
+    rank_.update(optimizer, index + 1, run_.optimizer.lr, clip);
+    rank_.runner().await_parameters();
+    GlobalTensors updates = gather_tensors(world_, parameter_parts(rank_.store(), Extent::owned));
     for (auto& [name, values] : updates)
         for (size_t i = 0; i < values.size(); ++i) values[i] -= state.at(name)[i];
     return updates;
@@ -115,33 +90,25 @@ GlobalTensors LayoutRank::update_and_undo(double eps, int64_t index, double clip
                                           const GlobalTensors& state) {
     OptimizerConfig config = run_.optimizer;
     config.eps = eps;
-    const auto optimizer = make_optimizer(config, store_, mesh_, allocator_, layout_.sharded);
-    scatter_tensors(state, optimizer_parts(store_, *optimizer, Extent::held));
+    ParameterStore& store = rank_.store();
+    const auto optimizer =
+        make_optimizer(config, store, rank_.mesh(), rank_.allocator(), rank_.options().sharded);
+    scatter_tensors(state, optimizer_parts(store, *optimizer, Extent::held));
     GlobalTensors updates = update(*optimizer, index, clip, state);
-    scatter_tensors(state, parameter_parts(store_, Extent::held));
+    scatter_tensors(state, parameter_parts(store, Extent::held));
     return updates;
 }
 
-Recorder LayoutRank::run_micro_batches(int64_t index, RoutingTrace* routing, LayoutStep& result) {
-    const EvenSplit split{run_.global_batch, mesh_.grid().data.size};
-    const int64_t start = index * run_.global_batch, mine = split.length(mesh_.grid().data.index);
-    const int64_t first = start + split.first(mesh_.grid().data.index);
-    const StepTotals totals{made_samples(run_, start, run_.global_batch).num_valid_labels,
-                            run_.global_batch * run_.sequence_length, run_.global_batch};
-    Recorder recorder(model_->moe_layers().size(), false);
-    runner_->run(
-        static_cast<int>(num_micro_batches()),
-        [&](int m) {
-            const int64_t at = m * layout_.micro_batch;
-            const int64_t count = std::clamp<int64_t>(mine - at, 0, layout_.micro_batch);
-            return to_tensors(allocator_,
-                              count > 0 ? made_samples(run_, first + at, count) : empty_micro_batch());
-        },
-        totals, recorder, nullptr, routing);
-    recorder.reduce(mesh_.world());
-    result.loss = recorder.cross_entropy / static_cast<double>(totals.valid_labels);
-    result.aux_loss = recorder.aux_loss;
-    result.router_z_loss = recorder.router_z_loss;
+Recorder LayoutRank::compute(int64_t index, RoutingTrace* routing, LayoutStep& result) {
+    const int64_t start = index * run_.global_batch;
+    const std::vector<MicroBatch> batches =
+        rank_.load(start, [&](int64_t first, int64_t count) { return made_samples(run_, first, count); });
+    Recorder recorder(rank_.model().moe_layers().size(), false);
+    const StepLosses losses = rank_.compute(
+        batches, made_samples(run_, start, run_.global_batch).num_valid_labels, recorder, nullptr, routing);
+    result.loss = losses.loss;
+    result.aux_loss = losses.aux_loss;
+    result.router_z_loss = losses.router_z_loss;
     result.worst_sequences = recorder.worst_sequences();
     return recorder;
 }

@@ -8,6 +8,7 @@
 #include "layers/sublayer/recorder.h"
 #include "optim/optimizer_config.h"
 #include "parallel/mesh.h"
+#include "parallel/parallel_config.h"
 #include "trainer/checkpoint/global_tensors.h"
 
 namespace braid {
@@ -34,6 +35,7 @@ struct Layout {
     bool sharded = true; // ZeRO-1
     int64_t micro_batch = 1;
     bool recompute = false;
+    Reduction reduction = Reduction::ordered;
 };
 
 /// What a step gives, equal on all ranks.

@@ -50,6 +50,12 @@ bool flag(std::string_view key, std::string_view value) {
     throw ConfigError("--layouts: {}: expected true or false, found '{}'", key, value);
 }
 
+Reduction reduction(std::string_view value) {
+    if (value == "ordered") return Reduction::ordered;
+    if (value == "library") return Reduction::library;
+    throw ConfigError("--layouts: reduction: expected ordered or library, found '{}'", value);
+}
+
 void set(NamedLayout& named, std::string_view key, std::string_view value) {
     MeshSizes& sizes = named.layout.sizes;
     const auto size = [&](int& place) {
@@ -64,13 +70,15 @@ void set(NamedLayout& named, std::string_view key, std::string_view value) {
     if (key == "sequence") return void(sizes.sequence = flag(key, value));
     if (key == "zero") return void(named.layout.sharded = flag(key, value));
     if (key == "micro_batch") return void(named.layout.micro_batch = positive(key, value));
+    if (key == "reduction") return void(named.layout.reduction = reduction(value));
     if (key == "context" || key == "pipeline")
         throw ConfigError("--layouts: the axis '{}' is not built yet", key);
     throw ConfigError(
         "--layouts: expected an axis (data, tensor, expert, expert_tensor) or sequence, zero, "
-        "micro_batch, found '{}'{}",
+        "micro_batch, reduction, found '{}'{}",
         key,
-        did_you_mean(key, {"data", "tensor", "expert", "expert_tensor", "sequence", "zero", "micro_batch"}));
+        did_you_mean(key, {"data", "tensor", "expert", "expert_tensor", "sequence", "zero", "micro_batch",
+                           "reduction"}));
 }
 
 /// Sizes of heads at the ratio of the real ones.
