@@ -47,7 +47,7 @@ std::vector<Row> rows_of(const RunConfig& run) {
 /// "adamw", or "muon:8x[16, 64]" for eight matrices of 16 rows.
 std::string updated_by(const ParameterSpec& spec, const SectionSettings& settings,
                        const OptimizerConfig& optimizer) {
-    if (!settings.muon) return "adamw";
+    if (!settings.matrix) return "adamw";
     const MatrixShape matrix = matrix_shape(spec, optimizer.muon.split_heads);
     return fmt::format("muon:{}x[{}, {}]", spec.shape.numel() / (matrix.rows * matrix.columns), matrix.rows,
                        matrix.columns);

@@ -63,17 +63,17 @@ std::vector<UnitSettings> resolve_groups(const OptimizerConfig& config, const Pa
         UnitSettings& settings = units.emplace_back();
         for (const Parameter* parameter : unit->parameters)
             for (const Parameter::Section& section : parameter->sections()) {
-                const bool muon = config.type == OptimizerType::muon && section.spec.matrices;
+                const bool matrix = config.type == OptimizerType::muon && section.spec.matrices;
                 SectionSettings result{1, decays_by_default(section.spec.role) ? config.weight_decay : 0,
-                                       muon};
+                                       matrix};
                 for (const ParameterGroup& group : config.groups) {
                     if (!matches(group, section.spec)) continue;
                     if (group.lr_scale) result.lr_scale = *group.lr_scale;
                     if (group.weight_decay) result.weight_decay = *group.weight_decay;
-                    if (group.muon) result.muon = *group.muon;
+                    if (group.muon) result.matrix = *group.muon;
                 }
                 result.frozen = section.spec.frozen;
-                result.muon = result.muon && !result.frozen;
+                result.matrix = result.matrix && !result.frozen;
                 settings.push_back(result);
             }
     }

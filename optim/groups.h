@@ -13,7 +13,7 @@ namespace braid {
 struct SectionSettings {
     double lr_scale = 1;
     double weight_decay = 0;
-    bool muon = false;   // updated by Muon, not by AdamW
+    bool matrix = false; // updated by Muon as matrices, not by AdamW element by element
     bool frozen = false; // by neither
 };
 

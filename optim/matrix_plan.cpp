@@ -118,7 +118,7 @@ class MatrixPlan::Builder {
   private:
     void list_matrices(size_t u, Unit& unit) const {
         for_each_section(*store_.units()[u], [&](const Parameter::Section& section, size_t index) {
-            if (!settings_[u][index].muon) return;
+            if (!settings_[u][index].matrix) return;
             const Cut cut(section.spec, split_heads_);
             for (int64_t i = 0; i < cut.count; ++i)
                 unit.matrices.push_back({index, cut.matrix.rows, cut.matrix.columns});
@@ -131,7 +131,7 @@ class MatrixPlan::Builder {
         size_t first_matrix = 0;
         const ParameterStore::Unit& unit = *store.units()[u];
         for_each_section(unit, [&](const Parameter::Section& section, size_t index) {
-            if (!settings_[u][index].muon) return;
+            if (!settings_[u][index].matrix) return;
             const Cut cut(section.spec, split_heads_);
             for (const Bucket& bucket : unit.buckets) {
                 const FlatRange mine = sharded_ ? store.owned_range(bucket)

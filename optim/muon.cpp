@@ -22,7 +22,7 @@ std::vector<std::vector<FlatRange>> other_ranges(const ParameterStore& store,
         for (const Parameter* parameter : store.units()[u]->parameters)
             for (const Parameter::Section& section : parameter->sections()) {
                 const SectionSettings& of = settings[u][index++];
-                if (of.muon || of.frozen) continue;
+                if (of.matrix || of.frozen) continue;
                 for (const FlatRange& range : result[u]) {
                     const FlatRange part{std::max(range.first, section.unit_offset),
                                          std::min(range.last, section.unit_offset + section.numel())};
@@ -160,7 +160,7 @@ void Muon::visit_state(
 }
 
 std::vector<std::string> Muon::states(int unit, size_t section) const {
-    if (settings_[static_cast<size_t>(unit)][section].muon) return {"momentum"};
+    if (settings_[static_cast<size_t>(unit)][section].matrix) return {"momentum"};
     return adamw_.states(unit, section);
 }
 

@@ -50,7 +50,7 @@ int64_t num_state_elements(const OptimizerConfig& config, const ParameterStore& 
         for (const Parameter* parameter : store.units()[unit]->parameters)
             for (const Parameter::Section& section : parameter->sections()) {
                 const SectionSettings& of = settings[unit][index++];
-                count += (of.frozen ? 0 : of.muon ? 1 : 2) * section.numel();
+                count += (of.frozen ? 0 : of.matrix ? 1 : 2) * section.numel();
             }
     }
     return count;

@@ -1,6 +1,11 @@
 #include "parallel/schedule.h"
 
+#include <fmt/format.h>
+
+#include <string>
+
 #include "base/error.h"
+#include "base/rng.h"
 
 namespace braid {
 namespace {
@@ -93,6 +98,16 @@ std::vector<Action> make_update_schedule(int num_units, const Sharing& sharing) 
         if (sharing.gather) actions.push_back({.kind = Action::Kind::all_gather_start, .unit = unit});
     }
     return actions;
+}
+
+uint64_t schedule_hash(std::span<const Action> actions) {
+    std::string text;
+    for (const Action& action : actions) {
+        const bool computes = action.kind == Action::Kind::forward || action.kind == Action::Kind::backward ||
+                              action.kind == Action::Kind::update;
+        if (!computes) text += fmt::format("{} {}\n", static_cast<int>(action.kind), action.unit);
+    }
+    return stable_hash(text);
 }
 
 } // namespace braid

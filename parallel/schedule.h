@@ -47,4 +47,7 @@ std::vector<Action> make_schedule(int num_micro_batches, std::span<const int> se
 /// step's forward.
 std::vector<Action> make_update_schedule(int num_units, const Sharing& sharing);
 
+/// A hash of what the actions send, equal for all numbers of micro-batches.
+uint64_t schedule_hash(std::span<const Action> actions);
+
 } // namespace braid

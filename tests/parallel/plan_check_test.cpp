@@ -1,4 +1,4 @@
-#include "parallel/plan_check.h"
+#include "tests/parallel/plan_check.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -90,12 +90,12 @@ TEST(plan_check, schedules_of_ranks_with_any_number_of_micro_batches_end) {
     std::vector<int> members(micro_batches.size());
     std::iota(members.begin(), members.end(), 0);
     std::vector<RankPlan> plans;
-    const uint64_t hash = plan_hash(make_schedule(1, units, {.reduce = true}));
+    const uint64_t hash = schedule_hash(make_schedule(1, units, {.reduce = true}));
     for (const int count : micro_batches) {
         const auto actions = make_schedule(count, units, {.reduce = true});
         plans.push_back(communication_of(actions, 0, members));
         EXPECT_EQ(plans.back().size(), 8u) << "an all_to_all and an all_gather for each of four units";
-        EXPECT_EQ(plan_hash(actions), hash);
+        EXPECT_EQ(schedule_hash(actions), hash);
     }
     EXPECT_FALSE(find_deadlock(plans));
     // One rank whose reductions are in another order, or one too few.
@@ -106,7 +106,7 @@ TEST(plan_check, schedules_of_ranks_with_any_number_of_micro_batches_end) {
     broken[2].pop_back();
     EXPECT_TRUE(find_deadlock(broken));
     const std::vector<int> other = {0, 1, 2, 3, 4};
-    EXPECT_NE(plan_hash(make_schedule(1, other, {.reduce = true})), hash);
+    EXPECT_NE(schedule_hash(make_schedule(1, other, {.reduce = true})), hash);
 }
 
 } // namespace

@@ -10,7 +10,6 @@
 #include "optim/gradient_norm.h"
 #include "optim/lr_schedule.h"
 #include "parallel/agreement.h"
-#include "parallel/plan_check.h"
 #include "tensor/cuda/runtime.h"
 #include "tensor/memory/build_cuda.h"
 #include "tensor/memory/host_wait.h"
@@ -78,7 +77,7 @@ ParameterStore& Trainer::store() {
 /// A rank with another program would wait for messages that nobody sends.
 void Trainer::expect_same_plan() {
     const std::vector<Action> plan = rank_.runner().plan(1);
-    std::string text = fmt::format("{} actions with hash {:016x}", plan.size(), plan_hash(plan));
+    std::string text = fmt::format("{} actions with hash {:016x}", plan.size(), schedule_hash(plan));
     for (const Action& action : plan)
         if (action.kind == Action::Kind::update && rank_.optimizer().exchanges(action.unit))
             text += fmt::format(", matrices of unit {}", action.unit);

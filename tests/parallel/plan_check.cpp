@@ -1,13 +1,12 @@
-#include "parallel/plan_check.h"
+#include "tests/parallel/plan_check.h"
 
 #include <fmt/ranges.h>
 
 #include <algorithm>
 
 #include "base/error.h"
-#include "base/rng.h"
 
-namespace braid {
+namespace braid::testing {
 namespace {
 
 /// All ranks, each at a place in its plan.
@@ -86,11 +85,6 @@ class Rendezvous {
     std::vector<size_t> next_; // by rank
 };
 
-bool communicates(const Action& action) {
-    return action.kind != Action::Kind::forward && action.kind != Action::Kind::backward &&
-           action.kind != Action::Kind::update;
-}
-
 std::string operation_of(const Action& action) {
     switch (action.kind) {
         case Action::Kind::reduce_start:
@@ -134,11 +128,4 @@ RankPlan communication_of(std::span<const Action> actions, int communicator,
     return plan;
 }
 
-uint64_t plan_hash(std::span<const Action> actions) {
-    std::string text;
-    for (const Action& action : actions)
-        if (communicates(action)) text += fmt::format("{} {}\n", static_cast<int>(action.kind), action.unit);
-    return stable_hash(text);
-}
-
-} // namespace braid
+} // namespace braid::testing

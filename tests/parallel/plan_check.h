@@ -7,7 +7,7 @@
 
 #include "parallel/schedule.h"
 
-namespace braid {
+namespace braid::testing {
 
 /// A collective, or a message between two ranks, as a plan has it.
 struct PlannedOperation {
@@ -43,7 +43,4 @@ std::optional<Deadlock> find_deadlock(std::span<const RankPlan> plans);
 /// The collectives that the actions of a step issue over `communicator`, whose members are `members`.
 RankPlan communication_of(std::span<const Action> actions, int communicator, const std::vector<int>& members);
 
-/// A hash of what the actions issue, equal for all numbers of micro-batches.
-uint64_t plan_hash(std::span<const Action> actions);
-
-} // namespace braid
+} // namespace braid::testing
