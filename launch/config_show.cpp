@@ -124,17 +124,12 @@ std::string describe_tensors(const RunConfig& run) {
     const Model model(run.model, store);
     const std::vector<UnitSettings> settings = resolve_groups(run.optimizer, store);
     std::string text = "\ntensor  shape  role  initial_std  weight_decay  lr_scale  updated_by\n";
-    for (size_t unit = 0; unit < store.units().size(); ++unit) {
-        size_t section_index = 0;
-        for (const Parameter* const parameter : store.units()[unit]->parameters) {
-            for (const Parameter::Section& section : parameter->sections()) {
-                const SectionSettings& setting = settings[unit][section_index++];
-                text += fmt::format("{}  {}  {}  {:.6g}  {}  {}  {}\n", section.spec.name,
-                                    to_string(section.spec.shape), to_string(section.spec.role),
-                                    section.spec.init.standard_deviation(), setting.weight_decay,
-                                    setting.lr_scale, updated_by(section.spec, setting, run.optimizer));
-            }
-        }
+    for (const PlacedSection& section : store.sections()) {
+        const ParameterSpec& spec = section->spec;
+        const SectionSettings& setting = settings_of(settings, section);
+        text += fmt::format("{}  {}  {}  {:.6g}  {}  {}  {}\n", spec.name, to_string(spec.shape),
+                            to_string(spec.role), spec.init.standard_deviation(), setting.weight_decay,
+                            setting.lr_scale, updated_by(spec, setting, run.optimizer));
     }
     return text;
 }

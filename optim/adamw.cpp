@@ -1,7 +1,5 @@
 #include "optim/adamw.h"
 
-#include <algorithm>
-
 namespace braid {
 
 AdamW::AdamW(const OptimizerConfig& config, ParameterStore& store, Allocator& allocator, bool sharded)
@@ -23,17 +21,14 @@ AdamW::AdamW(const OptimizerConfig& config, ParameterStore& store, Allocator& al
 
 std::map<int64_t, ops::AdamWSections> AdamW::sections_in(size_t unit, const FlatRange& range) const {
     std::map<int64_t, std::vector<ops::AdamWSection>> sections;
-    size_t index = 0;
-    for (const Parameter* parameter : store_.units()[unit]->parameters)
-        for (const Parameter::Section& section : parameter->sections()) {
-            const SectionSettings& settings = settings_[unit][index++];
-            const int64_t from = std::max(range.first, section.unit_offset);
-            const int64_t to = std::min(range.last, section.unit_offset + section.numel());
-            if (from >= to) continue;
-            const auto later = first_steps_.find(section.spec.name);
-            sections[later == first_steps_.end() ? 0 : later->second].push_back(
-                {from - range.first, to - range.first, settings.lr_scale, settings.weight_decay});
-        }
+    for (const PlacedSection& section : store_.sections(static_cast<int>(unit))) {
+        const SectionSettings& settings = settings_of(settings_, section);
+        const FlatRange part = overlap(range, section->flat());
+        if (part.numel() == 0) continue;
+        const auto later = first_steps_.find(section->spec.name);
+        sections[later == first_steps_.end() ? 0 : later->second].push_back(
+            {part.first - range.first, part.last - range.first, settings.lr_scale, settings.weight_decay});
+    }
     std::map<int64_t, ops::AdamWSections> result;
     for (const auto& [first_step, all] : sections)
         result.emplace(first_step, ops::AdamWSections(allocator_, all));

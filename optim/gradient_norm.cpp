@@ -30,11 +30,11 @@ double clip_factor(double norm, double clip) {
 }
 
 std::string first_non_finite_gradient(const ParameterStore& store) {
-    for (const auto& unit : store.units())
-        for (const Parameter* parameter : unit->parameters)
-            for (const Parameter::Section& section : parameter->sections())
-                if (!std::isfinite(ops::max_abs(unit->gradients.rows(section.unit_offset, section.numel()))))
-                    return section.spec.name;
+    for (const PlacedSection& section : store.sections()) {
+        const Tensor& gradients = store.units()[static_cast<size_t>(section.unit)]->gradients;
+        if (!std::isfinite(ops::max_abs(gradients.rows(section->unit_offset, section->numel()))))
+            return section->spec.name;
+    }
     return "";
 }
 

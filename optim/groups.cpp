@@ -34,13 +34,11 @@ std::vector<std::string> group_faults(const OptimizerConfig& config, const Param
         const ParameterGroup& group = config.groups[i];
         bool matches_any = false;
         std::string no_matrix; // the first that Muon cannot update
-        for (const auto& unit : store.units())
-            for (const Parameter* parameter : unit->parameters)
-                for (const Parameter::Section& section : parameter->sections()) {
-                    if (!matches(group, section.spec)) continue;
-                    matches_any = true;
-                    if (!section.spec.matrices && no_matrix.empty()) no_matrix = section.spec.name;
-                }
+        for (const PlacedSection& section : store.sections()) {
+            if (!matches(group, section->spec)) continue;
+            matches_any = true;
+            if (!section->spec.matrices && no_matrix.empty()) no_matrix = section->spec.name;
+        }
         if (!matches_any)
             faults.push_back(
                 fmt::format("optimizer.groups[{}]: matches no parameter of this model (`braid config show "
@@ -58,24 +56,19 @@ std::vector<std::string> group_faults(const OptimizerConfig& config, const Param
 std::vector<UnitSettings> resolve_groups(const OptimizerConfig& config, const ParameterStore& store) {
     if (const std::vector<std::string> faults = group_faults(config, store); !faults.empty())
         throw ConfigError("{}", fmt::join(faults, "\n"));
-    std::vector<UnitSettings> units;
-    for (const auto& unit : store.units()) {
-        UnitSettings& settings = units.emplace_back();
-        for (const Parameter* parameter : unit->parameters)
-            for (const Parameter::Section& section : parameter->sections()) {
-                const bool matrix = config.type == OptimizerType::muon && section.spec.matrices;
-                SectionSettings result{1, decays_by_default(section.spec.role) ? config.weight_decay : 0,
-                                       matrix};
-                for (const ParameterGroup& group : config.groups) {
-                    if (!matches(group, section.spec)) continue;
-                    if (group.lr_scale) result.lr_scale = *group.lr_scale;
-                    if (group.weight_decay) result.weight_decay = *group.weight_decay;
-                    if (group.muon) result.matrix = *group.muon;
-                }
-                result.frozen = section.spec.frozen;
-                result.matrix = result.matrix && !result.frozen;
-                settings.push_back(result);
-            }
+    std::vector<UnitSettings> units(store.units().size());
+    for (const PlacedSection& section : store.sections()) {
+        const bool matrix = config.type == OptimizerType::muon && section->spec.matrices;
+        SectionSettings result{1, decays_by_default(section->spec.role) ? config.weight_decay : 0, matrix};
+        for (const ParameterGroup& group : config.groups) {
+            if (!matches(group, section->spec)) continue;
+            if (group.lr_scale) result.lr_scale = *group.lr_scale;
+            if (group.weight_decay) result.weight_decay = *group.weight_decay;
+            if (group.muon) result.matrix = *group.muon;
+        }
+        result.frozen = section->spec.frozen;
+        result.matrix = result.matrix && !result.frozen;
+        units[static_cast<size_t>(section.unit)].push_back(result);
     }
     return units;
 }

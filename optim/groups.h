@@ -20,6 +20,12 @@ struct SectionSettings {
 /// The settings of every section of a unit, in the order of its parameters and their sections.
 using UnitSettings = std::vector<SectionSettings>;
 
+/// Those of a section, of the settings of all units.
+inline const SectionSettings& settings_of(const std::vector<UnitSettings>& units,
+                                          const PlacedSection& section) {
+    return units[static_cast<size_t>(section.unit)][section.index];
+}
+
 /// A line for every group that matches nothing, or that asks Muon to update what is no matrix.
 std::vector<std::string> group_faults(const OptimizerConfig& config, const ParameterStore& store);
 

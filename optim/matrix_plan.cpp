@@ -27,14 +27,6 @@ struct Cut {
     }
 };
 
-/// Calls body(section, its index) for all sections of a unit.
-template <typename Body>
-void for_each_section(const ParameterStore::Unit& unit, const Body& body) {
-    size_t index = 0;
-    for (const Parameter* parameter : unit.parameters)
-        for (const Parameter::Section& section : parameter->sections()) body(section, index++);
-}
-
 /// Cuts a box of a section's tensor (as dimensions [tensor, row, column]) where matrices end.
 void cut_box(const Cut& cut, size_t first_matrix, const Range& range, size_t range_index,
              const Parameter::Section& section, const Partition::Region& box, std::vector<Piece>& pieces) {
@@ -117,12 +109,12 @@ class MatrixPlan::Builder {
 
   private:
     void list_matrices(size_t u, Unit& unit) const {
-        for_each_section(*store_.units()[u], [&](const Parameter::Section& section, size_t index) {
-            if (!settings_[u][index].matrix) return;
-            const Cut cut(section.spec, split_heads_);
+        for (const PlacedSection& section : store_.sections(static_cast<int>(u))) {
+            if (!settings_of(settings_, section).matrix) continue;
+            const Cut cut(section->spec, split_heads_);
             for (int64_t i = 0; i < cut.count; ++i)
-                unit.matrices.push_back({index, cut.matrix.rows, cut.matrix.columns});
-        });
+                unit.matrices.push_back({section.index, cut.matrix.rows, cut.matrix.columns});
+        }
     }
 
     /// What a rank, whose store this is, updates of a unit.
@@ -130,23 +122,21 @@ class MatrixPlan::Builder {
         Holding holding;
         size_t first_matrix = 0;
         const ParameterStore::Unit& unit = *store.units()[u];
-        for_each_section(unit, [&](const Parameter::Section& section, size_t index) {
-            if (!settings_[u][index].matrix) return;
-            const Cut cut(section.spec, split_heads_);
+        for (const PlacedSection& section : store.sections(static_cast<int>(u))) {
+            if (!settings_of(settings_, section).matrix) continue;
+            const Cut cut(section->spec, split_heads_);
             for (const Bucket& bucket : unit.buckets) {
-                const FlatRange mine = sharded_ ? store.owned_range(bucket)
-                                                : FlatRange{bucket.first, bucket.first + bucket.numel};
-                const FlatRange flat{std::max(mine.first, section.unit_offset),
-                                     std::min(mine.last, section.unit_offset + section.numel())};
-                if (flat.first >= flat.last) continue;
-                holding.ranges.push_back({index, flat, bucket.group, bucket.counted});
-                for (const Partition::Region& box : section.partition.regions(
-                         flat.first - section.unit_offset, flat.last - section.unit_offset))
-                    cut_box(cut, first_matrix, holding.ranges.back(), holding.ranges.size() - 1, section, box,
-                            holding.pieces);
+                const FlatRange mine = sharded_ ? store.owned_range(bucket) : bucket.flat();
+                const FlatRange flat = overlap(mine, section->flat());
+                if (flat.numel() == 0) continue;
+                holding.ranges.push_back({section.index, flat, bucket.group, bucket.counted});
+                for (const Partition::Region& box : section->partition.regions(
+                         flat.first - section->unit_offset, flat.last - section->unit_offset))
+                    cut_box(cut, first_matrix, holding.ranges.back(), holding.ranges.size() - 1, *section,
+                            box, holding.pieces);
             }
             first_matrix += static_cast<size_t>(cut.count);
-        });
+        }
         return holding;
     }
 

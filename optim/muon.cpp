@@ -18,17 +18,13 @@ std::vector<std::vector<FlatRange>> other_ranges(const ParameterStore& store,
     std::vector<std::vector<FlatRange>> result = updated_ranges(store, sharded);
     for (size_t u = 0; u < result.size(); ++u) {
         std::vector<FlatRange> ranges;
-        size_t index = 0;
-        for (const Parameter* parameter : store.units()[u]->parameters)
-            for (const Parameter::Section& section : parameter->sections()) {
-                const SectionSettings& of = settings[u][index++];
-                if (of.matrix || of.frozen) continue;
-                for (const FlatRange& range : result[u]) {
-                    const FlatRange part{std::max(range.first, section.unit_offset),
-                                         std::min(range.last, section.unit_offset + section.numel())};
-                    if (part.first < part.last) ranges.push_back(part);
-                }
-            }
+        for (const PlacedSection& section : store.sections(static_cast<int>(u))) {
+            const SectionSettings& of = settings_of(settings, section);
+            if (of.matrix || of.frozen) continue;
+            for (const FlatRange& range : result[u])
+                if (const FlatRange part = overlap(range, section->flat()); part.numel() > 0)
+                    ranges.push_back(part);
+        }
         result[u] = std::move(ranges);
     }
     return result;
@@ -171,16 +167,13 @@ std::map<std::string, double> Muon::update_slopes() const {
     const double b = config_.muon.momentum, share = (1 - b) * (config_.muon.nesterov ? 1 + b : 1);
     std::map<std::string, double> slopes;
     for (size_t u = 0; u < last_updates_.size(); ++u) {
-        std::vector<const std::string*> names;
-        for (const Parameter* parameter : store_.units()[u]->parameters)
-            for (const Parameter::Section& section : parameter->sections())
-                names.push_back(&section.spec.name);
+        const std::vector<PlacedSection> sections = store_.sections(static_cast<int>(u));
         for (size_t k = 0; k < last_updates_[u].norms.size(); ++k) {
             const std::vector<double> norms = host_values<double>(last_updates_[u].norms[k]);
             for (size_t i = 0; i < norms.size(); ++i) {
                 const MatrixPlan::Matrix& matrix =
                     plan_.unit(static_cast<int>(u)).matrices[moves_[u].batches[k].numbers[i]];
-                double& slope = slopes[*names[matrix.section]];
+                double& slope = slopes[sections[matrix.section]->spec.name];
                 slope = std::max(
                     slope, last_updates_[u].lr * settings_[u][matrix.section].lr_scale *
                                update_scale(matrix.rows, matrix.columns) * ops::newton_schulz_slope(steps_) *

@@ -10,21 +10,20 @@ namespace braid {
 
 namespace {
 
-/// The parts of ascending ranges that are not frozen.
-std::vector<FlatRange> without_frozen(const ParameterStore::Unit& unit, std::vector<FlatRange> ranges) {
-    for (const Parameter* parameter : unit.parameters)
-        for (const Parameter::Section& section : parameter->sections()) {
-            if (!section.spec.frozen) continue;
-            const FlatRange frozen{section.unit_offset, section.unit_offset + section.numel()};
-            std::vector<FlatRange> rest;
-            for (const FlatRange& range : ranges) {
-                const FlatRange before{range.first, std::min(range.last, frozen.first)};
-                const FlatRange after{std::max(range.first, frozen.last), range.last};
-                if (before.first < before.last) rest.push_back(before);
-                if (after.first < after.last) rest.push_back(after);
-            }
-            ranges = std::move(rest);
+/// The parts of a unit's ascending ranges that are not frozen.
+std::vector<FlatRange> without_frozen(const ParameterStore& store, int unit, std::vector<FlatRange> ranges) {
+    for (const PlacedSection& section : store.sections(unit)) {
+        if (!section->spec.frozen) continue;
+        const FlatRange frozen = section->flat();
+        std::vector<FlatRange> rest;
+        for (const FlatRange& range : ranges) {
+            const FlatRange before{range.first, std::min(range.last, frozen.first)};
+            const FlatRange after{std::max(range.first, frozen.last), range.last};
+            if (before.first < before.last) rest.push_back(before);
+            if (after.first < after.last) rest.push_back(after);
         }
+        ranges = std::move(rest);
+    }
     return ranges;
 }
 
@@ -37,7 +36,7 @@ std::vector<std::vector<FlatRange>> updated_ranges(const ParameterStore& store, 
         if (!sharded) all.push_back({0, unit->numel});
         if (sharded)
             for (const Bucket& bucket : unit->buckets) all.push_back(store.owned_range(bucket));
-        ranges.push_back(without_frozen(*unit, std::move(all)));
+        ranges.push_back(without_frozen(store, static_cast<int>(ranges.size()), std::move(all)));
     }
     return ranges;
 }
@@ -45,13 +44,9 @@ std::vector<std::vector<FlatRange>> updated_ranges(const ParameterStore& store, 
 int64_t num_state_elements(const OptimizerConfig& config, const ParameterStore& store) {
     const std::vector<UnitSettings> settings = resolve_groups(config, store);
     int64_t count = 0;
-    for (size_t unit = 0; unit < settings.size(); ++unit) {
-        size_t index = 0;
-        for (const Parameter* parameter : store.units()[unit]->parameters)
-            for (const Parameter::Section& section : parameter->sections()) {
-                const SectionSettings& of = settings[unit][index++];
-                count += (of.frozen ? 0 : of.matrix ? 1 : 2) * section.numel();
-            }
+    for (const PlacedSection& section : store.sections()) {
+        const SectionSettings& of = settings_of(settings, section);
+        count += (of.frozen ? 0 : of.matrix ? 1 : 2) * section->numel();
     }
     return count;
 }

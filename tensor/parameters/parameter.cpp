@@ -154,6 +154,11 @@ const Parameter* ParameterStore::declare(std::vector<ParameterSpec> sections) {
     return add(std::move(sections));
 }
 
+FlatRange overlap(const FlatRange& a, const FlatRange& b) {
+    const int64_t first = std::max(a.first, b.first);
+    return {first, std::max(first, std::min(a.last, b.last))};
+}
+
 ParameterStore ParameterStore::at(const RankGrid& grid) const {
     ParameterStore other(grid);
     for (const auto& unit : units_) {
@@ -254,6 +259,23 @@ void ParameterStore::place_in_buckets(Unit& unit) const {
     }
 }
 
+std::vector<PlacedSection> ParameterStore::sections(int unit) const {
+    std::vector<PlacedSection> sections;
+    for (const Parameter* parameter : units_[static_cast<size_t>(unit)]->parameters)
+        for (const Parameter::Section& section : parameter->sections())
+            sections.push_back({unit, sections.size(), parameter, &section});
+    return sections;
+}
+
+std::vector<PlacedSection> ParameterStore::sections() const {
+    std::vector<PlacedSection> all;
+    for (size_t unit = 0; unit < units_.size(); ++unit) {
+        const std::vector<PlacedSection> of_unit = sections(static_cast<int>(unit));
+        all.insert(all.end(), of_unit.begin(), of_unit.end());
+    }
+    return all;
+}
+
 FlatRange ParameterStore::owned_range(const Bucket& bucket) const {
     const auto [size, index] = grid_.place_in(bucket.group);
     const EvenSplit split{bucket.numel, size};
@@ -284,21 +306,19 @@ void ParameterStore::allocate(Allocator& allocator, DType precision, bool with_g
 void ParameterStore::initialize(uint64_t seed) {
     Allocator host;
     dispatch_float(dtype_, [&]<typename T>() {
-        for (auto& unit : units_)
-            for (const Parameter* parameter : unit->parameters)
-                for (const auto& section : parameter->sections()) {
-                    const RngStream stream(seed, RngPurpose::initialization, section.spec.name);
-                    const Tensor tensor = unit->values.rows(section.unit_offset, section.numel());
-                    // Made on the host, on every device: the same bits everywhere.
-                    const Tensor made = tensor.device().kind == DeviceKind::cpu
-                                            ? tensor
-                                            : Tensor::empty(host, tensor.shape(), tensor.dtype());
-                    T* values = made.data<T>();
-                    section.partition.for_each_run([&](int64_t local, int64_t global, int64_t count) {
-                        fill_run(section.spec.init, stream, global, count, values + local);
-                    });
-                    if (made.device() != tensor.device()) copy(made, tensor);
-                }
+        for (const PlacedSection& section : sections()) {
+            const RngStream stream(seed, RngPurpose::initialization, section->spec.name);
+            const Tensor tensor = unit(section.unit).values.rows(section->unit_offset, section->numel());
+            // Made on the host, on every device: the same bits everywhere.
+            const Tensor made = tensor.device().kind == DeviceKind::cpu
+                                    ? tensor
+                                    : Tensor::empty(host, tensor.shape(), tensor.dtype());
+            T* values = made.data<T>();
+            section->partition.for_each_run([&](int64_t local, int64_t global, int64_t count) {
+                fill_run(section->spec.init, stream, global, count, values + local);
+            });
+            if (made.device() != tensor.device()) copy(made, tensor);
+        }
     });
     values_changed();
 }

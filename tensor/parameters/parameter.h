@@ -70,6 +70,15 @@ class DerivedValues {
     virtual ~DerivedValues() = default;
 };
 
+/// Elements [first, last) of a unit's flat buffers.
+struct FlatRange {
+    int64_t first = 0, last = 0;
+    int64_t numel() const { return last - first; }
+    bool operator==(const FlatRange&) const = default;
+};
+/// What two ranges have in common; of no element where that is nothing.
+FlatRange overlap(const FlatRange& a, const FlatRange& b);
+
 /// A parameter as layers use it: one tensor made of sections that follow each other in dimension 0. Sections
 /// are separate global tensors (q, k, v of one fused projection) that share a buffer so that one GEMM serves
 /// them all.
@@ -82,6 +91,7 @@ class Parameter {
         int64_t unit_offset = 0; // of its first element in the unit's flat buffers, once allocated
 
         int64_t numel() const { return partition.local().numel(); }
+        FlatRange flat() const { return {unit_offset, unit_offset + numel()}; }
     };
 
     const std::vector<Section>& sections() const { return sections_; }
@@ -131,12 +141,17 @@ struct Bucket {
     // same elements and have the same gradients are several such groups; the first counts.
     bool counted = true;
     int64_t first = 0, numel = 0;
+    FlatRange flat() const { return {first, first + numel}; }
 };
 
-/// Elements [first, last) of a unit's flat buffers.
-struct FlatRange {
-    int64_t first = 0, last = 0;
-    bool operator==(const FlatRange&) const = default;
+/// A section where a store has it: one global tensor. (unit, index) is the same on all ranks.
+struct PlacedSection {
+    int unit;
+    size_t index; // among the sections of the unit
+    const Parameter* parameter;
+    const Parameter::Section* section;
+    const Parameter::Section* operator->() const { return section; }
+    const Parameter::Section& operator*() const { return *section; }
 };
 
 class ParameterStore;
@@ -193,6 +208,9 @@ class ParameterStore {
 
     std::span<const std::unique_ptr<Unit>> units() const { return units_; }
     Unit& unit(int index) { return *units_[static_cast<size_t>(index)]; }
+    /// The sections of all units, or of one, in the order of their declaration.
+    std::vector<PlacedSection> sections() const;
+    std::vector<PlacedSection> sections(int unit) const;
     /// The part of a bucket that this rank owns among its group: every element has one owner.
     FlatRange owned_range(const Bucket& bucket) const;
 

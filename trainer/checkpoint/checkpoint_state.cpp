@@ -7,15 +7,13 @@ namespace braid {
 std::vector<NamedTensor> model_state(const ParameterStore& store) {
     std::vector<NamedTensor> state;
     const auto add = [&](TensorInfo info, const Tensor& value) { state.push_back({std::move(info), value}); };
-    for (const auto& unit : store.units()) {
-        for (const Parameter* parameter : unit->parameters) {
-            for (const Parameter::Section& section : parameter->sections()) {
-                const ParameterSpec& spec = section.spec;
-                add({"model/" + spec.name, TensorKind::parameter, store.dtype(), spec.shape},
-                    parameter->value().rows(section.first_row, spec.shape[0]));
-            }
+    for (size_t unit = 0; unit < store.units().size(); ++unit) {
+        for (const PlacedSection& section : store.sections(static_cast<int>(unit))) {
+            const ParameterSpec& spec = section->spec;
+            add({"model/" + spec.name, TensorKind::parameter, store.dtype(), spec.shape},
+                section.parameter->value().rows(section->first_row, spec.shape[0]));
         }
-        for (const Buffer* buffer : unit->buffers)
+        for (const Buffer* buffer : store.units()[unit]->buffers)
             add({"buffer/" + buffer->name, TensorKind::buffer, buffer->dtype, buffer->shape}, buffer->value);
     }
     return state;

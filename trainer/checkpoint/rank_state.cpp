@@ -29,22 +29,19 @@ void for_each_run(const StatePart& part, const std::function<void(int64_t, int64
 
 void add_parts(const ParameterStore& store, int unit, const FlatRange& range, const Tensor& storage,
                const std::string& prefix, TensorKind kind, std::vector<StatePart>& parts) {
-    for (const Parameter* parameter : store.units()[static_cast<size_t>(unit)]->parameters)
-        for (const Parameter::Section& section : parameter->sections()) {
-            const int64_t from = std::max(range.first, section.unit_offset);
-            const int64_t to = std::min(range.last, section.unit_offset + section.numel());
-            if (from >= to) continue;
-            const TensorInfo info{prefix + "/" + section.spec.name, kind, storage.dtype(),
-                                  section.spec.shape};
-            for (const Partition::Region& region :
-                 section.partition.regions(from - section.unit_offset, to - section.unit_offset))
-                parts.push_back({info,
-                                 {region.global_offset, region.extent},
-                                 storage,
-                                 section.unit_offset - range.first,
-                                 section.partition.local(),
-                                 region.local_offset});
-        }
+    for (const PlacedSection& section : store.sections(unit)) {
+        const FlatRange part = overlap(range, section->flat());
+        if (part.numel() == 0) continue;
+        const TensorInfo info{prefix + "/" + section->spec.name, kind, storage.dtype(), section->spec.shape};
+        for (const Partition::Region& region :
+             section->partition.regions(part.first - section->unit_offset, part.last - section->unit_offset))
+            parts.push_back({info,
+                             {region.global_offset, region.extent},
+                             storage,
+                             section->unit_offset - range.first,
+                             section->partition.local(),
+                             region.local_offset});
+    }
 }
 
 std::vector<StatePart> parameter_parts(const ParameterStore& store, Extent extent, bool gradients) {
@@ -54,9 +51,7 @@ std::vector<StatePart> parameter_parts(const ParameterStore& store, Extent exten
         const Tensor& numbers = gradients ? unit.gradients : unit.values;
         for (const Bucket& bucket : unit.buckets) {
             if (extent == Extent::owned && !bucket.counted) continue;
-            const FlatRange range = extent == Extent::owned
-                                        ? store.owned_range(bucket)
-                                        : FlatRange{bucket.first, bucket.first + bucket.numel};
+            const FlatRange range = extent == Extent::owned ? store.owned_range(bucket) : bucket.flat();
             add_parts(store, static_cast<int>(u), range, numbers.rows(range.first, range.last - range.first),
                       gradients ? "gradient" : "model", TensorKind::parameter, parts);
         }
@@ -159,21 +154,17 @@ void change_on_host(Allocator& host, const StatePart& part,
 
 std::vector<TensorInfo> state_tensors(const ParameterStore& store, const Optimizer* optimizer) {
     std::vector<TensorInfo> tensors;
-    int unit_index = 0;
-    for (const auto& unit : store.units()) {
-        size_t section_index = 0;
-        for (const Parameter* parameter : unit->parameters)
-            for (const Parameter::Section& section : parameter->sections()) {
-                const ParameterSpec& spec = section.spec;
-                tensors.push_back({"model/" + spec.name, TensorKind::parameter, store.dtype(), spec.shape});
-                if (!optimizer) continue;
-                for (const std::string& state : optimizer->states(unit_index, section_index++))
-                    tensors.push_back({"optimizer/" + state + "/" + spec.name, TensorKind::optimizer,
-                                       store.dtype(), spec.shape});
-            }
-        for (const Buffer* buffer : unit->buffers)
+    for (size_t unit = 0; unit < store.units().size(); ++unit) {
+        for (const PlacedSection& section : store.sections(static_cast<int>(unit))) {
+            const ParameterSpec& spec = section->spec;
+            tensors.push_back({"model/" + spec.name, TensorKind::parameter, store.dtype(), spec.shape});
+            if (!optimizer) continue;
+            for (const std::string& state : optimizer->states(section.unit, section.index))
+                tensors.push_back({"optimizer/" + state + "/" + spec.name, TensorKind::optimizer,
+                                   store.dtype(), spec.shape});
+        }
+        for (const Buffer* buffer : store.units()[unit]->buffers)
             tensors.push_back({"buffer/" + buffer->name, TensorKind::buffer, buffer->dtype, buffer->shape});
-        ++unit_index;
     }
     return tensors;
 }

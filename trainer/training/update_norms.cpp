@@ -1,6 +1,5 @@
 #include "trainer/training/update_norms.h"
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -14,21 +13,16 @@ namespace braid {
 UpdateNorms::UpdateNorms(const ParameterStore& store, Allocator& allocator)
     : store_(store), allocator_(allocator) {
     int64_t num_shares = 0;
-    for (const auto& unit : store.units()) {
+    for (size_t unit = 0; unit < store.units().size(); ++unit) {
         first_share_.push_back(num_shares);
         auto& shares = shares_.emplace_back();
-        for (const Parameter* parameter : unit->parameters)
-            for (const Parameter::Section& section : parameter->sections())
-                for (const Bucket& bucket : unit->buckets) {
-                    if (!bucket.counted) continue;
-                    const FlatRange owned = store.owned_range(bucket);
-                    const int64_t first = std::max(owned.first, section.unit_offset);
-                    const int64_t last = std::min(owned.last, section.unit_offset + section.numel());
-                    // An empty one as well: all ranks are to have the same sites.
-                    shares.push_back({{section.spec.layer, section.spec.sublayer},
-                                      first,
-                                      std::max<int64_t>(last - first, 0)});
-                }
+        for (const PlacedSection& section : store.sections(static_cast<int>(unit)))
+            for (const Bucket& bucket : store.units()[unit]->buckets) {
+                if (!bucket.counted) continue;
+                const FlatRange part = overlap(store.owned_range(bucket), section->flat());
+                // An empty one as well: all ranks are to have the same sites.
+                shares.push_back({{section->spec.layer, section->spec.sublayer}, part.first, part.numel()});
+            }
         num_shares += static_cast<int64_t>(shares.size());
     }
     for (Tensor* sums : {&update_squares_, &value_squares_}) {

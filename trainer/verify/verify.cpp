@@ -153,10 +153,8 @@ int64_t longest_sum(const LayoutCase& run) {
     ParameterStore store;
     const Model model(run.model, store);
     int64_t longest = run.global_batch * run.sequence_length;
-    for (const auto& unit : store.units())
-        for (const Parameter* parameter : unit->parameters)
-            for (const Parameter::Section& section : parameter->sections())
-                for (const int64_t size : section.spec.shape.dims()) longest = std::max(longest, size);
+    for (const PlacedSection& section : store.sections())
+        for (const int64_t size : section->spec.shape.dims()) longest = std::max(longest, size);
     return longest;
 }
 
