@@ -163,6 +163,7 @@ copy_tests() {
         install -D -m 644 "$script" "$tests/${script#"$source_root/"}"
     done
     cp "$source_root"/tests/support/*.py "$tests/tests/support/"
+    install -D -m 644 "$source_root/tests/ops/host_cases.txt" "$tests/tests/ops/host_cases.txt"
     install -m 755 "$source_root"/launch/gpu_check* "$tests/launch/"
 }
 

@@ -94,10 +94,29 @@ class SkipsWithoutGpu : public ::testing::Environment {
 [[maybe_unused]] const auto* const skips_without_gpu =
     ::testing::AddGlobalTestEnvironment(new SkipsWithoutGpu); // gtest deletes it
 
+int times_asked_for_gpu = 0;
+
+/// A case that runs once more on a GPU and does not touch it would only seem to test something there.
+class AsksForGpu : public ::testing::EmptyTestEventListener {
+    void OnTestStart(const ::testing::TestInfo&) override { before_ = times_asked_for_gpu; }
+    void OnTestEnd(const ::testing::TestInfo& test) override {
+        if (!std::getenv("BRAID_TEST_DEVICE") || test.result()->Skipped() || times_asked_for_gpu > before_)
+            return;
+        ADD_FAILURE() << "BRAID_TEST_DEVICE is set, and this case asks for no test_device(): name it in "
+                         "tests/ops/host_cases.txt";
+    }
+    int before_ = 0;
+};
+[[maybe_unused]] const bool watches_cases = [] {
+    ::testing::UnitTest::GetInstance()->listeners().Append(new AsksForGpu); // gtest deletes it
+    return true;
+}();
+
 } // namespace
 
 Device test_device() {
     const char* wanted = std::getenv("BRAID_TEST_DEVICE");
+    ++times_asked_for_gpu;
     return {wanted && std::string_view(wanted) == "cuda" ? DeviceKind::cuda : DeviceKind::cpu, 0};
 }
 

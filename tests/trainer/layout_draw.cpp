@@ -121,19 +121,23 @@ LayoutDraw draw_layout(uint64_t seed, int num_ranks) {
     const std::vector<std::string> frozen[] = {
         {}, {}, {"embedding.*", "layers.0.*"}, {"*.moe.*"}, {"*norm*"}};
     result.run.freeze = result.laid_out.freeze = frozen[draw.of({0, 1, 2, 3, 4})];
+    result.layout.reduction = draw.of({Reduction::ordered, Reduction::library});
     return result;
 }
 
 std::string describe(const LayoutDraw& draw) {
     const LayoutCase& run = draw.run;
     const auto& moe = std::get<MoeConfig>(draw.laid_out.model.sublayers.at("moe").kind);
-    const auto& [sizes, sharded, micro_batch, recompute] = draw.layout;
+    const auto& [sizes, sharded, micro_batch, recompute, reduction] = draw.layout;
     return fmt::format(
         "BRAID_LAYOUT_SEED={}: {} ranks, tensor {}, sequence {}, expert {}, expert_tensor {}, ZeRO {}, "
-        "micro-batch {}, recompute {}, pieces of {}, receive_tokens {}; {}, {} sequences of {}, {}{}",
+        "micro-batch {}, recompute {}, reduction {}, pieces of {}, receive_tokens {}; {}, {} sequences of "
+        "{}, "
+        "{}{}",
         draw.seed, draw.num_ranks, sizes.tensor, sizes.sequence, sizes.expert, sizes.expert_tensor, sharded,
-        micro_batch, recompute, moe.piece_tokens, moe.receive_tokens, run.model.pattern, run.global_batch,
-        run.sequence_length, to_string(run.optimizer.type), run.optimizer.muon.split_heads ? " by head" : "");
+        micro_batch, recompute, to_string(reduction), moe.piece_tokens, moe.receive_tokens, run.model.pattern,
+        run.global_batch, run.sequence_length, to_string(run.optimizer.type),
+        run.optimizer.muon.split_heads ? " by head" : "");
 }
 
 std::vector<uint64_t> layout_seeds(uint64_t first, uint64_t count) {
