@@ -470,6 +470,26 @@ TEST(start, weights_by_other_names_and_what_is_missing_or_left_over) {
                                      HasSubstr(" tensors of the checkpoint are left out: layers.0.dense")));
 }
 
+// Which layer counts depends on the scope of its balancing loss, which a new run may choose anew.
+TEST(start, counts_of_the_step_before_are_no_weights) {
+    const TensorInfo weight{"model/router.weight", TensorKind::parameter, DType::f32, {2, 3}},
+        bias{"buffer/router.bias", TensorKind::buffer, DType::f32, {2}},
+        counts{"buffer/router.previous_counts", TensorKind::buffer, DType::i64, {2}};
+    const std::map<std::string, std::string> both = {{bias.name, bias.name}, {weight.name, weight.name}};
+    Manifest with, without; // by name
+    with.tensors = {{bias, {}}, {counts, {}}, {weight, {}}};
+    without.tensors = {{bias, {}}, {weight, {}}};
+    const StartConfig refuses{.mode = StartMode::weights};
+    for (const Manifest& checkpoint : {with, without})
+        for (const auto& model : {std::vector{weight, bias, counts}, std::vector{weight, bias}}) {
+            const WeightPlan plan = plan_weights(model, checkpoint, refuses);
+            EXPECT_EQ(plan.sources, both);
+            EXPECT_TRUE(plan.missing.empty() && plan.surplus.empty());
+        }
+    without.tensors = {{weight, {}}}; // a bias is a weight
+    EXPECT_THROW(plan_weights({weight, bias}, without, refuses), ConfigError);
+}
+
 TEST(start, positions_no_run_can_have_are_refused) {
     TrainingState state{.step = 10, .sample = 20, .tokens = 300};
     for (const auto& [key, value] :

@@ -36,6 +36,11 @@ bool has(const Manifest& manifest, const TensorInfo& wanted, const std::string& 
     return dtype == wanted.dtype || (is_float(dtype) && is_float(wanted.dtype));
 }
 
+/// Counts of the step before (of tokens by expert) are no weights: a new run has no step before.
+bool is_count(const TensorInfo& tensor) {
+    return tensor.kind == TensorKind::buffer && !is_floating(tensor.dtype);
+}
+
 struct OldName {
     std::string name, entry; // of the map; empty: none fits
 };
@@ -105,6 +110,7 @@ WeightPlan plan_weights(const std::vector<TensorInfo>& model, const Manifest& ch
     std::map<std::string, bool> found; // by entry of the map
     std::vector<std::string> different;
     for (const TensorInfo& tensor : model) {
+        if (is_count(tensor)) continue;
         const std::string name = bare(tensor.name);
         const OldName old = mapped(name, start.map);
         const std::string old_name = kind_of(tensor.name) + "/" + old.name;
@@ -120,7 +126,8 @@ WeightPlan plan_weights(const std::vector<TensorInfo>& model, const Manifest& ch
                                             to_string(tensor.shape)));
     }
     for (const StoredTensor& stored : checkpoint.tensors)
-        if (stored.info.kind != TensorKind::optimizer && !taken.contains(stored.info.name))
+        if (stored.info.kind != TensorKind::optimizer && !is_count(stored.info) &&
+            !taken.contains(stored.info.name))
             plan.surplus.push_back(bare(stored.info.name));
     expect_all_used(start.map, found);
     if (!different.empty())

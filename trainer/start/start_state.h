@@ -26,7 +26,7 @@ struct WeightPlan {
 /// The longest entry of `map` that is a tensor's name or a prefix of it (whole parts between dots) gives its
 /// old name; without one the name is the same. ConfigError naming the tensors where shapes differ or where
 /// `start` refuses what is missing or surplus, and entries of the map that name nothing in the model or
-/// nothing in the checkpoint.
+/// nothing in the checkpoint. Buffers that count (tokens of the step before) take no part.
 WeightPlan plan_weights(const std::vector<TensorInfo>& model, const Manifest& checkpoint,
                         const StartConfig& start);
 
