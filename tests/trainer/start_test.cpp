@@ -143,6 +143,27 @@ TEST(start, a_branch_that_changes_nothing_is_its_parents_continuation) {
     EXPECT_THAT(runs.screen(), HasSubstr("branching from " + runs.checkpoint("parent", 2) + " at step 2"));
 }
 
+TEST(start, a_branch_is_evaluated_where_it_begins) {
+    Runs runs;
+    const std::string held = fmt::format("data.validation={{held: {{path: {}}}}}", runs.path("b.h5"));
+    const auto line_of = [&](const std::string& name, int64_t step) {
+        std::istringstream lines(test::read_file(runs.path(name) + "/metrics.jsonl"));
+        for (std::string text; std::getline(lines, text);)
+            if (json line = json::parse(text); line["step"] == step) return line;
+        return json();
+    };
+    runs.run("parent", {held, "eval={every: 2, tokens: 32}"});
+    const json there = line_of("parent", 2);
+    for (const std::string mode : {"branch", "weights"}) {
+        runs.run(mode, {runs.from(runs.checkpoint("parent", 2), "mode: " + mode), held,
+                        "eval={every: 0, tokens: 32, at_start: true}"});
+        const json here = line_of(mode, mode == "branch" ? 2 : 0);
+        ASSERT_TRUE(here.contains("eval/held/loss")) << mode;
+        EXPECT_EQ(here["eval/held/loss"], there["eval/held/loss"]) << mode;
+        EXPECT_FALSE(here.contains("loss")) << mode;
+    }
+}
+
 TEST(start, a_branch_lives_without_its_parent_and_other_values_of_start) {
     Runs runs;
     const auto parent = runs.train("parent");

@@ -226,7 +226,8 @@ void Run::say(const std::string& message) {
 }
 
 ExitCode Run::loop() {
-    if (trainer_->steps_done() == 0 && config_.eval.at_start) evaluate_before_training();
+    const bool begins = resume_.checkpoint.empty() || resume_.start; // from nothing, or from another run
+    if (begins && config_.eval.at_start) evaluate_before_training();
     while (trainer_->steps_done() < last_step()) {
         if (stop_agreed()) return save_and_stop();
         const int64_t step = trainer_->steps_done() + 1;
@@ -252,7 +253,7 @@ ExitCode Run::save_and_stop() {
 
 void Run::evaluate_before_training() {
     const CollectiveLabel label(world_.log(), "evaluation before training");
-    StepMetrics metrics{.step = 0, .tokens = 0};
+    StepMetrics metrics{.step = trainer_->steps_done(), .tokens = trainer_->tokens_seen()};
     add_evaluation(metrics);
     agree(world_, [&] {
         if (!is_first() || metrics.eval.empty()) return;
