@@ -226,7 +226,8 @@ void Run::say(const std::string& message) {
 }
 
 ExitCode Run::loop() {
-    const bool begins = resume_.checkpoint.empty() || resume_.start; // from nothing, or from another run
+    // From nothing, from a checkpoint before the first step, which starts over, or from another run.
+    const bool begins = trainer_->steps_done() == 0 || resume_.start;
     if (begins && config_.eval.at_start) evaluate_before_training();
     while (trainer_->steps_done() < last_step()) {
         if (stop_agreed()) return save_and_stop();
