@@ -42,8 +42,10 @@ class Copy:
         assert done.returncode == 0, done.stdout[-3000:]
 
     def run(self, *command):
-        return subprocess.run(command, cwd=self.tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              timeout=3600, check=False)
+        # The compiler cache has what was compiled in the language of the shell; ctest sets another.
+        environment = {name: value for name, value in os.environ.items() if name != "LC_ALL"}
+        return subprocess.run(command, cwd=self.tree, env=environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=3600, check=False)
 
     def notices(self, program, cases):
         """Whether a case of a test program fails on the tree as it is."""
