@@ -59,7 +59,7 @@ std::vector<double> written_out(const GemmCase& c, const Operand& a, const Opera
 }
 
 void check_gemm(const GemmCase& c, DType in, DType out, double bound) {
-    TestContext t(Device{DeviceKind::cuda, 0});
+    TestContext t(test_device());
     const Operand a(t.allocator, in, c.count, c.transpose_a ? c.k : c.m, c.transpose_a ? c.m : c.k, c.gap,
                     "a"),
         b(t.allocator, in, c.count, c.transpose_b ? c.n : c.k, c.transpose_b ? c.k : c.n, c.gap, "b"),
@@ -75,7 +75,7 @@ void check_gemm(const GemmCase& c, DType in, DType out, double bound) {
 }
 
 TEST(cuda_gemm, matches_sums_written_out) {
-    if (num_cuda_devices() == 0) GTEST_SKIP() << "no GPU";
+    if (test_device().kind != DeviceKind::cuda) GTEST_SKIP() << "not on a GPU";
     for (const GemmCase& c : {GemmCase{1, 1, 1, 1, false, false, 1, 0, 0},
                               {5, 7, 3, 1, false, true, 2, 0, 0},
                               {5, 7, 3, 1, true, false, 1, 1, 3},
@@ -94,8 +94,8 @@ TEST(cuda_gemm, matches_sums_written_out) {
 }
 
 TEST(cuda_gemm, one_matrix_for_a_whole_batch) {
-    if (num_cuda_devices() == 0) GTEST_SKIP() << "no GPU";
-    TestContext t(Device{DeviceKind::cuda, 0});
+    if (test_device().kind != DeviceKind::cuda) GTEST_SKIP() << "not on a GPU";
+    TestContext t(test_device());
     const Tensor a = random_tensor(t.allocator, {3, 4, 5}, DType::f64, "a"),
                  b = random_tensor(t.allocator, {5, 2}, DType::f64, "b"),
                  y = Tensor::empty(*t.ctx.allocator, {3, 4, 2}, DType::f64),
@@ -112,8 +112,8 @@ TEST(cuda_gemm, one_matrix_for_a_whole_batch) {
 }
 
 TEST(cuda_gemm, refuses_what_does_not_fit) {
-    if (num_cuda_devices() == 0) GTEST_SKIP() << "no GPU";
-    TestContext t(Device{DeviceKind::cuda, 0});
+    if (test_device().kind != DeviceKind::cuda) GTEST_SKIP() << "not on a GPU";
+    TestContext t(test_device());
     const auto make = [&](int64_t rows, int64_t columns, DType dtype) {
         return Tensor::empty(*t.ctx.allocator, {rows, columns}, dtype);
     };
