@@ -18,6 +18,7 @@ import sys
 
 TABLE = pathlib.Path(__file__).with_name("kernel_resources.txt")
 BUILD = pathlib.Path(os.environ["BRAID_BINARY_DIR"])
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 HEADING = "{:>9} {:>5} {:>6}  kernel"
 SKIPPED = 77
 
@@ -62,6 +63,8 @@ def compiled_kernels():
     lines = []
     for compiled in sorted(BUILD.glob("CMakeFiles/braid_*.dir/**/*.cu.o")):
         source = compiled.relative_to(BUILD).as_posix().split(".dir/")[1].removesuffix(".o")
+        if not (ROOT / source).is_file():
+            continue  # left in the build folder by a file that has moved
         listing = output_of("c++filt", text=output_of(cuobjdump, "--dump-resource-usage", str(compiled)))
         kernels = re.findall(r"^ Function (.*):\n\s+REG:(\d+) STACK:(\d+) SHARED:(\d+)", listing, re.MULTILINE)
         lines += sorted((f"{registers:>9} {stack:>5} {shared:>6}  {source} {without_parameters(name)}"
