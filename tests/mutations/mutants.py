@@ -120,9 +120,9 @@ OF_NUMBERS = [
      ("a resumed run counts its steps from one less", "trainer/training/trainer_state.cpp",
       "        step_ = training.step;\n        tokens_ = training.tokens;\n    });",
       "        step_ = training.step - 1;\n        tokens_ = training.tokens;\n    });")),
-    (("test_trainer", "relayout.resuming_under_the_same_layout_changes_no_bit:run.writes_each_step_once*"),
-     ("a resumed run begins with the samples of its first step", "trainer/training/trainer_state.cpp",
-      "        position_ = stored_position(training, checkpoint);\n",
+    (("test_trainer", "start.another_batch_*:start.kept_sources_*"),
+     ("a branch begins with the first samples", "trainer/training/trainer_state.cpp",
+      "    position_ = branch_position(training, parent.train.sequence_length, *loader_, reader.folder());\n",
       "")),
 ]
 MUTANTS = [(PARITY, mutant) for mutant in OF_LAYOUTS] + OF_NUMBERS
