@@ -1,7 +1,7 @@
 # braid_library(folder [QUICK] USES earlier folders... LINKS libraries... ROOMS rooms...): the static library of one source
 # folder, made of all *.cpp below it, and with CUDA of its CUDA code too: *.cu, *_cuda.cpp and what lies in folder/cuda.
-# These are objects of their own: all others are compiled as in a build without CUDA, so that a compiler cache shares them. ROOMS: its subfolders in the order in which
-# they may use each other. QUICK: a folder without inner loops, in
+# These are objects of their own: all others are compiled as in a build without CUDA, so that a compiler cache shares them.
+# ROOMS: its subfolders in the order in which they may use each other. QUICK: a folder without inner loops, in
 # which a third of the compiler's time would go to optimising what runs once; a Release build compiles it with -Og.
 function(braid_library folder)
     cmake_parse_arguments(ARG "QUICK" "" "USES;LINKS;ROOMS" ${ARGN})

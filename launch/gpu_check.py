@@ -93,7 +93,8 @@ def gtest_cases(program, environment, cases=CASES):
             found.append(suite + name.strip())
         elif name.endswith("."):
             suite = name
-    return [name for name in found if name not in host_cases()]
+    left_out = host_cases()
+    return [name for name in found if name not in left_out]
 
 
 def python_cases(path):

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Breaks the code on purpose and expects a test to notice: a test of the tests.
 
-    mutation_check.py [WORDS]    all mutants (half an hour on two cores), or those with one of the words in them
+    mutation_check.py [WORDS]    all mutants (a quarter of an hour on two cores), or those with one of the words in them
 
 Every text that is to be replaced must stand in its file, once, before the first mutant is built. Works on a copy of the
 tree. Exit code 1 if a mutant survives, or if a test fails without one.

@@ -30,7 +30,7 @@ bool any_not_zero(const std::vector<double>& values) {
 }
 
 /// On one rank. Layouts that leave something out would agree on what never moves: all that is not frozen has
-/// a gradient and an update in every step, and router biases have moved.
+/// a gradient and an update in every step, and router biases and counts have moved.
 std::vector<LayoutStep> alone(const LayoutCase& run) {
     auto steps = on_ranks(run, 1, {.micro_batch = run.global_batch});
     const auto is_frozen = [&](const std::string& name) {
@@ -42,6 +42,7 @@ std::vector<LayoutStep> alone(const LayoutCase& run) {
         for (const auto* tensors : {&step.gradients, &step.updates})
             for (const auto& [name, values] : *tensors)
                 EXPECT_TRUE(is_frozen(name.substr(name.find('/') + 1)) || any_not_zero(values)) << name;
+        for (const auto& [name, values] : step.buffers) EXPECT_TRUE(any_not_zero(values)) << name;
     }
     return steps;
 }
