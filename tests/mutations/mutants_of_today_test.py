@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# ctest: labels=mutation timeout=1200 processors=2
+# ctest: labels=mutation timeout=2400 processors=2
 """Two of the mutants, others every day, so that all come by within a month; every_mutant runs them all."""
 
 import datetime
