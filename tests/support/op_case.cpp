@@ -1,6 +1,7 @@
 #include "tests/support/op_case.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
@@ -94,7 +95,7 @@ class SkipsWithoutGpu : public ::testing::Environment {
 [[maybe_unused]] const auto* const skips_without_gpu =
     ::testing::AddGlobalTestEnvironment(new SkipsWithoutGpu); // gtest deletes it
 
-int times_asked_for_gpu = 0;
+std::atomic<int> times_asked_for_gpu = 0; // ranks on threads ask at once
 
 /// A case that runs once more on a GPU and does not touch it would only seem to test something there.
 class AsksForGpu : public ::testing::EmptyTestEventListener {
