@@ -9,6 +9,7 @@
 #define HWY_TARGET_INCLUDE "ops/attention/attention_rows_cpu.cpp"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "ops/cpu/highway_dispatch.h"
 #include "ops/cpu/vector_math-inl.h"
 
 #ifndef BRAID_OPS_CPU_ATTENTION_ROWS_TABLE
@@ -110,16 +111,7 @@ HWY_AFTER_NAMESPACE();
 namespace braid::ops::cpu {
 namespace {
 
-HWY_EXPORT(functions_f32);
-HWY_EXPORT(functions_f64);
-
-template <typename T>
-RowFunctions<T> functions() {
-    if constexpr (sizeof(T) == 4)
-        return HWY_DYNAMIC_DISPATCH(functions_f32)();
-    else
-        return HWY_DYNAMIC_DISPATCH(functions_f64)();
-}
+BRAID_HIGHWAY_FUNCTIONS(functions, functions_f32, functions_f64)
 
 } // namespace
 

@@ -11,6 +11,7 @@
 #define HWY_TARGET_INCLUDE "ops/basic/activation_cpu.cpp"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "ops/cpu/highway_dispatch.h"
 #include "ops/cpu/vector_math-inl.h"
 
 #ifndef BRAID_OPS_CPU_ACTIVATION_ROWS
@@ -162,16 +163,7 @@ HWY_AFTER_NAMESPACE();
 namespace braid::ops::cpu {
 namespace {
 
-HWY_EXPORT(select_f32);
-HWY_EXPORT(select_f64);
-
-template <typename T>
-const ActivationRows<T>& activation_rows(ActivationKind kind) {
-    if constexpr (sizeof(T) == 4)
-        return HWY_DYNAMIC_DISPATCH(select_f32)(kind);
-    else
-        return HWY_DYNAMIC_DISPATCH(select_f64)(kind);
-}
+BRAID_HIGHWAY_FUNCTIONS(activation_rows, select_f32, select_f64)
 
 /// The tokens of a tensor: dimension 0 with everything behind it. A bf16 tensor of const elements is widened.
 template <typename T>

@@ -5,6 +5,7 @@
 #define HWY_TARGET_INCLUDE "ops/cpu/vector_math.cpp"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "ops/cpu/highway_dispatch.h"
 #include "ops/cpu/vector_math-inl.h"
 
 #ifndef BRAID_OPS_CPU_VECTOR_MATH_TABLE
@@ -191,16 +192,7 @@ HWY_AFTER_NAMESPACE();
 namespace braid::ops::cpu {
 namespace {
 
-HWY_EXPORT(table_f32);
-HWY_EXPORT(table_f64);
-
-template <typename T>
-const VectorMath<T>& table() {
-    if constexpr (sizeof(T) == 4)
-        return HWY_DYNAMIC_DISPATCH(table_f32)();
-    else
-        return HWY_DYNAMIC_DISPATCH(table_f64)();
-}
+BRAID_HIGHWAY_FUNCTIONS(table, table_f32, table_f64)
 
 } // namespace
 

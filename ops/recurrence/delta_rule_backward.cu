@@ -405,7 +405,7 @@ template <typename Stored>
 void backward(const DeltaInputs& in, const ChunkPlan& plan, const DeltaSaved& saved, const Tensor& d_output,
               const DeltaGradients& d, Allocator& allocator) {
     using T = Accumulation<Stored>;
-    const DeltaView<Stored> view(in, plan);
+    const auto view = view_with_plan<Stored>(in, plan);
     const auto empty = [&](const Shape& shape) { return Tensor::empty(allocator, shape, dtype_of<T>()); };
     const Shape state_shape{plan.num_states, view.num_value_heads, view.key_dim, view.value_dim};
     const Shape weight_shape{plan.num_chunks(), view.num_key_heads, kSide, kSide};

@@ -1,4 +1,3 @@
-#include "ops/cpu/parallel.h"
 #include "ops/cpu/vector_math.h"
 #include "ops/recurrence/delta_view_cpu.h"
 
@@ -30,20 +29,12 @@ class DeltaBackward {
           scratch_(allocator, scratch_elements()) {}
 
     void run() {
-        const int64_t chunk_tasks = plan_.num_chunks() * view_.num_key_heads;
-        const int64_t scans = plan_.num_documents() * view_.num_value_heads;
-        const int64_t columns = state_columns_per_task(scans, view_.value_dim, num_threads());
-        const int64_t scan_tasks = scans * ((view_.value_dim + columns - 1) / columns);
         const auto chunk_phase = [&](auto phase) {
-            for_each_task(chunk_tasks, view_.work(), [&](int64_t task) {
-                (this->*phase)(plan_.chunks[static_cast<size_t>(task / view_.num_key_heads)],
-                               task % view_.num_key_heads);
-            });
+            for_each_chunk(view_, plan_,
+                           [&](const Chunk& chunk, int64_t key_head) { (this->*phase)(chunk, key_head); });
         };
         const auto scan_phase = [&](auto phase) {
-            for_each_task(scan_tasks, view_.work(), [&](int64_t task) {
-                (this->*phase)(StateScan(task, view_.num_value_heads, view_.value_dim, columns));
-            });
+            for_each_state(view_, plan_, [&](const StateScan& task) { (this->*phase)(task); });
         };
         chunk_phase(&DeltaBackward::gradient_within_chunk);
         scan_phase(&DeltaBackward::scan_states);
@@ -91,9 +82,9 @@ class DeltaBackward {
         std::fill_n(factor, length, view_.scale);
         for (int64_t head = key_head * view_.heads_per_key; head < (key_head + 1) * view_.heads_per_key;
              ++head) {
-            view_.load_decay(chunk, head, true, decay);
+            load_decay(view_, chunk, head, true, decay);
             weigh_rows(length, factor, products, decay.matrix, weights);
-            pack_rows(length, dv, d_output_at(first, head), output_stride(), d_output);
+            pack_rows(length, dv, d_output_at(first, head), view_.output_stride(), d_output);
             multiply_lower_transposed(length, dv, weights, kSide, d_output, dv, errors(first, head), dv,
                                       false);
         }
@@ -109,7 +100,7 @@ class DeltaBackward {
         for (auto c = plan_.document_chunks[static_cast<size_t>(task.document)]; c < last; ++c) {
             const Chunk& chunk = plan_.chunks[static_cast<size_t>(c)];
             if (chunk.state_out < 0) return;
-            view_.load_decay(chunk, head, false, decay);
+            load_decay(view_, chunk, head, false, decay);
             scale_rows(chunk.length, dk, decay.to_end,
                        view_.key(chunk.first_token, head / view_.heads_per_key), view_.k_stride, keys, dk);
             T* next = state_columns(states_, chunk.state_out, task);
@@ -139,7 +130,7 @@ class DeltaBackward {
              --c) {
             const Chunk& chunk = plan_.chunks[static_cast<size_t>(c)];
             const int64_t length = chunk.length, first = chunk.first_token;
-            view_.load_decay(chunk, head, false, decay);
+            load_decay(view_, chunk, head, false, decay);
             T* y = errors(first, head) + task.first_column;
             copy_matrix(length, width, y, dv, d_errors, width);
             if (chunk.state_out >= 0) {
@@ -149,9 +140,9 @@ class DeltaBackward {
             multiply_lower_transposed(length, width, inverse_ + view_.inverse_at(chunk, head), length,
                                       d_errors, width, y, dv, false);
             if (chunk.state_in < 0) return;
-            view_.load_beta(chunk, head, beta);
-            copy_matrix(length, width, d_output_at(first, head) + task.first_column, output_stride(), stacked,
-                        width);
+            load_beta(view_, chunk, head, beta);
+            copy_matrix(length, width, d_output_at(first, head) + task.first_column, view_.output_stride(),
+                        stacked, width);
             copy_matrix(length, width, y, dv, stacked + length * width, width);
             for (int64_t i = 0; i < length; ++i) factor[i] = view_.scale * decay.from_start[i];
             scale_rows(length, dk, factor, view_.query(first, key_head), view_.q_stride, keys, dk);
@@ -215,9 +206,9 @@ class DeltaBackward {
     void add_head(const Chunk& chunk, int64_t head, Work& work) {
         const int64_t length = chunk.length, dv = view_.value_dim, first = chunk.first_token;
         const T* corrected = corrected_ + view_.corrected_at(first, head);
-        view_.load_decay(chunk, head, true, work.decay);
-        view_.load_beta(chunk, head, work.beta);
-        pack_rows(length, dv, d_output_at(first, head), output_stride(), work.stacked);
+        load_decay(view_, chunk, head, true, work.decay);
+        load_beta(view_, chunk, head, work.beta);
+        pack_rows(length, dv, d_output_at(first, head), view_.output_stride(), work.stacked);
         pack_rows(length, dv, errors(first, head), dv, work.stacked + length * dv);
         transpose(length, dv, corrected, dv, work.transposed_corrected, length);
         multiply_to_lower(length, dv, work.stacked, dv, work.transposed_corrected, length,
@@ -308,7 +299,7 @@ class DeltaBackward {
     void write_value_gradients(const Chunk& chunk, int64_t head, Work& work) const {
         const int64_t length = chunk.length, dv = view_.value_dim, first = chunk.first_token;
         const T* y = work.stacked + length * dv;
-        scale_rows(length, dv, work.beta, y, dv, dv_ + first * output_stride() + head * dv, output_stride());
+        scale_rows(length, dv, work.beta, y, dv, dv_ + view_.output_at(first, head), view_.output_stride());
         double suffix = 0; // b is a running sum, so each g reaches all later b
         for (int64_t i = length - 1; i >= 0; --i) {
             const int64_t at = (first + i) * view_.num_value_heads + head;
@@ -324,9 +315,8 @@ class DeltaBackward {
     static void scale_all(int64_t count, T factor, const T* x, T* y) {
         for (int64_t i = 0; i < count; ++i) y[i] = factor * x[i];
     }
-    int64_t output_stride() const { return view_.num_value_heads * view_.value_dim; }
     const T* d_output_at(int64_t token, int64_t head) const {
-        return d_output_ + token * output_stride() + head * view_.value_dim;
+        return d_output_ + view_.output_at(token, head);
     }
     T* errors(int64_t token, int64_t head) const {
         return errors_.template data<T>() + view_.corrected_at(token, head);

@@ -128,7 +128,7 @@ template <typename Stored>
 void forward(const DeltaInputs& in, const ChunkPlan& plan, const Tensor& o, const DeltaSaved& saved,
              const Tensor& final_states, Allocator& allocator) {
     using T = Accumulation<Stored>;
-    const DeltaView<Stored> view(in, plan);
+    const auto view = view_with_plan<Stored>(in, plan);
     const Tensor states = Tensor::empty(
         allocator, {plan.num_states, view.num_value_heads, view.key_dim, view.value_dim}, dtype_of<T>());
     const dim3 blocks(static_cast<unsigned>(plan.num_chunks() * view.num_value_heads));

@@ -1,4 +1,3 @@
-#include "ops/cpu/parallel.h"
 #include "ops/recurrence/delta_view_cpu.h"
 
 namespace braid::ops::cpu {
@@ -25,19 +24,10 @@ class DeltaForward {
           scratch_(allocator, 3 * kSide * (kSide + view_.key_dim) + kSide * view_.value_dim + 1024) {}
 
     void run() {
-        const int64_t chunk_tasks = plan_.num_chunks() * view_.num_key_heads;
-        for_each_task(chunk_tasks, view_.work(), [&](int64_t task) {
-            invert(plan_.chunks[static_cast<size_t>(task / view_.num_key_heads)], task % view_.num_key_heads);
-        });
-        const int64_t scans = plan_.num_documents() * view_.num_value_heads;
-        const int64_t columns = state_columns_per_task(scans, view_.value_dim, num_threads());
-        for_each_task(scans * ((view_.value_dim + columns - 1) / columns), view_.work(), [&](int64_t task) {
-            scan(StateScan(task, view_.num_value_heads, view_.value_dim, columns));
-        });
-        for_each_task(chunk_tasks, view_.work(), [&](int64_t task) {
-            write_output(plan_.chunks[static_cast<size_t>(task / view_.num_key_heads)],
-                         task % view_.num_key_heads);
-        });
+        for_each_chunk(view_, plan_, [&](const Chunk& chunk, int64_t key_head) { invert(chunk, key_head); });
+        for_each_state(view_, plan_, [&](const StateScan& task) { scan(task); });
+        for_each_chunk(view_, plan_,
+                       [&](const Chunk& chunk, int64_t key_head) { write_output(chunk, key_head); });
     }
 
   private:
@@ -57,8 +47,8 @@ class DeltaForward {
         multiply_to_lower(length, dk, keys, dk, keys_transposed, length, products);
         for (int64_t head = key_head * view_.heads_per_key; head < (key_head + 1) * view_.heads_per_key;
              ++head) {
-            view_.load_decay(chunk, head, true, decay);
-            view_.load_beta(chunk, head, beta);
+            load_decay(view_, chunk, head, true, decay);
+            load_beta(view_, chunk, head, beta);
             weigh_rows(length, beta, products, decay.matrix, system);
             invert_unit_lower(length, system, solution);
             T* out = inverse_ + view_.inverse_at(chunk, head);
@@ -79,8 +69,8 @@ class DeltaForward {
         for (auto c = plan_.document_chunks[static_cast<size_t>(task.document)]; c < last; ++c) {
             const Chunk& chunk = plan_.chunks[static_cast<size_t>(c)];
             const int64_t length = chunk.length, first = chunk.first_token;
-            view_.load_decay(chunk, head, false, decay);
-            view_.load_beta(chunk, head, beta);
+            load_decay(view_, chunk, head, false, decay);
+            load_beta(view_, chunk, head, beta);
             scale_rows(length, width, beta, view_.value(first, head) + task.first_column, view_.v_stride,
                        errors, width);
             const T* state = chunk.state_in < 0 ? nullptr : state_columns(chunk.state_in, task);
@@ -115,11 +105,11 @@ class DeltaForward {
         pack_rows(length, dk, view_.query(first, key_head), view_.q_stride, queries);
         transpose(length, dk, view_.key(first, key_head), view_.k_stride, scaled, length);
         multiply_to_lower(length, dk, queries, dk, scaled, length, products);
-        const int64_t o_stride = view_.num_value_heads * dv;
+        const int64_t o_stride = view_.output_stride();
         for (int64_t head = key_head * view_.heads_per_key; head < (key_head + 1) * view_.heads_per_key;
              ++head) {
-            view_.load_decay(chunk, head, true, decay);
-            T* o = o_ + first * o_stride + head * dv;
+            load_decay(view_, chunk, head, true, decay);
+            T* o = o_ + view_.output_at(first, head);
             if (chunk.state_in >= 0) {
                 for (int64_t i = 0; i < length; ++i) factor[i] = view_.scale * decay.from_start[i];
                 scale_rows(length, dk, factor, queries, dk, scaled, dk);

@@ -1,6 +1,5 @@
 #include <vector>
 
-#include "ops/cpu/parallel.h"
 #include "ops/cpu/vector_math.h"
 #include "ops/recurrence/delta_view_cpu.h"
 
@@ -38,7 +37,7 @@ void delta_rule_step(const DeltaInputs& in, const Tensor& o, const Tensor& state
             const int64_t key_head = head / view.heads_per_key;
             std::vector<T> error(static_cast<size_t>(dv));
             for (int64_t t = 0; t < view.num_tokens; ++t) {
-                T decay = view.g ? *view.log_decay(t, head) : T(0);
+                T decay = view.g ? *log_decay(view, t, head) : T(0);
                 exp(&decay, &decay, 1);
                 step(dk, dv, view.query(t, key_head), view.key(t, key_head), view.value(t, head), decay,
                      view.beta[t * view.beta_stride + head], view.scale, state.data<T>() + head * dk * dv,

@@ -1,8 +1,9 @@
 #pragma once
 
+#include "ops/cpu/parallel.h"
 #include "ops/cpu/widen.h"
 #include "ops/recurrence/delta_chunk_cpu.h"
-#include "ops/recurrence/delta_rule_kernels.h"
+#include "ops/recurrence/delta_view.h"
 
 namespace braid::ops::cpu {
 
@@ -10,87 +11,59 @@ inline DeltaInputs widened(const DeltaInputs& in) {
     return {widened(in.q), widened(in.k), widened(in.v), in.g, in.beta, in.scale};
 }
 
-/// The delta rule's inputs as pointers.
+/// The log-decay of a token, others view.g_stride elements further on; null without decay.
 template <typename T>
-struct DeltaView {
-    const T *q, *k, *v, *g, *beta;                               // g is null without decay
-    int64_t q_stride, k_stride, v_stride, g_stride, beta_stride; // between tokens
-    int64_t num_tokens, num_key_heads, num_value_heads, heads_per_key, key_dim, value_dim;
-    T scale;
-
-    explicit DeltaView(const DeltaInputs& in)
-        : q(in.q.data<T>()),
-          k(in.k.data<T>()),
-          v(in.v.data<T>()),
-          g(in.g.defined() ? in.g.data<T>() : nullptr),
-          beta(in.beta.data<T>()),
-          q_stride(in.q.row_stride()),
-          k_stride(in.k.row_stride()),
-          v_stride(in.v.row_stride()),
-          g_stride(in.g.defined() ? in.g.row_stride() : 0),
-          beta_stride(in.beta.row_stride()),
-          num_tokens(in.num_tokens()),
-          num_key_heads(in.num_key_heads()),
-          num_value_heads(in.num_value_heads()),
-          heads_per_key(in.heads_per_key()),
-          key_dim(in.key_dim()),
-          value_dim(in.value_dim()),
-          scale(static_cast<T>(in.scale)) {}
-
-    /// Multiplications of one phase, roughly.
-    int64_t work() const {
-        return num_tokens * num_value_heads * (std::min(num_tokens, kSide) + key_dim) * value_dim;
-    }
-    const T* query(int64_t token, int64_t key_head) const {
-        return q + token * q_stride + key_head * key_dim;
-    }
-    const T* key(int64_t token, int64_t key_head) const { return k + token * k_stride + key_head * key_dim; }
-    const T* value(int64_t token, int64_t head) const { return v + token * v_stride + head * value_dim; }
-    const T* log_decay(int64_t token, int64_t head) const {
-        return g ? g + token * g_stride + head : nullptr;
-    }
-    void load_beta(const Chunk& chunk, int64_t head, T* out) const {
-        for (int64_t i = 0; i < chunk.length; ++i)
-            out[i] = beta[(chunk.first_token + i) * beta_stride + head];
-    }
-    ChunkDecay<T>& load_decay(const Chunk& chunk, int64_t head, bool with_matrix,
-                              ChunkDecay<T>& decay) const {
-        decay.compute(chunk.length, log_decay(chunk.first_token, head), g_stride, with_matrix);
-        return decay;
-    }
-
-    /// Offsets into DeltaSaved and into states [num_states, H_v, d_k, d_v].
-    int64_t inverse_at(const Chunk& chunk, int64_t head) const {
-        return num_value_heads * chunk.square_offset + head * chunk.length * chunk.length;
-    }
-    int64_t corrected_at(int64_t token, int64_t head) const {
-        return (head * num_tokens + token) * value_dim;
-    }
-    int64_t state_at(int64_t index, int64_t head) const {
-        return (index * num_value_heads + head) * key_dim * value_dim;
-    }
-};
-
-/// Columns of the state that one task of a scan over chunks carries: all, or fewer where documents and heads
-/// are too few to give every thread work. Columns do not mix, so this changes no bit.
-inline int64_t state_columns_per_task(int64_t num_scans, int64_t value_dim, int64_t threads) {
-    int64_t columns = value_dim;
-    while (columns > 16 && num_scans * ((value_dim + columns - 1) / columns) < 2 * threads)
-        columns = (columns / 2 + 15) / 16 * 16;
-    return columns;
+const T* log_decay(const DeltaView<T>& view, int64_t token, int64_t head) {
+    return view.g ? view.g + token * view.g_stride + head : nullptr;
 }
 
-/// A task of such a scan.
+template <typename T>
+void load_beta(const DeltaView<T>& view, const Chunk& chunk, int64_t head, T* out) {
+    for (int64_t i = 0; i < chunk.length; ++i)
+        out[i] = view.beta[(chunk.first_token + i) * view.beta_stride + head];
+}
+
+template <typename T>
+void load_decay(const DeltaView<T>& view, const Chunk& chunk, int64_t head, bool with_matrix,
+                ChunkDecay<T>& decay) {
+    decay.compute(chunk.length, log_decay(view, chunk.first_token, head), view.g_stride, with_matrix);
+}
+
+/// Multiplications of one phase, roughly.
+template <typename T>
+int64_t work_of(const DeltaView<T>& view) {
+    return view.num_tokens * view.num_value_heads * (std::min(view.num_tokens, kSide) + view.key_dim) *
+           view.value_dim;
+}
+
+/// Runs body(chunk, key head) for each of them, in parallel.
+template <typename T, typename Body>
+void for_each_chunk(const DeltaView<T>& view, const ChunkPlan& plan, const Body& body) {
+    for_each_task(plan.num_chunks() * view.num_key_heads, work_of(view), [&](int64_t task) {
+        body(plan.chunks[static_cast<size_t>(task / view.num_key_heads)], task % view.num_key_heads);
+    });
+}
+
+/// Columns of one head's state that are carried over the chunks of one document.
 struct StateScan {
     int64_t document, head, first_column, num_columns;
-
-    StateScan(int64_t task, int64_t num_heads, int64_t value_dim, int64_t columns) {
-        const int64_t blocks = (value_dim + columns - 1) / columns;
-        first_column = task % blocks * columns;
-        num_columns = std::min(columns, value_dim - first_column);
-        head = task / blocks % num_heads;
-        document = task / blocks / num_heads;
-    }
 };
+
+/// Runs body(StateScan) for the states of all documents and heads, in parallel: all columns at once, or fewer
+/// where documents and heads are too few to give every thread work. Columns do not mix, so this changes no
+/// bit.
+template <typename T, typename Body>
+void for_each_state(const DeltaView<T>& view, const ChunkPlan& plan, const Body& body) {
+    const int64_t value_dim = view.value_dim, heads = view.num_value_heads,
+                  scans = plan.num_documents() * heads;
+    int64_t columns = value_dim;
+    const auto num_blocks = [&] { return (value_dim + columns - 1) / columns; };
+    while (columns > 16 && scans * num_blocks() < 2 * num_threads()) columns = (columns / 2 + 15) / 16 * 16;
+    const int64_t blocks = num_blocks();
+    for_each_task(scans * blocks, work_of(view), [&](int64_t task) {
+        const int64_t first = task % blocks * columns, scan = task / blocks;
+        body(StateScan{scan / heads, scan % heads, first, std::min(columns, value_dim - first)});
+    });
+}
 
 } // namespace braid::ops::cpu

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "ops/cuda/tile.h"
-#include "ops/recurrence/delta_rule_kernels.h"
+#include "ops/recurrence/delta_view.h"
 
 // What the kernels of the delta rule share. Blocks work on one chunk of one head; rows beyond the chunk's
 // length count as zeros.
@@ -9,70 +9,14 @@ namespace braid::ops::cuda {
 
 static_assert(kSide == ChunkPlan::kChunkLength);
 
-/// The delta rule's inputs and its plan as pointers. Stored: the type of q, k, v and o.
+/// With the tables of a plan that has been uploaded.
 template <typename Stored>
-struct DeltaView {
-    using T = Accumulation<Stored>;
-
-    const Stored *q, *k, *v;
-    const T *g, *beta;                                           // g is null without decay
-    int64_t q_stride, k_stride, v_stride, g_stride, beta_stride; // between tokens
-    int64_t num_tokens, num_key_heads, num_value_heads, heads_per_key;
-    int key_dim, value_dim;
-    T scale;
-    const Chunk* chunks;
-    const int64_t* document_chunks;
-
-    explicit DeltaView(const DeltaInputs& in)
-        : q(in.q.data<Stored>()),
-          k(in.k.data<Stored>()),
-          v(in.v.data<Stored>()),
-          g(in.g.defined() ? in.g.data<T>() : nullptr),
-          beta(in.beta.data<T>()),
-          q_stride(in.q.row_stride()),
-          k_stride(in.k.row_stride()),
-          v_stride(in.v.row_stride()),
-          g_stride(in.g.defined() ? in.g.row_stride() : 0),
-          beta_stride(in.beta.row_stride()),
-          num_tokens(in.num_tokens()),
-          num_key_heads(in.num_key_heads()),
-          num_value_heads(in.num_value_heads()),
-          heads_per_key(in.heads_per_key()),
-          key_dim(static_cast<int>(in.key_dim())),
-          value_dim(static_cast<int>(in.value_dim())),
-          scale(static_cast<T>(in.scale)),
-          chunks(nullptr),
-          document_chunks(nullptr) {}
-    DeltaView(const DeltaInputs& in, const ChunkPlan& plan) : DeltaView(in) {
-        chunks = reinterpret_cast<const Chunk*>(plan.device_chunks.data<int64_t>());
-        document_chunks = plan.device_document_chunks.data<int64_t>();
-    }
-
-    __device__ const Stored* query(int64_t token, int64_t key_head) const {
-        return q + token * q_stride + key_head * key_dim;
-    }
-    __device__ const Stored* key(int64_t token, int64_t key_head) const {
-        return k + token * k_stride + key_head * key_dim;
-    }
-    __device__ const Stored* value(int64_t token, int64_t head) const {
-        return v + token * v_stride + head * value_dim;
-    }
-    /// Offset into [T, H_v, d_v], rows output_stride() apart.
-    __device__ int64_t output_at(int64_t token, int64_t head) const {
-        return (token * num_value_heads + head) * value_dim;
-    }
-    __device__ int64_t output_stride() const { return num_value_heads * value_dim; }
-    /// Offsets into DeltaSaved and into states [num_states, H_v, d_k, d_v].
-    __device__ int64_t inverse_at(const Chunk& chunk, int64_t head) const {
-        return num_value_heads * chunk.square_offset + head * chunk.length * chunk.length;
-    }
-    __device__ int64_t corrected_at(int64_t token, int64_t head) const {
-        return (head * num_tokens + token) * value_dim;
-    }
-    __device__ int64_t state_at(int64_t index, int64_t head) const {
-        return (index * num_value_heads + head) * key_dim * value_dim;
-    }
-};
+DeltaView<Stored> view_with_plan(const DeltaInputs& in, const ChunkPlan& plan) {
+    DeltaView<Stored> view(in);
+    view.chunks = reinterpret_cast<const Chunk*>(plan.device_chunks.data<int64_t>());
+    view.document_chunks = plan.device_document_chunks.data<int64_t>();
+    return view;
+}
 
 /// The decays and betas of one chunk and head, in shared memory; zeros beyond the chunk.
 template <typename T>
