@@ -67,7 +67,7 @@ Seconds measure_step(Allocator& allocator, const Mesh& mesh, const MoeLayer& moe
     const Tensor dy = random_rows(allocator, "dy", rank, step);
     Values values = {random_rows(allocator, "h", rank, step)};
     Profiler profiler;
-    Context ctx;
+    LayerContext ctx;
     ctx.allocator = &allocator;
     ctx.mesh = &mesh;
     const std::vector<Phase> phases = moe.phases();

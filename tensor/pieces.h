@@ -17,8 +17,7 @@ using RowFunction = std::function<Tensor(Context&, const Values&)>;
 /// are.
 ///
 /// The gradients of parameters are added piece by piece, from the first to the last, as if the pieces were
-/// micro-batches: equal to those of one piece to rounding. They are made with the data gradients even where
-/// weight gradients are queued, since a queue would hold the pieces that are not to be held.
+/// micro-batches: equal to those of one piece to rounding.
 Tensor run_in_pieces(Context& ctx, const Values& inputs, int64_t piece_rows, const RowFunction& body);
 
 } // namespace braid

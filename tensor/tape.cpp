@@ -50,20 +50,12 @@ Tensor Gradients::take(const ValueRef& y) {
     return dy.view(y.shape);
 }
 
-void WeightGradientQueue::run(Context& ctx) {
-    for (auto& work : work_) {
-        work(ctx);
-        work = nullptr;
-    }
-    work_.clear();
-}
-
 void Tape::seed(const Tensor& y, double factor) {
     check(y.numel() == 1, "only a value of one element can be a loss, not {}", to_string(y.shape()));
     seeds_.push_back({y.ref(), factor});
 }
 
-void Tape::backward(Context& ctx, Gradients& gradients, WeightGradientQueue* queue) {
+void Tape::backward(Context& ctx, Gradients& gradients) {
     for (const Seed& seed : seeds_) {
         Tensor dy = Tensor::empty(*ctx.allocator, seed.value.shape, seed.value.dtype);
         dy.fill(seed.factor);
@@ -80,15 +72,10 @@ void Tape::backward(Context& ctx, Gradients& gradients, WeightGradientQueue* que
             ProfileScope scope(ctx.profiler, record.name, ProfilePhase::data_gradient);
             record.data_gradient(Backward{ctx, record.saved, dy, &gradients, &scope});
         }
-        if (!record.weight_gradient) continue;
-        auto work = [record = std::move(record), dy = std::move(dy)](Context& ctx) {
+        if (record.weight_gradient) {
             ProfileScope scope(ctx.profiler, record.name, ProfilePhase::weight_gradient);
             record.weight_gradient(Backward{ctx, record.saved, dy, nullptr, &scope});
-        };
-        if (queue)
-            queue->push(std::move(work));
-        else
-            work(ctx);
+        }
     }
 }
 

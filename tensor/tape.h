@@ -43,25 +43,13 @@ struct Backward {
 };
 
 /// One executed operation. Its data gradient gives the gradients of inputs; its weight gradient adds to
-/// parameter gradients and nothing else, so that a schedule may run it later. Both see the same Backward.
+/// parameter gradients and nothing else. Both see the same Backward.
 struct OpRecord {
     const char* name;
     std::vector<ValueRef> outputs;
     std::vector<Tensor> saved;
     std::function<void(const Backward&)> data_gradient;
     std::function<void(const Backward&)> weight_gradient = nullptr;
-};
-
-/// Weight gradients put off by a backward run. Each holds its saved tensors and output gradients, so whoever
-/// queues must bound the queue. Run in order of arrival: the sums are the same bits as without the queue.
-class WeightGradientQueue {
-  public:
-    void push(std::function<void(Context&)> work) { work_.push_back(std::move(work)); }
-    void run(Context& ctx);
-    size_t size() const { return work_.size(); }
-
-  private:
-    std::vector<std::function<void(Context&)>> work_;
 };
 
 /// The operations of one forward run in order. Backward walks them from the last to the first: no graph
@@ -73,8 +61,8 @@ class Tape {
     void seed(const Tensor& y, double factor);
 
     /// Consumes the tape. `gradients` holds the gradients of the run's outputs and receives those of its
-    /// inputs. With a queue, weight gradients are put there instead of being run.
-    void backward(Context& ctx, Gradients& gradients, WeightGradientQueue* queue = nullptr);
+    /// inputs.
+    void backward(Context& ctx, Gradients& gradients);
 
     /// Bytes of memory held for backward, each storage counted once.
     int64_t saved_bytes() const;

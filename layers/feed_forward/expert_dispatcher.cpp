@@ -39,8 +39,8 @@ ExpertDispatcher::Dispatched ExpertDispatcher::Dispatched::unpack(const Values& 
     return {begin[0], begin[1], begin[2], Values(begin + 3, values.end())};
 }
 
-ExpertDispatcher::Dispatched ExpertDispatcher::dispatch(Context& ctx, const Tensor& h, const Tensor& weight,
-                                                        const Tensor& expert,
+ExpertDispatcher::Dispatched ExpertDispatcher::dispatch(LayerContext& ctx, const Tensor& h,
+                                                        const Tensor& weight, const Tensor& expert,
                                                         const std::function<void()>& meanwhile) const {
     if (!distributed_) {
         meanwhile();
@@ -78,7 +78,7 @@ ExpertDispatcher::Dispatched ExpertDispatcher::dispatch(Context& ctx, const Tens
     return out;
 }
 
-ExpertDispatcher::RowPlan ExpertDispatcher::plan_rows(Context& ctx, const Tensor& expert,
+ExpertDispatcher::RowPlan ExpertDispatcher::plan_rows(LayerContext& ctx, const Tensor& expert,
                                                       const RowCounts& sent) const {
     if (receive_tokens_ > 0) return plan_bounded_rows(ctx, expert, sent);
     RowPlan plan{.received = exchange_counts(ctx.mesh->axis(Axis::expert), sent), .gathered = {}};
@@ -89,7 +89,7 @@ ExpertDispatcher::RowPlan ExpertDispatcher::plan_rows(Context& ctx, const Tensor
 
 // All ranks of the job must stop together, so all learn all counts. That one gather stands for the two
 // collectives of plan_rows.
-ExpertDispatcher::RowPlan ExpertDispatcher::plan_bounded_rows(Context& ctx, const Tensor& expert,
+ExpertDispatcher::RowPlan ExpertDispatcher::plan_bounded_rows(LayerContext& ctx, const Tensor& expert,
                                                               const RowCounts& sent) const {
     const RankGrid& grid = ctx.mesh->grid();
     const int ranks = grid.expert.size, parts = grid.expert_tensor.size;
@@ -125,7 +125,7 @@ ExpertDispatcher::RowPlan ExpertDispatcher::plan_bounded_rows(Context& ctx, cons
     return plan;
 }
 
-void ExpertDispatcher::refuse_load(Context& ctx, const Tensor& expert, int copy,
+void ExpertDispatcher::refuse_load(LayerContext& ctx, const Tensor& expert, int copy,
                                    const RowCounts& tokens) const {
     const RankGrid& grid = ctx.mesh->grid();
     std::vector<int64_t> choices(static_cast<size_t>(num_experts_), 0);
@@ -153,7 +153,7 @@ void ExpertDispatcher::refuse_load(Context& ctx, const Tensor& expert, int copy,
                     grid.rank_at(copy, static_cast<int>(most - tokens.begin()), 0), table));
 }
 
-Tensor ExpertDispatcher::combine(Context& ctx, const Tensor& y, const Values& returns) const {
+Tensor ExpertDispatcher::combine(LayerContext& ctx, const Tensor& y, const Values& returns) const {
     if (returns.empty()) return y;
     check(returns.size() == kNumReturns, "combine: {} values came with the rows", returns.size());
     Communicator& ranks = ctx.mesh->axis(Axis::expert);

@@ -4,10 +4,10 @@
 #include <vector>
 
 #include "layers/specification/model_config.h"
+#include "layers/sublayer/layer_context.h"
 #include "ops/moe/permute.h"
 #include "parallel/row_collectives.h"
 #include "tensor/parameters/rank_grid.h"
-#include "tensor/segment.h"
 
 namespace braid {
 
@@ -46,10 +46,10 @@ class ExpertDispatcher {
     /// rows travel. If more than config.receive_tokens tokens were to come to a rank (its own among them, and
     /// those of the ranks that share its experts), every rank of the job throws the same AgreedError
     /// (non_finite) with a table of the load before any row has travelled.
-    Dispatched dispatch(Context& ctx, const Tensor& h, const Tensor& weight, const Tensor& expert,
+    Dispatched dispatch(LayerContext& ctx, const Tensor& h, const Tensor& weight, const Tensor& expert,
                         const std::function<void()>& meanwhile) const;
     /// y [N, D], on each rank the weighted sum over its experts (over its part of them): to [T, D].
-    Tensor combine(Context& ctx, const Tensor& y, const Values& returns) const;
+    Tensor combine(LayerContext& ctx, const Tensor& y, const Values& returns) const;
 
   private:
     /// What is known of the rows before they travel.
@@ -57,9 +57,9 @@ class ExpertDispatcher {
         RowCounts received; // from each rank of the expert axis
         RowCounts gathered; // of each rank of the expert_tensor axis
     };
-    RowPlan plan_rows(Context& ctx, const Tensor& expert, const RowCounts& sent) const;
-    RowPlan plan_bounded_rows(Context& ctx, const Tensor& expert, const RowCounts& sent) const;
-    [[noreturn]] void refuse_load(Context& ctx, const Tensor& expert, int copy,
+    RowPlan plan_rows(LayerContext& ctx, const Tensor& expert, const RowCounts& sent) const;
+    RowPlan plan_bounded_rows(LayerContext& ctx, const Tensor& expert, const RowCounts& sent) const;
+    [[noreturn]] void refuse_load(LayerContext& ctx, const Tensor& expert, int copy,
                                   const RowCounts& tokens) const;
 
     int64_t num_experts_, experts_per_token_, receive_tokens_;

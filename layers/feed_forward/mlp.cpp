@@ -40,7 +40,7 @@ MlpLayer::MlpLayer(const LayerBuilder& build, const MlpConfig& config) : activat
 }
 
 std::vector<Phase> MlpLayer::phases() const {
-    return {{"", true, [this](Context& ctx, const Values& in) {
+    return {{"", true, [this](LayerContext& ctx, const Values& in) {
                  const Tensor h = to_column_parallel(ctx, in[0]);
                  const Tensor hidden = activate(ctx, ops::linear(ctx, h, input_), activation_);
                  return Values{from_row_parallel(ctx, ops::linear(ctx, hidden, output_))};

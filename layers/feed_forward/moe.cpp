@@ -70,10 +70,10 @@ MoeLayer::MoeLayer(const LayerBuilder& build, const MoeConfig& config, int posit
 std::vector<Phase> MoeLayer::phases() const {
     // Tokens travel once: recomputation would send them again.
     const bool local = !dispatcher_.is_distributed();
-    return {{"route", false, [this](Context& ctx, const Values& in) { return route(ctx, in[0]); }},
-            {"dispatch", local, [this](Context& ctx, const Values& in) { return dispatch(ctx, in); }},
-            {"experts", true, [this](Context& ctx, const Values& in) { return run_experts(ctx, in); }},
-            {"combine", local, [this](Context& ctx, const Values& in) { return combine(ctx, in); }}};
+    return {{"route", false, [this](LayerContext& ctx, const Values& in) { return route(ctx, in[0]); }},
+            {"dispatch", local, [this](LayerContext& ctx, const Values& in) { return dispatch(ctx, in); }},
+            {"experts", true, [this](LayerContext& ctx, const Values& in) { return run_experts(ctx, in); }},
+            {"combine", local, [this](LayerContext& ctx, const Values& in) { return combine(ctx, in); }}};
 }
 
 double MoeLayer::forward_flops(const Documents& documents) const {
@@ -94,7 +94,7 @@ int64_t MoeLayer::num_idle_parameters() const {
     return (config_.num_experts - config_.experts_per_token) * one_expert;
 }
 
-Values MoeLayer::route(Context& ctx, const Tensor& stream) const {
+Values MoeLayer::route(LayerContext& ctx, const Tensor& stream) const {
     const Tensor h = scatter_tokens(ctx, stream);
     const Tensor logits = ops::linear(ctx, ops::cast(ctx, h, router_->value().dtype()), router_);
     const Shape chosen{logits.dim(0), config_.experts_per_token};
@@ -109,26 +109,26 @@ Values MoeLayer::route(Context& ctx, const Tensor& stream) const {
                    given);
     if (ctx.routing) ctx.routing->add(ctx, site_index_, routing);
     const Tensor counts = ops::count_experts(ctx, routing.expert, config_.num_experts);
-    if (ctx.recorder) ctx.recorder->add_expert_counts(site_index_, counts);
-    if (ctx.recorder && ctx.recorder->wants_diagnostics()) record_routing(ctx, routing.probabilities);
+    if (ctx.reports()) ctx.reports()->add_expert_counts(site_index_, counts);
+    if (ctx.reports() && ctx.reports()->wants_diagnostics()) record_routing(ctx, routing.probabilities);
 
     // Losses of the router enter the total here, as seeds on this segment's tape.
     if (ctx.totals && config_.router.aux_loss > 0) {
         double weight = config_.router.aux_loss;
         const Tensor loss = balance_loss(ctx, routing.probabilities, routing.expert, counts, weight);
         if (ctx.tape) ctx.tape->seed(loss, weight);
-        if (ctx.recorder) ctx.recorder->add(&Recorder::aux_loss, loss, weight);
+        if (ctx.reports()) ctx.reports()->add(&Recorder::aux_loss, loss, weight);
     }
     if (ctx.totals && config_.router.z_loss > 0) {
         const double weight = config_.router.z_loss / static_cast<double>(ctx.totals->tokens);
         const Tensor loss = ops::router_z_loss(ctx, logits);
         if (ctx.tape) ctx.tape->seed(loss, weight);
-        if (ctx.recorder) ctx.recorder->add(&Recorder::router_z_loss, loss, weight);
+        if (ctx.reports()) ctx.reports()->add(&Recorder::router_z_loss, loss, weight);
     }
     return {h, routing.weight, routing.expert};
 }
 
-Tensor MoeLayer::balance_loss(Context& ctx, const Tensor& probabilities, const Tensor& expert,
+Tensor MoeLayer::balance_loss(LayerContext& ctx, const Tensor& probabilities, const Tensor& expert,
                               const Tensor& counts, double& weight) const {
     if (config_.router.aux_scope == AuxScope::sequence) {
         weight /= static_cast<double>(ctx.totals->sequences);
@@ -150,7 +150,7 @@ Tensor MoeLayer::balance_loss(Context& ctx, const Tensor& probabilities, const T
     return ops::balance_loss_given_fractions(ctx, probabilities, fractions);
 }
 
-Values MoeLayer::dispatch(Context& ctx, const Values& in) const {
+Values MoeLayer::dispatch(LayerContext& ctx, const Values& in) const {
     Tensor shared;
     const auto dispatched = dispatcher_.dispatch(ctx, in[0], in[1], in[2], [&] {
         if (shared_input_) shared = run_shared_expert(ctx, in[0]);
@@ -166,7 +166,7 @@ Tensor MoeLayer::run_shared_expert(Context& ctx, const Tensor& h) const {
     return shared_gate_ ? ops::sigmoid_gate(ctx, y, ops::linear(ctx, h, shared_gate_)) : y;
 }
 
-Values MoeLayer::run_experts(Context& ctx, const Values& in) const {
+Values MoeLayer::run_experts(LayerContext& ctx, const Values& in) const {
     const size_t first = shared_input_ ? 1 : 0;
     const auto dispatched = ExpertDispatcher::Dispatched::unpack(in, first);
     Values out(in.begin(), in.begin() + static_cast<std::ptrdiff_t>(first));
@@ -188,14 +188,14 @@ Tensor MoeLayer::run_expert_mlps(Context& ctx, const Values& tokens) const {
     return ops::combine(ctx, outputs, tokens[1], plan);
 }
 
-Values MoeLayer::combine(Context& ctx, const Values& in) const {
+Values MoeLayer::combine(LayerContext& ctx, const Values& in) const {
     const auto rows = in.begin() + (shared_input_ ? 1 : 0);
     Tensor y = dispatcher_.combine(ctx, *rows, Values(rows + 1, in.end()));
     if (shared_input_) y = ops::add(ctx, y, in[0]);
     return {gather_tokens(ctx, y)};
 }
 
-void MoeLayer::record_routing(Context& ctx, const Tensor& probabilities) const {
+void MoeLayer::record_routing(LayerContext& ctx, const Tensor& probabilities) const {
     double entropy = 0;
     const int64_t tokens = probabilities.dim(0), experts = config_.num_experts;
     dispatch_float(probabilities.dtype(), [&]<typename T>() {
@@ -210,7 +210,7 @@ void MoeLayer::record_routing(Context& ctx, const Tensor& probabilities) const {
             if (sum > 0) entropy += std::log(sum) - weighted / sum;
         }
     });
-    ctx.recorder->mean(site_, "router_entropy", entropy, static_cast<double>(tokens));
+    ctx.reports()->mean(site_, "router_entropy", entropy, static_cast<double>(tokens));
 }
 
 void MoeLayer::finish_step(const Tensor& counts) const {

@@ -32,17 +32,17 @@ class MoeLayer : public Sublayer {
   private:
     // What travels between the phases: {h, weight, expert} from the router, then {shared expert's output if
     // there is one, what ExpertDispatcher packs}.
-    Values route(Context& ctx, const Tensor& stream) const;
-    Values dispatch(Context& ctx, const Values& in) const;
-    Values run_experts(Context& ctx, const Values& in) const;
-    Values combine(Context& ctx, const Values& in) const;
+    Values route(LayerContext& ctx, const Tensor& stream) const;
+    Values dispatch(LayerContext& ctx, const Values& in) const;
+    Values run_experts(LayerContext& ctx, const Values& in) const;
+    Values combine(LayerContext& ctx, const Values& in) const;
 
     Tensor run_shared_expert(Context& ctx, const Tensor& h) const;
     // y [N, D], the weighted sums over this rank's experts for {rows [N, D], weight [N, k], expert [N, k]}.
     Tensor run_expert_mlps(Context& ctx, const Values& tokens) const;
-    Tensor balance_loss(Context& ctx, const Tensor& probabilities, const Tensor& expert, const Tensor& counts,
-                        double& weight) const;
-    void record_routing(Context& ctx, const Tensor& probabilities) const;
+    Tensor balance_loss(LayerContext& ctx, const Tensor& probabilities, const Tensor& expert,
+                        const Tensor& counts, double& weight) const;
+    void record_routing(LayerContext& ctx, const Tensor& probabilities) const;
 
     MoeConfig config_;
     ExpertDispatcher dispatcher_;

@@ -50,12 +50,12 @@ Tensor ExpertChoices::at(Allocator& allocator, int moe_index, const Documents& d
     return tensor_of(allocator, choices).view(shape);
 }
 
-Tensor RoutingTrace::given_experts(Context& ctx, int moe_index, const Shape& shape) const {
+Tensor RoutingTrace::given_experts(LayerContext& ctx, int moe_index, const Shape& shape) const {
     if (!given) return {};
     return given->at(*ctx.allocator, moe_index, *ctx.documents, first_token(ctx), shape);
 }
 
-void RoutingTrace::add(const Context& ctx, int moe_index, const ops::Routing& routing) {
+void RoutingTrace::add(const LayerContext& ctx, int moe_index, const ops::Routing& routing) {
     num_choices += routing.expert.dim(0);
     num_flips += routing.num_flips;
     if (!given) taken.add(moe_index, *ctx.documents, first_token(ctx), routing.expert);

@@ -4,8 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "layers/sublayer/layer_context.h"
 #include "ops/moe/routing.h"
-#include "tensor/context.h"
 
 namespace braid {
 
@@ -33,8 +33,8 @@ struct RoutingTrace {
     int64_t num_flips = 0;   // those of them whose own choice is another set of experts than the given one
 
     /// The given experts of this rank's share of a micro-batch, [t, k]; undefined where none are.
-    Tensor given_experts(Context& ctx, int moe_index, const Shape& shape) const;
-    void add(const Context& ctx, int moe_index, const ops::Routing& routing);
+    Tensor given_experts(LayerContext& ctx, int moe_index, const Shape& shape) const;
+    void add(const LayerContext& ctx, int moe_index, const ops::Routing& routing);
 };
 
 } // namespace braid

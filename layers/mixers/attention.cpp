@@ -79,7 +79,7 @@ int64_t AttentionLayer::gate_width() const {
 }
 
 std::vector<Phase> AttentionLayer::phases() const {
-    return {{"", true, [this](Context& ctx, const Values& in) { return Values{forward(ctx, in[0])}; }}};
+    return {{"", true, [this](LayerContext& ctx, const Values& in) { return Values{forward(ctx, in[0])}; }}};
 }
 
 double AttentionLayer::forward_flops(const Documents& documents) const {
@@ -97,7 +97,7 @@ double AttentionLayer::forward_flops(const Documents& documents) const {
     return 2 * tokens * weights + 4 * pairs * static_cast<double>(num_global_heads_ * config_.head_dim);
 }
 
-Tensor AttentionLayer::forward(Context& ctx, const Tensor& stream) const {
+Tensor AttentionLayer::forward(LayerContext& ctx, const Tensor& stream) const {
     const Tensor h = to_column_parallel(ctx, stream);
     const Projected in = project(ctx, h);
     Tensor o = ctx.decode ? attend_with_cache(ctx, in) : attend(ctx, in);
@@ -110,7 +110,7 @@ Tensor AttentionLayer::forward(Context& ctx, const Tensor& stream) const {
         ctx, ops::linear(ctx, o.view({tokens, config_.num_heads * config_.head_dim}), output_));
 }
 
-AttentionLayer::Projected AttentionLayer::project(Context& ctx, const Tensor& h) const {
+AttentionLayer::Projected AttentionLayer::project(LayerContext& ctx, const Tensor& h) const {
     const int64_t tokens = h.dim(0), heads = config_.num_heads, kv_heads = config_.num_kv_heads,
                   dim = config_.head_dim;
     std::vector<int64_t> widths = {heads * dim};
@@ -140,21 +140,21 @@ AttentionLayer::Projected AttentionLayer::project(Context& ctx, const Tensor& h)
     return out;
 }
 
-Tensor AttentionLayer::attend(Context& ctx, const Projected& in) const {
+Tensor AttentionLayer::attend(LayerContext& ctx, const Projected& in) const {
     const ops::AttentionOptions options{.scale = 1 / std::sqrt(static_cast<double>(config_.head_dim)),
                                         .window = config_.window};
-    if (ctx.recorder && ctx.recorder->wants_diagnostics()) {
+    if (ctx.reports() && ctx.reports()->wants_diagnostics()) {
         const auto statistics = ops::attention_statistics(ctx, in.q, in.k, ctx.documents, options);
         const auto tokens = static_cast<double>(in.q.dim(0));
         for (const double logit : host_values<double>(statistics.max_logit))
-            ctx.recorder->max(site_, "attention_logit_max", logit);
+            ctx.reports()->max(site_, "attention_logit_max", logit);
         for (const double entropy : host_values<double>(statistics.mean_entropy))
-            ctx.recorder->mean(site_, "attention_entropy", entropy * tokens, tokens);
+            ctx.reports()->mean(site_, "attention_entropy", entropy * tokens, tokens);
     }
     return ops::attention(ctx, in.q, in.k, in.v, ctx.documents, options);
 }
 
-Tensor AttentionLayer::attend_with_cache(Context& ctx, const Projected& in) const {
+Tensor AttentionLayer::attend_with_cache(LayerContext& ctx, const Projected& in) const {
     DecodeState::Slot& slot = ctx.decode->slot(this);
     const int64_t before = ctx.decode->position(), after = before + in.q.dim(0);
     append_rows(*ctx.allocator, slot.keys, before, in.k);

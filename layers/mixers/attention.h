@@ -23,10 +23,10 @@ class AttentionLayer : public Sublayer {
         Tensor q, k, v, gate; // [T, H, d], [T, H_kv, d], [T, H_kv, d]; gate [T, H d] or [T, H], or undefined
     };
 
-    Tensor forward(Context& ctx, const Tensor& stream) const;
-    Projected project(Context& ctx, const Tensor& h) const;
-    Tensor attend(Context& ctx, const Projected& in) const;
-    Tensor attend_with_cache(Context& ctx, const Projected& in) const;
+    Tensor forward(LayerContext& ctx, const Tensor& stream) const;
+    Projected project(LayerContext& ctx, const Tensor& h) const;
+    Tensor attend(LayerContext& ctx, const Projected& in) const;
+    Tensor attend_with_cache(LayerContext& ctx, const Projected& in) const;
     int64_t gate_width() const;
 
     AttentionConfig config_; // with the heads of this rank

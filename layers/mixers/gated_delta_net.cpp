@@ -75,7 +75,7 @@ GatedDeltaNetLayer::GatedDeltaNetLayer(const LayerBuilder& build, const GatedDel
 }
 
 std::vector<Phase> GatedDeltaNetLayer::phases() const {
-    return {{"", true, [this](Context& ctx, const Values& in) { return Values{forward(ctx, in[0])}; }}};
+    return {{"", true, [this](LayerContext& ctx, const Values& in) { return Values{forward(ctx, in[0])}; }}};
 }
 
 double GatedDeltaNetLayer::forward_flops(const Documents& documents) const {
@@ -88,7 +88,7 @@ double GatedDeltaNetLayer::forward_flops(const Documents& documents) const {
     return tokens * (2 * weights + 8 * state);
 }
 
-Tensor GatedDeltaNetLayer::forward(Context& ctx, const Tensor& stream) const {
+Tensor GatedDeltaNetLayer::forward(LayerContext& ctx, const Tensor& stream) const {
     const Tensor h = to_column_parallel(ctx, stream);
     const int64_t tokens = h.dim(0), kd = key_width(), vd = value_width(), heads = config_.num_value_heads;
     const auto& c = config_;
@@ -107,12 +107,12 @@ Tensor GatedDeltaNetLayer::forward(Context& ctx, const Tensor& stream) const {
     const Tensor g = ops::delta_decay(ctx, projected[3], a_log_, dt_bias_);
 
     const double scale = 1 / std::sqrt(static_cast<double>(c.key_head_dim));
-    const bool diagnose = ctx.recorder && ctx.recorder->wants_diagnostics();
+    const bool diagnose = ctx.reports() && ctx.reports()->wants_diagnostics();
     Tensor states;
     const Tensor o = slot ? ops::gated_delta_rule_step(ctx, q, k, v, g, beta, slot->recurrent, scale)
                           : ops::gated_delta_rule(ctx, q, k, v, g, beta, ctx.documents, scale,
                                                   diagnose ? &states : nullptr);
-    if (states.defined()) record_state(*ctx.recorder, g, states);
+    if (states.defined()) record_state(*ctx.reports(), g, states);
     const Tensor z = projected[1].view({tokens, heads, c.value_head_dim});
     const Tensor y = ops::gated_rms_norm(ctx, o, z, norm_, norm_eps_, ops::GateKind::silu);
     return from_row_parallel(ctx, ops::linear(ctx, y.view({tokens, vd}), output_));

@@ -17,7 +17,7 @@ class GatedDeltaNetLayer : public Sublayer {
     double forward_flops(const Documents& documents) const override;
 
   private:
-    Tensor forward(Context& ctx, const Tensor& stream) const;
+    Tensor forward(LayerContext& ctx, const Tensor& stream) const;
     void record_state(Recorder& recorder, const Tensor& g, const Tensor& states) const;
 
     int64_t key_width() const { return config_.num_key_heads * config_.key_head_dim; }

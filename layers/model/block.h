@@ -15,13 +15,13 @@ class Block {
     Block(const LayerBuilder& build, int position, std::unique_ptr<Sublayer> sublayer);
 
     /// The block as segments that follow each other: the first takes {x [T, D]}, the last gives the new {x}.
-    std::vector<Segment> segments(int unit, bool recompute) const;
+    std::vector<LayerSegment> segments(int unit, bool recompute) const;
     const Sublayer& sublayer() const { return *sublayer_; }
     const DiagnosticSite& site() const { return site_; }
 
   private:
-    Tensor enter(Context& ctx, const Tensor& x) const;
-    Tensor leave(Context& ctx, const Tensor& x, const Tensor& branch) const;
+    Tensor enter(LayerContext& ctx, const Tensor& x) const;
+    Tensor leave(LayerContext& ctx, const Tensor& x, const Tensor& branch) const;
 
     DiagnosticSite site_;
     NormPlacement placement_;

@@ -44,50 +44,47 @@ Model::Model(const ModelConfig& config, ParameterStore& store) : config_(config)
     num_parameters_ = store.num_elements() - before;
 }
 
-std::vector<Segment> Model::segments(bool recompute) const {
-    std::vector<Segment> segments;
-    segments.emplace_back("embedding", embedding_unit_, Segment::Policy::keep,
-                          [this](Context& ctx, const Values& in) { return embed(ctx, in); });
+std::vector<LayerSegment> Model::segments(bool recompute) const {
+    std::vector<LayerSegment> segments;
+    segments.emplace_back("embedding", embedding_unit_, LayerSegment::Policy::keep,
+                          [this](LayerContext& ctx, const Values& in) { return embed(ctx, in); });
     for (size_t i = 0; i < blocks_.size(); ++i)
-        for (Segment& segment : blocks_[i]->segments(block_units_[i], recompute))
+        for (LayerSegment& segment : blocks_[i]->segments(block_units_[i], recompute))
             segments.push_back(std::move(segment));
-    segments.emplace_back("head", head_unit_, Segment::Policy::keep,
-                          [this](Context& ctx, const Values& in) { return loss(ctx, in); });
+    segments.emplace_back("head", head_unit_, LayerSegment::Policy::keep,
+                          [this](LayerContext& ctx, const Values& in) { return loss(ctx, in); });
     return segments;
 }
 
-Values Model::embed(Context& ctx, const Values& in) const {
+Values Model::embed(LayerContext& ctx, const Values& in) const {
     Tensor x = from_row_parallel(ctx, ops::embedding(ctx, in[0], embedding_));
     if (embedding_norm_) x = embedding_norm_->forward(ctx, x);
     return {x};
 }
 
-Values Model::loss(Context& ctx, const Values& in) const {
+Values Model::loss(LayerContext& ctx, const Values& in) const {
+    const Tensor& labels = in[1];
     const Tensor h = to_column_parallel(ctx, final_norm_ ? final_norm_->forward(ctx, in[0]) : in[0]);
     const ops::LossOutputs outputs =
-        ops::linear_cross_entropy(ctx, h, head_, ctx.labels, loss_options(), combine_head_parts(ctx));
-    if (ctx.recorder && reports_for_tensor_ranks(ctx)) {
-        ctx.recorder->add(&Recorder::cross_entropy, outputs.cross_entropy);
-        ctx.recorder->add(&Recorder::head_z, outputs.z_loss);
-        ctx.recorder->add_sequences(ctx.documents, outputs.token_losses, ctx.labels);
+        ops::linear_cross_entropy(ctx, h, head_, labels, loss_options(), combine_head_parts(ctx));
+    if (Recorder* recorder = ctx.reports(); recorder && reports_for_tensor_ranks(ctx)) {
+        recorder->add(&Recorder::cross_entropy, outputs.cross_entropy);
+        recorder->add(&Recorder::head_z, outputs.z_loss);
+        recorder->add_sequences(ctx.documents, outputs.token_losses, labels);
     }
     return {outputs.cross_entropy, outputs.z_loss};
 }
 
-Tensor Model::hidden(Context& ctx, const Tensor& tokens) const {
+Tensor Model::hidden(LayerContext& ctx, const Tensor& tokens) const {
     Values values = embed(ctx, {tokens});
     for (size_t i = 0; i < blocks_.size(); ++i)
-        for (const Segment& segment : blocks_[i]->segments(block_units_[i], false))
+        for (const LayerSegment& segment : blocks_[i]->segments(block_units_[i], false))
             values = segment.forward(ctx, values, nullptr);
     return final_norm_ ? final_norm_->forward(ctx, values[0]) : values[0];
 }
 
-Tensor Model::logits(Context& ctx, const Tensor& hidden) const {
+Tensor Model::logits(LayerContext& ctx, const Tensor& hidden) const {
     return ops::logits(ctx, hidden, head_, loss_options());
-}
-
-Tensor Model::token_losses(Context& ctx, const Tensor& hidden) const {
-    return ops::token_losses(ctx, hidden, head_, ctx.labels, loss_options());
 }
 
 ops::LogitOptions Model::loss_options() const {

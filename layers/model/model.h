@@ -18,17 +18,16 @@ class Model {
     Model(const Model&) = delete;
     Model& operator=(const Model&) = delete;
 
-    /// The whole forward run with its loss: the first segment takes {tokens i32 [T]}, the last gives
-    /// {cross-entropy, z-loss}, f64 [1] each, summed over the valid labels in ctx.labels. `recompute` keeps
-    /// only what enters a layer's segments.
-    std::vector<Segment> segments(bool recompute) const;
+    /// The whole forward run with its loss: the first segment takes {tokens i32 [T]}, each following one what
+    /// the one before gave, and the last labels i32 [T] beside it, the next token of each or -1 where it does
+    /// not count. It gives {cross-entropy, z-loss}, f64 [1] each, summed over the labels that count.
+    /// `recompute` keeps only what enters a layer's segments.
+    std::vector<LayerSegment> segments(bool recompute) const;
 
     /// The final hidden states [T, D], after the final norm. No gradients.
-    Tensor hidden(Context& ctx, const Tensor& tokens) const;
+    Tensor hidden(LayerContext& ctx, const Tensor& tokens) const;
     /// Logits [T, V] of hidden states.
-    Tensor logits(Context& ctx, const Tensor& hidden) const;
-    /// -log p of each label, f64 [T], 0 where ctx.labels is -1.
-    Tensor token_losses(Context& ctx, const Tensor& hidden) const;
+    Tensor logits(LayerContext& ctx, const Tensor& hidden) const;
 
     const ModelConfig& config() const { return config_; }
     const std::vector<const MoeLayer*>& moe_layers() const { return moe_layers_; }
@@ -43,8 +42,8 @@ class Model {
     int64_t num_active_parameters() const;
 
   private:
-    Values embed(Context& ctx, const Values& in) const;
-    Values loss(Context& ctx, const Values& in) const;
+    Values embed(LayerContext& ctx, const Values& in) const;
+    Values loss(LayerContext& ctx, const Values& in) const;
     ops::LogitOptions loss_options() const;
 
     const ModelConfig config_;

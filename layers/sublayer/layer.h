@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "layers/specification/pattern.h"
+#include "layers/sublayer/layer_context.h"
 #include "ops/documents.h"
 #include "tensor/parameters/parameter.h"
-#include "tensor/segment.h"
 
 namespace braid {
 
@@ -50,7 +50,7 @@ Initializer matrix_initializer(const InitConfig& init, double scale = 1);
 struct Phase {
     std::string name;  // empty for a sublayer of one phase
     bool recomputable; // false where the results decide the shapes of what follows (routing)
-    std::function<Values(Context&, const Values&)> run;
+    std::function<Values(LayerContext&, const Values&)> run;
 };
 
 /// F of a sublayer: what stands between its norms and its residual. Const in forward; everything that changes

@@ -28,13 +28,13 @@ Norm::Norm(ParameterStore& store, const NormConfig& config, std::string name, in
     if (config.type == NormType::layer) bias_ = store.declare(std::move(bias));
 }
 
-Tensor Norm::forward(Context& ctx, const Tensor& x) const {
+Tensor Norm::forward(LayerContext& ctx, const Tensor& x) const {
     if (x.dim(-1) < size_) return forward_width(ctx, x);
     if (config_.type == NormType::layer) return ops::layer_norm(ctx, x, weight_, bias_, config_.eps);
     return ops::rms_norm(ctx, x, weight_, config_.eps, config_.zero_centered);
 }
 
-Tensor Norm::forward_width(Context& ctx, const Tensor& x) const {
+Tensor Norm::forward_width(LayerContext& ctx, const Tensor& x) const {
     check(rows_ == Rows::width && config_.type == NormType::rms && ctx.mesh,
           "a norm over {} features was given {}", size_, to_string(x.shape()));
     const int replicas = weight_->sections()[0].partition.tensor_replicas();

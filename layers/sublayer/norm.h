@@ -3,7 +3,7 @@
 #include <string>
 
 #include "layers/specification/model_config.h"
-#include "tensor/context.h"
+#include "layers/sublayer/layer_context.h"
 #include "tensor/parameters/parameter.h"
 
 namespace braid {
@@ -24,10 +24,10 @@ class Norm {
 
     /// x [T, ..., size], rows may be strided; the result is packed. With Rows::width, x [T, this rank's
     /// part].
-    Tensor forward(Context& ctx, const Tensor& x) const;
+    Tensor forward(LayerContext& ctx, const Tensor& x) const;
 
   private:
-    Tensor forward_width(Context& ctx, const Tensor& x) const;
+    Tensor forward_width(LayerContext& ctx, const Tensor& x) const;
 
     NormConfig config_;
     Rows rows_;

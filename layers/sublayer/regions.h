@@ -1,8 +1,8 @@
 #pragma once
 
+#include "layers/sublayer/layer_context.h"
 #include "ops/loss/cross_entropy.h"
 #include "parallel/row_collectives.h"
-#include "tensor/context.h"
 
 namespace braid {
 
@@ -12,26 +12,26 @@ namespace braid {
 // know which it was. Without a mesh, or with one tensor rank, all of these give x itself.
 
 /// Rows of the micro-batch's tokens per tensor rank, and the first of this rank's.
-RowCounts token_rows(const Context& ctx);
-int64_t first_token(const Context& ctx);
+RowCounts token_rows(const LayerContext& ctx);
+int64_t first_token(const LayerContext& ctx);
 
 /// All tokens, as column-parallel weights read them, of which each tensor rank holds a part of the outputs
 /// (heads, features, words): all-gather or copy; backward reduce-scatter or all-reduce.
-Tensor to_column_parallel(Context& ctx, const Tensor& x);
+Tensor to_column_parallel(LayerContext& ctx, const Tensor& x);
 /// The sum of the parts that row-parallel weights give, which are split along their inputs, as it stands
 /// between sublayers: reduce-scatter or all-reduce; backward all-gather or nothing.
-Tensor from_row_parallel(Context& ctx, const Tensor& part);
+Tensor from_row_parallel(LayerContext& ctx, const Tensor& part);
 
 /// This rank's share of the tokens, for work that each token needs once (routing, experts): nothing or
 /// scatter.
-Tensor scatter_tokens(Context& ctx, const Tensor& x);
+Tensor scatter_tokens(LayerContext& ctx, const Tensor& x);
 /// From the share back to how tokens stand between sublayers: nothing or gather.
-Tensor gather_tokens(Context& ctx, const Tensor& x);
+Tensor gather_tokens(LayerContext& ctx, const Tensor& x);
 
 /// Makes the softmax whole where each tensor rank holds some words of the head; empty where one holds all.
-ops::CombineHeadParts combine_head_parts(const Context& ctx);
+ops::CombineHeadParts combine_head_parts(const LayerContext& ctx);
 
 /// Whether this rank is the one of its tensor ranks that reports what all of them know.
-bool reports_for_tensor_ranks(const Context& ctx);
+bool reports_for_tensor_ranks(const LayerContext& ctx);
 
 } // namespace braid

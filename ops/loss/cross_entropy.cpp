@@ -108,11 +108,6 @@ LossOutputs linear_cross_entropy(Context& ctx, const Tensor& h, const Parameter*
     return out;
 }
 
-Tensor token_losses(Context& ctx, const Tensor& h, const Parameter* w, const Tensor& labels,
-                    const LogitOptions& options, const CombineHeadParts& combine) {
-    return run_token_losses(ctx, h, w, labels, options, combine).losses;
-}
-
 Tensor logits(Context& ctx, const Tensor& h, const Parameter* w, const LogitOptions& options) {
     expect_head(h, w);
     ProfileScope scope(ctx.profiler, "logits");

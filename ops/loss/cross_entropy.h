@@ -40,16 +40,12 @@ void expect_labels_in_range(const Tensor& labels, int64_t size);
 /// Tokens go through in chunks of head_chunk_tokens(), in forward and, recomputed, in backward, so
 /// all logits never exist at once. w may be some rows of the head; then `combine` makes the sums whole, and
 /// dh is this part's share of a sum over ranks. The gradient of w is part of the same pass: it is added with
-/// the data gradient, not put off.
+/// the data gradient.
 ///
 /// With h and w's compute_value() in bf16, logits are f32, their gradients are rounded to bf16 where they
 /// enter the products that give dh and dw, dh is bf16 and dw f32.
 LossOutputs linear_cross_entropy(Context& ctx, const Tensor& h, const Parameter* w, const Tensor& labels,
                                  const LogitOptions& options = {}, const CombineHeadParts& combine = {});
-
-/// -log p(label) of each token, f64 [T], 0 where no label counts. Records no gradient.
-Tensor token_losses(Context& ctx, const Tensor& h, const Parameter* w, const Tensor& labels,
-                    const LogitOptions& options = {}, const CombineHeadParts& combine = {});
 
 /// All logits [T, V], f32 for h in bf16. Records no gradient.
 Tensor logits(Context& ctx, const Tensor& h, const Parameter* w, const LogitOptions& options = {});

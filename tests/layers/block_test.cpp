@@ -1,8 +1,10 @@
 #include "layers/model/block.h"
 
 #include <cmath>
+#include <map>
 
 #include "layers/model/registry.h"
+#include "layers/sublayer/recorder.h"
 #include "tests/layers/reference.h"
 #include "tests/support/gradient_check.h"
 
@@ -86,9 +88,10 @@ struct BlockCase {
         t.set_documents(documents);
     }
 
-    Values run(Context& ctx, const Values& inputs) const {
+    Values run(LayerContext& ctx, const Values& inputs) const {
         Values values = inputs;
-        for (const Segment& segment : block->segments(0, false)) values = segment.function()(ctx, values);
+        for (const LayerSegment& segment : block->segments(0, false))
+            values = segment.function()(ctx, values);
         return values;
     }
 };
@@ -131,7 +134,12 @@ TEST_P(every_sublayer, gradients_in_every_placement) {
         const Tensor x = random_tensor(c.t.allocator, {9, kHidden}, DType::f64, "x");
         check_gradients(
             fmt::format("{}, {}", GetParam().name, to_string(placement)), c.t.ctx,
-            [&](Context& ctx, const Values& in) { return c.run(ctx, in); }, {x}, &c.store);
+            [&](Context& ctx, const Values& in) {
+                LayerContext run = c.t.ctx;
+                static_cast<Context&>(run) = ctx;
+                return c.run(run, in);
+            },
+            {x}, &c.store);
     }
 }
 
@@ -140,10 +148,13 @@ TEST_P(every_sublayer, segments_give_the_bits_of_one_tape_kept_or_recomputed) {
     const Tensor x = random_tensor(c.t.allocator, {7, kHidden}, DType::f64, "x");
     const Tensor dy = random_tensor(c.t.allocator, {7, kHidden}, DType::f64, "dy");
     Values input_gradients, parameter_gradients;
+    std::vector<std::map<std::string, double>> diagnostics;
     for (int mode = 0; mode < 3; ++mode) { // one tape; a tape a segment; recomputed
         c.store.zero_gradients();
         Gradients gradients(c.t.allocator);
-        Context ctx = c.t.ctx;
+        Recorder recorder(static_cast<size_t>(c.num_moe), true);
+        LayerContext ctx = c.t.ctx;
+        ctx.recorder = &recorder;
         if (mode == 0) {
             Tape tape;
             ctx.tape = &tape;
@@ -151,7 +162,7 @@ TEST_P(every_sublayer, segments_give_the_bits_of_one_tape_kept_or_recomputed) {
             tape.backward(ctx, gradients);
         } else {
             const auto segments = c.block->segments(0, mode == 2);
-            std::vector<Segment::Saved> saved(segments.size());
+            std::vector<LayerSegment::Saved> saved(segments.size());
             Values values = {x};
             for (size_t i = 0; i < segments.size(); ++i) values = segments[i].forward(ctx, values, &saved[i]);
             gradients.add(values[0].ref(), dy);
@@ -163,6 +174,11 @@ TEST_P(every_sublayer, segments_give_the_bits_of_one_tape_kept_or_recomputed) {
         expect_identical(input_gradients.back(), input_gradients.front(), "dx, mode " + std::to_string(mode));
         expect_identical(parameter_gradients.back(), parameter_gradients.front(),
                          "dw, mode " + std::to_string(mode));
+        recorder.settle();
+        auto& found = diagnostics.emplace_back();
+        for (const auto& [key, statistic] : recorder.diagnostics()) found[key.second] = statistic.value();
+        EXPECT_TRUE(found.contains("residual_rms") && found.contains("gradient_rms"));
+        EXPECT_EQ(found, diagnostics.front()) << "mode " << mode;
     }
 }
 

@@ -61,10 +61,12 @@ TEST(model, loss_equals_reference) {
             auto labels = random_ids(14, 11, "labels");
             labels[4] = labels[5] = labels[13] = -1;
             a.t.set_documents(documents);
-            a.t.ctx.labels = a.tokens(labels);
             Values values = {a.tokens(ids)};
-            for (const Segment& segment : a.model.segments(false))
+            const auto segments = a.model.segments(false);
+            for (const LayerSegment& segment : segments) {
+                if (&segment == &segments.back()) values.push_back(a.tokens(labels));
                 values = segment.forward(a.t.ctx, values, nullptr);
+            }
             const double expected =
                 reference::model_loss(reference::Weights(a.store), config, ids, labels, documents);
             EXPECT_NEAR(*values[0].data<double>() / expected, 1, 1e-12) << pattern << ", tied " << tied;
@@ -120,7 +122,7 @@ TEST(model, decoding_step_by_step_equals_one_forward_run) {
         a.t.set_documents({13});
         const Tensor all = a.model.logits(a.t.ctx, a.model.hidden(a.t.ctx, a.tokens(ids)));
         DecodeState state;
-        Context ctx = a.t.ctx;
+        LayerContext ctx = a.t.ctx;
         ctx.decode = &state;
         size_t at = 0;
         for (size_t count : {4, 1, 1, 2, 5}) { // a prompt, single tokens, and several at once

@@ -149,9 +149,8 @@ TEST(cross_entropy, token_losses_and_logits_agree_with_the_sum) {
     OpCase op = loss_case(t.allocator, labels, 6, 9, kOptions[2]);
     op.forward = [](Context& ctx, const Values& x, const OpCase::Weights& w) {
         const LogitOptions& options = kOptions[2];
-        return Values{ops::linear_cross_entropy(ctx, x[0], w[0], x[1], options).cross_entropy,
-                      ops::token_losses(ctx, x[0], w[0], x[1], options),
-                      ops::logits(ctx, x[0], w[0], options)};
+        const ops::LossOutputs outputs = ops::linear_cross_entropy(ctx, x[0], w[0], x[1], options);
+        return Values{outputs.cross_entropy, outputs.token_losses, ops::logits(ctx, x[0], w[0], options)};
     };
     const Values results = run_op(op, tested, DType::f64);
     const auto losses = to_vector(results[1]), logits = to_vector(results[2]);

@@ -6,8 +6,7 @@
 #include <string_view>
 
 #include "base/rng.h"
-#include "ops/documents.h"
-#include "tensor/segment.h"
+#include "layers/sublayer/layer_context.h"
 
 namespace braid::testing {
 
@@ -16,7 +15,7 @@ struct TestContext {
     Allocator allocator; // of the host
     std::unique_ptr<Allocator> device_allocator;
     Tape tape;
-    Context ctx;
+    LayerContext ctx;
 
     /// With `recording`, operations are put on the tape.
     explicit TestContext(bool recording = false) {

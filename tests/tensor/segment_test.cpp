@@ -27,7 +27,7 @@ struct Case {
         });
     }
     /// The gradient of x for output gradients of one, and that of the weight.
-    std::pair<Tensor, Tensor> gradients(Segment::Policy policy, WeightGradientQueue* queue = nullptr) {
+    std::pair<Tensor, Tensor> gradients(Segment::Policy policy) {
         store.zero_gradients();
         const Segment run = segment(policy);
         const Tensor x = random_tensor(t.allocator, {5, 6}, DType::f64, "x");
@@ -35,12 +35,7 @@ struct Case {
         const Values y = run.forward(t.ctx, {x}, &saved);
         Gradients table(t.allocator);
         table.add(y[0].ref(), random_tensor(t.allocator, {5, 6}, DType::f64, "dy"));
-        run.backward(t.ctx, saved, table, queue);
-        if (queue) {
-            EXPECT_GT(queue->size(), 0U);
-            for (double g : to_vector(weight->gradient())) EXPECT_EQ(g, 0);
-            queue->run(t.ctx);
-        }
+        run.backward(t.ctx, saved, table);
         return {table.take(x.ref()), converted(t.allocator, weight->gradient(), DType::f64)};
     }
 };
@@ -51,16 +46,6 @@ TEST(segment, recomputation_gives_the_same_bits) {
     const auto [dx_again, dw_again] = c.gradients(Segment::Policy::recompute);
     expect_identical(dx, dx_again, "dx");
     expect_identical(dw, dw_again, "dw");
-}
-
-TEST(segment, queued_weight_gradients_give_the_same_bits) {
-    Case c;
-    const auto [dx, dw] = c.gradients(Segment::Policy::keep);
-    WeightGradientQueue queue;
-    const auto [dx_again, dw_again] = c.gradients(Segment::Policy::keep, &queue);
-    expect_identical(dx, dx_again, "dx");
-    expect_identical(dw, dw_again, "dw");
-    EXPECT_EQ(queue.size(), 0U);
 }
 
 TEST(segment, recomputation_holds_inputs_only) {

@@ -42,7 +42,7 @@ InferenceModel::InferenceModel(const std::string& path, const Stream& compute) :
 }
 
 Tensor InferenceModel::logits(std::span<const int32_t> tokens) {
-    Context ctx;
+    LayerContext ctx;
     ctx.allocator = &allocator_;
     ctx.documents = Documents::single(static_cast<int64_t>(tokens.size()));
     return model_->logits(ctx, model_->hidden(ctx, tensor_of(allocator_, tokens)));
@@ -79,7 +79,7 @@ int64_t generate(InferenceModel& model, std::span<const int32_t> prompt, const S
     DecodeState state;
     std::vector<int32_t> next(prompt.begin(), prompt.end());
     for (int64_t i = 0; i < options.max_tokens; ++i) {
-        Context ctx;
+        LayerContext ctx;
         ctx.allocator = &model.allocator();
         ctx.decode = &state;
         const auto count = static_cast<int64_t>(next.size());

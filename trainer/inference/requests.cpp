@@ -61,7 +61,7 @@ Tensor take_rows(Allocator& allocator, const Tensor& x, std::span<const int64_t>
 
 /// One score for each target, in order.
 std::vector<TokenScore> score_tokens(InferenceModel& model, const PackedRequests& packed) {
-    Context ctx;
+    LayerContext ctx;
     ctx.allocator = &model.allocator();
     ctx.documents = std::make_shared<const Documents>(Documents{packed.offsets});
     const Tensor hidden = model.model().hidden(ctx, tensor_of(*ctx.allocator, packed.tokens));

@@ -16,7 +16,7 @@ Evaluation evaluate(const Model& model, Allocator& allocator, const Mesh& mesh,
     const auto [num_ranks, rank] = mesh.grid().data;
     const EvenSplit split{data->num_windows(), num_ranks};
     const int64_t first = split.first(rank), last = first + split.length(rank);
-    const std::vector<Segment> segments = model.segments(false);
+    const std::vector<LayerSegment> segments = model.segments(false);
     Recorder recorder(model.moe_layers().size(), false);
     // As many micro-batches on every rank, for ranks that share experts.
     const int64_t most = (data->num_windows() + num_ranks - 1) / num_ranks;
@@ -32,14 +32,16 @@ Evaluation evaluate(const Model& model, Allocator& allocator, const Mesh& mesh,
             expect_tokens_in_vocabulary(windows, model.config().vocab_size);
             batch = to_tensors(allocator, windows);
         });
-        Context ctx;
+        LayerContext ctx;
         ctx.allocator = &allocator;
         ctx.recorder = &recorder;
         ctx.mesh = &mesh;
         ctx.documents = batch.documents;
-        ctx.labels = batch.labels;
         Values values = {batch.tokens};
-        for (const Segment& segment : segments) values = segment.forward(ctx, values, nullptr);
+        for (const LayerSegment& segment : segments) {
+            if (&segment == &segments.back()) values.push_back(batch.labels);
+            values = segment.forward(ctx, values, nullptr);
+        }
     }
     recorder.settle();
     std::vector<double> nats = {recorder.cross_entropy};

@@ -22,7 +22,7 @@ void StepRunner::run(int num_micro_batches, const BatchSource& batch, const Step
                      Recorder& recorder, Profiler* profiler, RoutingTrace* routing) {
     store_.zero_gradients();
     peak_saved_bytes_ = 0;
-    Context ctx;
+    LayerContext ctx;
     ctx.allocator = &allocator_;
     ctx.profiler = profiler;
     ctx.recorder = &recorder;
@@ -90,7 +90,7 @@ void StepRunner::finish_routers(const Recorder& recorder) const {
 
 std::vector<Action> StepRunner::step_plan(int num_micro_batches) const {
     std::vector<int> units;
-    for (const Segment& segment : segments_) units.push_back(segment.unit());
+    for (const LayerSegment& segment : segments_) units.push_back(segment.unit());
     return make_schedule(num_micro_batches, units, sharing_);
 }
 
@@ -109,16 +109,17 @@ double StepRunner::take_exposed_communication_seconds() {
     return reducer_.take_exposed_seconds() + all_gather_.take_exposed_seconds();
 }
 
-StepRunner::InFlight StepRunner::begin(const Context& ctx, const Batch& batch) const {
-    InFlight flight{ctx, std::vector<Segment::Saved>(segments_.size()), {batch.tokens}, {}};
+StepRunner::InFlight StepRunner::begin(const LayerContext& ctx, const Batch& batch) const {
+    InFlight flight{
+        ctx, batch.labels, std::vector<LayerSegment::Saved>(segments_.size()), {batch.tokens}, {}};
     flight.ctx.documents = batch.documents;
-    flight.ctx.labels = batch.labels;
     return flight;
 }
 
 void StepRunner::forward(InFlight& flight, int first, int last) {
     for (int i = first; i < last; ++i) {
         const auto index = static_cast<size_t>(i);
+        if (index + 1 == segments_.size()) flight.values.push_back(flight.labels);
         {
             const CollectiveLabel label(mesh_.world().log(), segments_[index].label(), "forward");
             flight.values = segments_[index].forward(flight.ctx, flight.values, &flight.saved[index]);
@@ -127,7 +128,7 @@ void StepRunner::forward(InFlight& flight, int first, int last) {
     }
     if (last < static_cast<int>(segments_.size())) return;
     int64_t saved_bytes = 0;
-    for (const Segment::Saved& saved : flight.saved) saved_bytes += saved.bytes();
+    for (const LayerSegment::Saved& saved : flight.saved) saved_bytes += saved.bytes();
     peak_saved_bytes_ = std::max(peak_saved_bytes_, saved_bytes);
     flight.gradients = std::make_unique<Gradients>(allocator_);
     seed_losses(flight);

@@ -45,13 +45,14 @@ class StepRunner {
   private:
     /// A micro-batch between its forward and its backward.
     struct InFlight {
-        Context ctx;
-        std::vector<Segment::Saved> saved;
+        LayerContext ctx;
+        Tensor labels;
+        std::vector<LayerSegment::Saved> saved;
         Values values; // what the last segment run so far gave
         std::unique_ptr<Gradients> gradients;
     };
 
-    InFlight begin(const Context& ctx, const Batch& batch) const;
+    InFlight begin(const LayerContext& ctx, const Batch& batch) const;
     void forward(InFlight& flight, int first, int last);
     void backward(InFlight& flight, int first, int last);
     void seed_losses(InFlight& flight) const;
@@ -63,7 +64,7 @@ class StepRunner {
     ParameterStore& store_;
     const Mesh& mesh_;
     Allocator& allocator_;
-    const std::vector<Segment> segments_;
+    const std::vector<LayerSegment> segments_;
     const Sharing sharing_;
     GradientReducer reducer_;
     ParameterAllGather all_gather_;
