@@ -24,7 +24,7 @@ struct Hdf5Dataset {
         offset; // of the first element from the start of the file, for pread; -1 if not contiguous or empty
 };
 
-/// One piece of a virtual dataset: the box [start, start + count) of the global dataset is the box at
+/// One part of a virtual dataset: the box [start, start + count) of the global dataset is the box at
 /// source_start (empty: the origin) of the dataset `dataset`, of shape source_shape, in the file `file`, a
 /// name relative to the folder of the virtual dataset's own file.
 struct Hdf5Box {

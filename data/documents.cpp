@@ -110,9 +110,9 @@ void read_split_text(std::unique_ptr<ByteStream> stream, const std::string& path
 void read_text(std::unique_ptr<ByteStream> stream, const std::string& path, const DocumentOptions& options,
                const std::function<void(std::string_view)>& sink) {
     std::string document;
-    std::vector<char> piece(1 << 18);
-    while (const size_t count = stream->read(piece.data(), piece.size())) {
-        document.append(piece.data(), count);
+    std::vector<char> block(1 << 18);
+    while (const size_t count = stream->read(block.data(), block.size())) {
+        document.append(block.data(), count);
         if (static_cast<int64_t>(document.size()) > options.max_document_bytes)
             throw DataError("{}: one document of more than {} bytes; split it with --document-start",
                             input_name(path), options.max_document_bytes);

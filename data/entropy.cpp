@@ -15,18 +15,18 @@ constexpr size_t kVocab = 256;
 /// Calls visit(byte, position in its document, byte before it, byte before that) for every byte of a file.
 template <typename Visit>
 void visit_bytes(const TokenFile& file, const Visit& visit) {
-    constexpr int64_t kPiece = 1 << 20;
+    constexpr int64_t kBlock = 1 << 20;
     const std::vector<int64_t>& offsets = file.document_offsets();
-    std::vector<int32_t> piece;
+    std::vector<int32_t> block;
     size_t document = 0;
     size_t before = 0, before_that = 0;
-    for (int64_t first = 0; first < file.num_tokens(); first += kPiece) {
-        piece.resize(static_cast<size_t>(std::min(kPiece, file.num_tokens() - first)));
-        file.read(first, piece);
-        for (size_t i = 0; i < piece.size(); ++i) {
+    for (int64_t first = 0; first < file.num_tokens(); first += kBlock) {
+        block.resize(static_cast<size_t>(std::min(kBlock, file.num_tokens() - first)));
+        file.read(first, block);
+        for (size_t i = 0; i < block.size(); ++i) {
             const int64_t at = first + static_cast<int64_t>(i);
             while (offsets[document + 1] <= at) ++document;
-            const auto byte = static_cast<size_t>(piece[i]);
+            const auto byte = static_cast<size_t>(block[i]);
             visit(byte, at - offsets[document], before, before_that);
             before_that = before;
             before = byte;

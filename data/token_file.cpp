@@ -70,11 +70,11 @@ class TokenFileWriter::Spool {
     }
 
     void copy_to(int target, int64_t offset, const std::string& target_path) {
-        std::vector<uint8_t> piece(kBufferBytes);
+        std::vector<uint8_t> block(kBufferBytes);
         for (int64_t done = 0; done < num_bytes_;) {
             const size_t count = static_cast<size_t>(std::min<int64_t>(kBufferBytes, num_bytes_ - done));
-            read_all_at(file_.get(), piece.data(), count, done, path_, ExitCode::cannot_write);
-            write_all_at(target, piece.data(), count, offset + done, target_path);
+            read_all_at(file_.get(), block.data(), count, done, path_, ExitCode::cannot_write);
+            write_all_at(target, block.data(), count, offset + done, target_path);
             done += static_cast<int64_t>(count);
         }
     }
@@ -252,13 +252,13 @@ void TokenFile::read(int64_t first, std::span<int32_t> out) const {
 }
 
 void TokenFile::verify() const {
-    constexpr int64_t kPiece = 1 << 20;
+    constexpr int64_t kBlock = 1 << 20;
     const size_t width = size_of(summary_.dtype);
     std::vector<int32_t> tokens;
     std::vector<uint8_t> packed;
     Sha256 tokens_hash;
-    for (int64_t first = 0; first < num_tokens(); first += kPiece) {
-        tokens.resize(static_cast<size_t>(std::min(kPiece, num_tokens() - first)));
+    for (int64_t first = 0; first < num_tokens(); first += kBlock) {
+        tokens.resize(static_cast<size_t>(std::min(kBlock, num_tokens() - first)));
         read(first, tokens);
         packed.resize(tokens.size() * width);
         for (size_t i = 0; i < tokens.size(); ++i) std::memcpy(packed.data() + i * width, &tokens[i], width);

@@ -16,12 +16,12 @@ class ByteTokenizer : public Tokenizer {
     const TokenizerIdentity& identity() const override { return identity_; }
 
     void encode(std::string_view text, const Sink& sink) const override {
-        std::array<int32_t, 4096> piece;
-        for (size_t start = 0; start < text.size(); start += piece.size()) {
-            const std::string_view part = text.substr(start, piece.size());
-            std::transform(part.begin(), part.end(), piece.begin(),
+        std::array<int32_t, 4096> block;
+        for (size_t start = 0; start < text.size(); start += block.size()) {
+            const std::string_view part = text.substr(start, block.size());
+            std::transform(part.begin(), part.end(), block.begin(),
                            [](char c) { return static_cast<uint8_t>(c); });
-            sink({piece.data(), part.size()});
+            sink({block.data(), part.size()});
         }
     }
 
@@ -57,8 +57,8 @@ std::unique_ptr<Tokenizer> make_tokenizer(const TokenizerIdentity& identity) {
 
 std::vector<int32_t> encode(const Tokenizer& tokenizer, std::string_view text) {
     std::vector<int32_t> tokens;
-    tokenizer.encode(text, [&](std::span<const int32_t> piece) {
-        tokens.insert(tokens.end(), piece.begin(), piece.end());
+    tokenizer.encode(text, [&](std::span<const int32_t> block) {
+        tokens.insert(tokens.end(), block.begin(), block.end());
     });
     return tokens;
 }

@@ -26,7 +26,7 @@ class Tokenizer {
 
     virtual ~Tokenizer() = default;
     virtual const TokenizerIdentity& identity() const = 0;
-    /// Hands the ids of a text, in order and in pieces of bounded size, to `sink`.
+    /// Hands the ids of a text, in order and in blocks of bounded size, to `sink`.
     virtual void encode(std::string_view text, const Sink& sink) const = 0;
     /// The id that ends a document in text of this tokenizer; none where borders are no ids.
     virtual std::optional<int32_t> document_end() const { return std::nullopt; }

@@ -6,30 +6,30 @@
 namespace braid {
 namespace {
 
-using Piece = MatrixPlan::Piece;
+using Fragment = MatrixPlan::Fragment;
 using ops::Rectangle;
 
-/// Splits the pieces of a list into those that stay on this rank and those that travel; of the latter,
-/// make(piece, at) gets the first element in the message. Returns the message's elements by rank.
+/// Splits the fragments of a list into those that stay on this rank and those that travel; of the latter,
+/// make(fragment, at) gets the first element in the message. Returns the message's elements by rank.
 template <typename Stays, typename Travels>
-std::vector<int64_t> sort_pieces(const std::vector<std::vector<Piece>>& list, int self, const Stays& stays,
-                                 const Travels& travels) {
+std::vector<int64_t> sort_fragments(const std::vector<std::vector<Fragment>>& list, int self,
+                                    const Stays& stays, const Travels& travels) {
     std::vector<int64_t> sizes(list.size());
     int64_t at = 0;
     for (size_t rank = 0; rank < list.size(); ++rank)
-        for (const Piece& piece : list[rank]) {
+        for (const Fragment& fragment : list[rank]) {
             if (static_cast<int>(rank) == self) {
-                stays(piece);
+                stays(fragment);
                 continue;
             }
-            travels(piece, at);
-            at += piece.numel();
-            sizes[rank] += piece.numel();
+            travels(fragment, at);
+            at += fragment.numel();
+            sizes[rank] += fragment.numel();
         }
     return sizes;
 }
 
-void ignore(const Piece&) {}
+void ignore(const Fragment&) {}
 
 /// The matrices that this rank computes, in batches; the first element of each by number.
 std::vector<int64_t> place_matrices(const MatrixPlan::Unit& plan, int self, MatrixMoves& moves) {
@@ -65,48 +65,50 @@ MatrixMoves::MatrixMoves(Allocator& allocator, const MatrixPlan::Unit& plan, int
     }
     if (plan.matrices.empty()) return;
     const std::vector<int64_t> first = place_matrices(plan, rank, *this);
-    const auto in_matrix = [&](const Piece& piece) {
-        const int64_t columns = plan.matrices[piece.matrix].columns;
-        return std::pair(first[piece.matrix] + piece.row * columns + piece.column, columns);
+    const auto in_matrix = [&](const Fragment& fragment) {
+        const int64_t columns = plan.matrices[fragment.matrix].columns;
+        return std::pair(first[fragment.matrix] + fragment.row * columns + fragment.column, columns);
     };
-    const auto in_momentum = [&](const Piece& piece) { return ranges[piece.range].first + piece.first; };
-    const auto in_values = [&](const Piece& piece) {
-        return plan.ranges[piece.range].flat.first + piece.first;
+    const auto in_momentum = [&](const Fragment& fragment) {
+        return ranges[fragment.range].first + fragment.first;
     };
-    const auto factors = [&](const Piece& piece) { return factors_of(plan.matrices[piece.matrix]); };
+    const auto in_values = [&](const Fragment& fragment) {
+        return plan.ranges[fragment.range].flat.first + fragment.first;
+    };
+    const auto factors = [&](const Fragment& fragment) { return factors_of(plan.matrices[fragment.matrix]); };
 
     std::vector<Rectangle> own, travelling;
-    sent.sizes = sort_pieces(
+    sent.sizes = sort_fragments(
         plan.sent, rank,
-        [&](const Piece& p) {
+        [&](const Fragment& p) {
             const auto [to, stride] = in_matrix(p);
             own.push_back({in_momentum(p), p.stride, to, stride, p.rows, p.columns});
         },
-        [&](const Piece& p, int64_t at) {
+        [&](const Fragment& p, int64_t at) {
             travelling.push_back({in_momentum(p), p.stride, at, p.columns, p.rows, p.columns});
         });
     own_sent = {allocator, std::exchange(own, {})};
     sent.moves = {allocator, std::exchange(travelling, {})};
-    received.sizes = sort_pieces(plan.received, rank, ignore, [&](const Piece& p, int64_t at) {
+    received.sizes = sort_fragments(plan.received, rank, ignore, [&](const Fragment& p, int64_t at) {
         const auto [to, stride] = in_matrix(p);
         travelling.push_back({at, p.columns, to, stride, p.rows, p.columns});
     });
     received.moves = {allocator, std::exchange(travelling, {})};
-    returned.sizes = sort_pieces(plan.returned, rank, ignore, [&](const Piece& p, int64_t at) {
+    returned.sizes = sort_fragments(plan.returned, rank, ignore, [&](const Fragment& p, int64_t at) {
         const auto [from, stride] = in_matrix(p);
         travelling.push_back({from, stride, at, p.columns, p.rows, p.columns});
     });
     returned.moves = {allocator, std::exchange(travelling, {})};
 
     std::vector<ops::MuonFactors> own_factors, travelling_factors;
-    applied_sizes = sort_pieces(
+    applied_sizes = sort_fragments(
         plan.applied, rank,
-        [&](const Piece& p) {
+        [&](const Fragment& p) {
             const auto [from, stride] = in_matrix(p);
             own.push_back({from, stride, in_values(p), p.stride, p.rows, p.columns});
             own_factors.push_back(factors(p));
         },
-        [&](const Piece& p, int64_t at) {
+        [&](const Fragment& p, int64_t at) {
             travelling.push_back({at, p.columns, in_values(p), p.stride, p.rows, p.columns});
             travelling_factors.push_back(factors(p));
         });

@@ -24,7 +24,7 @@ struct MatrixMoves {
         Shape shape;                 // [matrices, rows, columns]
         Tensor values(const Tensor& matrices) const;
     };
-    /// Pieces that travel: where they lie here, and elements of the message by rank (none to oneself).
+    /// Fragments that travel: where they lie here, and elements of the message by rank (none to oneself).
     struct Message {
         ops::Rectangles moves;
         std::vector<int64_t> sizes;
@@ -36,9 +36,9 @@ struct MatrixMoves {
     int64_t num_matrix_elements = 0;
     Message sent, received, returned; // momentum to it; it to matrices; matrices to it
     std::vector<int64_t> applied_sizes;
-    ops::MuonPieces applied;     // what comes back to values
-    ops::Rectangles own_sent;    // momentum to matrices
-    ops::MuonPieces own_applied; // matrices to values
+    ops::MuonFragments applied;     // what comes back to values
+    ops::Rectangles own_sent;       // momentum to matrices
+    ops::MuonFragments own_applied; // matrices to values
 };
 
 } // namespace braid

@@ -12,7 +12,7 @@ namespace {
 
 using Matrix = MatrixPlan::Matrix;
 using Range = MatrixPlan::Range;
-using Piece = MatrixPlan::Piece;
+using Fragment = MatrixPlan::Fragment;
 
 /// How the tensor of a section is cut into matrices, which are numbered in order of tensor, rows, columns.
 struct Cut {
@@ -29,7 +29,8 @@ struct Cut {
 
 /// Cuts a box of a section's tensor (as dimensions [tensor, row, column]) where matrices end.
 void cut_box(const Cut& cut, size_t first_matrix, const Range& range, size_t range_index,
-             const Parameter::Section& section, const Partition::Region& box, std::vector<Piece>& pieces) {
+             const Parameter::Section& section, const Partition::Region& box,
+             std::vector<Fragment>& fragments) {
     const bool stacked = section.spec.shape.rank() == 3;
     const auto at = [&](const std::vector<int64_t>& list, int dim, int64_t otherwise) {
         if (!stacked && dim == 0) return otherwise;
@@ -51,9 +52,9 @@ void cut_box(const Cut& cut, size_t first_matrix, const Range& range, size_t ran
                     column / cut.matrix.columns;
                 const int64_t local_row =
                     (at(box.local_offset, 0, 0) + tensor) * height + at(box.local_offset, 1, 0) + i;
-                pieces.push_back({range_index, first_matrix + static_cast<size_t>(matrix),
-                                  start + local_row * width + at(box.local_offset, 2, 0) + j, width,
-                                  row % cut.matrix.rows, column % cut.matrix.columns, rows, columns});
+                fragments.push_back({range_index, first_matrix + static_cast<size_t>(matrix),
+                                     start + local_row * width + at(box.local_offset, 2, 0) + j, width,
+                                     row % cut.matrix.rows, column % cut.matrix.columns, rows, columns});
             }
         }
 }
@@ -61,7 +62,7 @@ void cut_box(const Cut& cut, size_t first_matrix, const Range& range, size_t ran
 /// A rank's part of a unit.
 struct Holding {
     std::vector<Range> ranges;
-    std::vector<Piece> pieces;
+    std::vector<Fragment> fragments;
 };
 
 } // namespace
@@ -133,7 +134,7 @@ class MatrixPlan::Builder {
                 for (const Partition::Region& box : section->partition.regions(
                          flat.first - section->unit_offset, flat.last - section->unit_offset))
                     cut_box(cut, first_matrix, holding.ranges.back(), holding.ranges.size() - 1, *section,
-                            box, holding.pieces);
+                            box, holding.fragments);
             }
             first_matrix += static_cast<size_t>(cut.count);
         }
@@ -155,8 +156,9 @@ class MatrixPlan::Builder {
             const ParameterStore there = store_.at(places_[rank]);
             for (size_t u = 0; u < units.size(); ++u) {
                 const Holding holding = hold(there, u);
-                for (const Piece& piece : holding.pieces)
-                    if (holding.ranges[piece.range].counted) holders[u][piece.matrix][rank] += piece.numel();
+                for (const Fragment& fragment : holding.fragments)
+                    if (holding.ranges[fragment.range].counted)
+                        holders[u][fragment.matrix][rank] += fragment.numel();
             }
         }
         std::vector<double> total(places_.size()); // work over all units, to decide between equals
@@ -188,16 +190,16 @@ class MatrixPlan::Builder {
     void add_messages(Unit& unit, const Holding& holding, size_t rank, size_t me) const {
         for (auto* messages : {&unit.sent, &unit.received, &unit.returned, &unit.applied})
             messages->resize(places_.size());
-        for (const Piece& piece : holding.pieces) {
-            const auto computing = static_cast<size_t>(unit.matrices[piece.matrix].rank);
-            const bool given = gives(holding.ranges[piece.range], rank, computing);
+        for (const Fragment& fragment : holding.fragments) {
+            const auto computing = static_cast<size_t>(unit.matrices[fragment.matrix].rank);
+            const bool given = gives(holding.ranges[fragment.range], rank, computing);
             if (rank == me) {
-                unit.applied[computing].push_back(piece);
-                if (given) unit.sent[computing].push_back(piece);
+                unit.applied[computing].push_back(fragment);
+                if (given) unit.sent[computing].push_back(fragment);
             }
             if (computing == me) {
-                unit.returned[rank].push_back(piece);
-                if (given) unit.received[rank].push_back(piece);
+                unit.returned[rank].push_back(fragment);
+                if (given) unit.received[rank].push_back(fragment);
             }
         }
     }
@@ -205,8 +207,8 @@ class MatrixPlan::Builder {
     /// Every element of a matrix comes once.
     void expect_whole(const Unit& unit, size_t me) const {
         std::vector<int64_t> received(unit.matrices.size());
-        for (const std::vector<Piece>& pieces : unit.received)
-            for (const Piece& piece : pieces) received[piece.matrix] += piece.numel();
+        for (const std::vector<Fragment>& fragments : unit.received)
+            for (const Fragment& fragment : fragments) received[fragment.matrix] += fragment.numel();
         for (size_t m = 0; m < unit.matrices.size(); ++m) {
             const Matrix& matrix = unit.matrices[m];
             const int64_t expected = matrix.rank == static_cast<int>(me) ? matrix.rows * matrix.columns : 0;

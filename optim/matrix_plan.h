@@ -13,10 +13,10 @@ struct MatrixShape {
 };
 MatrixShape matrix_shape(const ParameterSpec& spec, bool split_heads);
 
-/// Who orthogonalises which matrix, and where its pieces lie: computed once, on every rank, from the
+/// Who orthogonalises which matrix, and where its fragments lie: computed once, on every rank, from the
 /// declarations of the parameters and the mesh alone.
 ///
-/// A matrix goes to one of the ranks that hold pieces of it and is there in one piece, so that what is
+/// A matrix goes to one of the ranks that hold fragments of it and is there in one fragment, so that what is
 /// computed does not depend on the layout. Those ranks are chosen so that the ranks' shares of a unit's work
 /// are even: largest matrix first, to the least busy holder (Graham, 1969, LPT).
 class MatrixPlan {
@@ -35,7 +35,7 @@ class MatrixPlan {
         bool counted; // see Bucket
     };
     /// A rectangle of a matrix as it lies in a rank's range.
-    struct Piece {
+    struct Fragment {
         size_t range, matrix;
         int64_t first, stride;              // in the range: its first element, elements between its rows
         int64_t row, column, rows, columns; // in the matrix
@@ -44,11 +44,11 @@ class MatrixPlan {
     struct Unit {
         std::vector<Matrix> matrices;
         std::vector<Range> ranges; // of this rank
-        // Pieces that travel, by the other rank (or this one) and in an order that both know.
-        std::vector<std::vector<Piece>> sent;     // this rank's, to whoever computes their matrix
-        std::vector<std::vector<Piece>> received; // of matrices that this rank computes, by sender
-        std::vector<std::vector<Piece>> returned; // their updates, by who applies them
-        std::vector<std::vector<Piece>> applied;  // this rank's pieces, by who computes their update
+        // Fragments that travel, by the other rank (or this one) and in an order that both know.
+        std::vector<std::vector<Fragment>> sent;     // this rank's, to whoever computes their matrix
+        std::vector<std::vector<Fragment>> received; // of matrices that this rank computes, by sender
+        std::vector<std::vector<Fragment>> returned; // their updates, by who applies them
+        std::vector<std::vector<Fragment>> applied;  // this rank's fragments, by who computes their update
     };
 
     /// What settings put under Muon. `sharded`: a rank updates what it owns, else all that it holds.

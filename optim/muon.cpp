@@ -92,7 +92,7 @@ Tensor Muon::empty(int64_t elements) const {
     return Tensor::empty(allocator_, {elements}, store_.dtype());
 }
 
-/// Sends packed pieces of these sizes in elements, and returns those that come.
+/// Sends packed fragments of these sizes in elements, and returns those that come.
 Tensor Muon::exchange(const Tensor& send, const std::vector<int64_t>& sent,
                       const std::vector<int64_t>& received) {
     const Tensor receive = empty(std::accumulate(received.begin(), received.end(), int64_t{0}));

@@ -16,8 +16,8 @@ namespace braid {
 /// State and arithmetic have the store's dtype.
 ///
 /// The state, "momentum", lies as AdamW's does: elementwise, in the ranges a rank updates. For the steps the
-/// pieces of a matrix come together on one rank (MatrixPlan), and pieces of O go back to all who update the
-/// matrix; each is one all-to-all per unit over the world.
+/// fragments of a matrix come together on one rank (MatrixPlan), and fragments of O go back to all who update
+/// the matrix; each is one all-to-all per unit over the world.
 class Muon : public Optimizer {
   public:
     /// Store and mesh must outlive it.

@@ -26,7 +26,7 @@ class Optimizer {
     /// multiplied by gradient_scale (clipping) on the way. Collective over the mesh if kind() is matrix: all
     /// ranks update the same units in the same order.
     virtual void update(int unit, int64_t step, double lr, double gradient_scale) = 0;
-    /// Whether update(unit) exchanges pieces of matrices, on all ranks alike.
+    /// Whether update(unit) exchanges fragments of matrices, on all ranks alike.
     virtual bool exchanges(int) const { return false; }
     /// Seconds since the last call that updates waited for other ranks.
     virtual double take_exposed_seconds() { return 0; }

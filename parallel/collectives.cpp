@@ -30,7 +30,7 @@ void reduce_in_rank_order(Communicator& comm, std::span<T> values, Combine&& com
     }
 }
 
-std::vector<int64_t> piece_bytes(const EvenSplit& split, size_t element_bytes) {
+std::vector<int64_t> part_bytes(const EvenSplit& split, size_t element_bytes) {
     std::vector<int64_t> bytes;
     for (int r = 0; r < split.size; ++r)
         bytes.push_back(split.length(r) * static_cast<int64_t>(element_bytes));
@@ -54,29 +54,28 @@ OrderedAllReduce::OrderedAllReduce(Communicator& comm, Allocator& allocator, Ten
     if (comm_.size() == 1) return;
     const size_t element = size_of(values_.dtype());
     const int64_t mine = split_.length(comm_.rank());
-    pieces_ = Tensor::empty(allocator, {comm_.size(), mine}, values_.dtype());
+    parts_ = Tensor::empty(allocator, {comm_.size(), mine}, values_.dtype());
     const std::vector<int64_t> received(static_cast<size_t>(comm_.size()),
                                         mine * static_cast<int64_t>(element));
-    pending_ =
-        comm_.all_to_all(values_.raw_data(), piece_bytes(split_, element), pieces_.raw_data(), received);
+    pending_ = comm_.all_to_all(values_.raw_data(), part_bytes(split_, element), parts_.raw_data(), received);
 }
 
-void OrderedAllReduce::add_pieces() {
+void OrderedAllReduce::add_parts() {
     if (comm_.size() == 1) return;
     pending_->wait();
     const int64_t mine = split_.length(comm_.rank()), first = split_.first(comm_.rank());
     const Tensor sum = values_.rows(first, mine);
-    ops::ordered_sum(pieces_, sum);
+    ops::ordered_sum(parts_, sum);
     pending_.reset();
     if (result_ == Result::everywhere)
         pending_ = comm_.all_gather(sum.raw_data(), values_.raw_data(),
-                                    piece_bytes(split_, size_of(values_.dtype())));
+                                    part_bytes(split_, size_of(values_.dtype())));
 }
 
 void OrderedAllReduce::finish() {
     if (pending_) pending_->wait();
     pending_.reset();
-    pieces_ = {};
+    parts_ = {};
 }
 
 void all_reduce_sum(Communicator& comm, std::span<int64_t> values) {

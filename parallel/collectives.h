@@ -22,11 +22,11 @@ class OrderedAllReduce {
     /// `values` stays as it is).
     enum class Result { everywhere, own_share };
 
-    /// Starts to move the pieces. `values` must stay untouched until finish() returns.
+    /// Starts to move the parts. `values` must stay untouched until finish() returns.
     OrderedAllReduce(Communicator& comm, Allocator& allocator, Tensor values,
                      Result result = Result::everywhere);
-    /// Waits for the pieces, adds them and starts to hand out the sums.
-    void add_pieces();
+    /// Waits for the parts, adds them and starts to hand out the sums.
+    void add_parts();
     void finish();
     /// Lets messages travel; never blocks.
     void poll() {
@@ -35,7 +35,7 @@ class OrderedAllReduce {
 
   private:
     Communicator& comm_;
-    Tensor values_, pieces_;
+    Tensor values_, parts_;
     EvenSplit split_;
     Result result_;
     std::unique_ptr<Pending> pending_;

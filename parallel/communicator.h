@@ -27,7 +27,7 @@ class Pending {
     /// the collective has finished. Empty where wait() itself waits.
     virtual std::function<bool()> completion() { return {}; }
     /// The ranks of the group that it still waits for, ascending. They have not joined, or have not moved on
-    /// since: their pieces are not here or they have not taken ours. In a sum of the library that all have
+    /// since: their parts are not here or they have not taken ours. In a sum of the library that all have
     /// joined nobody can tell, and it is all others.
     virtual std::vector<int> missing() = 0;
 };
@@ -45,14 +45,14 @@ class Communicator {
     virtual int rank() const = 0;
     virtual int size() const = 0;
 
-    /// Rank r gets the r-th piece of `send` and this rank's `receive` is made of the pieces of rank 0, 1, ...
-    /// in order. Pieces are packed; sizes are in bytes, one per rank; send_bytes[r] here must equal
+    /// Rank r gets the r-th part of `send` and this rank's `receive` is made of the parts of rank 0, 1, ...
+    /// in order. Parts are packed; sizes are in bytes, one per rank; send_bytes[r] here must equal
     /// receive_bytes[rank()] there.
     virtual std::unique_ptr<Pending> all_to_all(const void* send, std::span<const int64_t> send_bytes,
                                                 void* receive, std::span<const int64_t> receive_bytes) = 0;
 
-    /// `receive` is made of every rank's `send`, in rank order. bytes[r] is the size of rank r's piece; this
-    /// rank's own piece may already stand in its place in `receive`.
+    /// `receive` is made of every rank's `send`, in rank order. bytes[r] is the size of rank r's part; this
+    /// rank's own part may already stand in its place in `receive`.
     virtual std::unique_ptr<Pending> all_gather(const void* send, void* receive,
                                                 std::span<const int64_t> bytes) = 0;
 

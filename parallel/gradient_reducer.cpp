@@ -27,7 +27,7 @@ void GradientReducer::add(int unit) {
     const CollectiveLabel label(mesh_.world().log(), "gradients of", store_.unit(unit).name);
     const auto found = under_way_.find(unit);
     if (found == under_way_.end()) return;
-    for (OrderedAllReduce& reduce : found->second) reduce.add_pieces();
+    for (OrderedAllReduce& reduce : found->second) reduce.add_parts();
 }
 
 void GradientReducer::finish(int unit) {

@@ -91,16 +91,16 @@ class MpiPending : public Pending {
     }
 
     void send(const std::byte* from, int64_t bytes, int to) {
-        for (int64_t at = 0; at < bytes; at += kMaxMessageBytes) send_piece(from + at, piece(bytes, at), to);
+        for (int64_t at = 0; at < bytes; at += kMaxMessageBytes) send_part(from + at, part(bytes, at), to);
     }
     void receive(std::byte* into, int64_t bytes, int from) {
         for (int64_t at = 0; at < bytes; at += kMaxMessageBytes)
-            receive_piece(into + at, piece(bytes, at), from);
+            receive_part(into + at, part(bytes, at), from);
     }
     /// A message without content: the other rank has got this far.
     void greet(int other) {
-        receive_piece(nullptr, 0, other);
-        send_piece(nullptr, 0, other);
+        receive_part(nullptr, 0, other);
+        send_part(nullptr, 0, other);
     }
     void all_reduce(void* values, int64_t count, DType dtype) {
         const MPI_Datatype type = dtype == DType::f32 ? MPI_FLOAT : MPI_DOUBLE;
@@ -129,7 +129,7 @@ class MpiPending : public Pending {
             if (rank != self) ranks.insert(rank);
         return ranks;
     }
-    static int piece(int64_t bytes, int64_t at) {
+    static int part(int64_t bytes, int64_t at) {
         return static_cast<int>(std::min(kMaxMessageBytes, bytes - at));
     }
     int count() const { return static_cast<int>(requests_.size()); }
@@ -137,10 +137,10 @@ class MpiPending : public Pending {
         messages_.push_back({peer, bytes});
         return &requests_.emplace_back(MPI_REQUEST_NULL);
     }
-    void send_piece(const std::byte* from, int bytes, int to) {
+    void send_part(const std::byte* from, int bytes, int to) {
         expect_success(MPI_Isend(from, bytes, MPI_BYTE, to, tag_, group_, next(to, kUnknown)), "MPI_Isend");
     }
-    void receive_piece(std::byte* into, int bytes, int from) {
+    void receive_part(std::byte* into, int bytes, int from) {
         expect_success(MPI_Irecv(into, bytes, MPI_BYTE, from, tag_, group_, next(from, bytes)), "MPI_Irecv");
     }
 
@@ -237,9 +237,9 @@ class MpiCommunicator : public Communicator {
     }
 
     /// Posts all receives, then all sends, nearest rank first so that not every rank starts with rank 0.
-    template <typename PieceFor>
+    template <typename PartFor>
     std::unique_ptr<Pending> start(void* receive, std::span<const int64_t> receive_bytes,
-                                   PieceFor&& piece_for) {
+                                   PartFor&& part_for) {
         auto pending = start();
         const auto at = starts(receive_bytes);
         const auto place = [&](int r) {
@@ -251,10 +251,10 @@ class MpiCommunicator : public Communicator {
         }
         for (int step = 1; step < size_; ++step) {
             const int to = (rank_ + step) % size_;
-            const auto piece = piece_for(to);
-            pending->send(piece.data(), static_cast<int64_t>(piece.size()), to);
+            const auto part = part_for(to);
+            pending->send(part.data(), static_cast<int64_t>(part.size()), to);
         }
-        const auto own = piece_for(rank_);
+        const auto own = part_for(rank_);
         if (!own.empty() && own.data() != place(rank_)) std::memcpy(place(rank_), own.data(), own.size());
         return pending;
     }

@@ -8,7 +8,7 @@
 namespace braid {
 
 /// A communicator over a duplicate of `group`, which this object frees. Messages are non-blocking
-/// point-to-point pieces of at most 1 GiB, so that no count exceeds what MPI's int can hold. MPI must be
+/// point-to-point parts of at most 1 GiB, so that no count exceeds what MPI's int can hold. MPI must be
 /// initialised and outlive it.
 std::unique_ptr<Communicator> mpi_communicator(MPI_Comm group);
 

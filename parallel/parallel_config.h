@@ -8,7 +8,7 @@
 
 namespace braid {
 
-/// How float sums over ranks are made: `ordered` moves the pieces and adds them in rank order, `library`
+/// How float sums over ranks are made: `ordered` moves the parts and adds them in rank order, `library`
 /// leaves it to MPI.
 enum class Reduction { ordered, library };
 constexpr auto enum_names(Reduction) {

@@ -43,7 +43,7 @@ const Schema<ParallelConfig>& parallel_schema() {
                   .aliases = {"zero_stage"},
                   .changes_numbers = false})
             .key("reduction", &P::reduction,
-                 {.help = "float sums over ranks: ordered adds the pieces in rank order, library leaves the "
+                 {.help = "float sums over ranks: ordered adds the parts in rank order, library leaves the "
                           "order to MPI",
                   .changes_numbers = false})
             .key("watchdog_seconds", &P::watchdog_seconds,

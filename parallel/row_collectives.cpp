@@ -56,12 +56,12 @@ Tensor reduce_scatter(Allocator& allocator, Communicator& comm, const Tensor& x,
     const int64_t mine = rows[static_cast<size_t>(comm.rank())], bytes = row_bytes(x.shape(), x.dtype());
     const Tensor all = packed(allocator, x);
     Tensor y = Tensor::empty(allocator, with_rows(x.shape(), mine), x.dtype());
-    const Tensor pieces = Tensor::empty(allocator, {comm.size(), y.numel()}, x.dtype());
+    const Tensor parts = Tensor::empty(allocator, {comm.size(), y.numel()}, x.dtype());
     for_memory_of(comm, x)
-        .all_to_all(all.raw_data(), in_bytes(rows, bytes), pieces.raw_data(),
+        .all_to_all(all.raw_data(), in_bytes(rows, bytes), parts.raw_data(),
                     std::vector<int64_t>(rows.size(), mine * bytes))
         ->wait();
-    ops::ordered_sum(pieces, y);
+    ops::ordered_sum(parts, y);
     return y;
 }
 
@@ -69,7 +69,7 @@ Tensor all_reduce(Allocator& allocator, Communicator& comm, const Tensor& x) {
     Tensor y = Tensor::empty(allocator, x.shape(), x.dtype());
     copy(x, y);
     OrderedAllReduce reduce(comm, allocator, y);
-    reduce.add_pieces();
+    reduce.add_parts();
     reduce.finish();
     return y;
 }

@@ -12,7 +12,7 @@ struct Action {
         forward,           // of segments [first, last) for a micro-batch
         backward,          // of segments [first, last), from the last to the first
         reduce_start,      // the gradients of a unit are complete here: start to sum them over the data ranks
-        reduce_add,        // add the pieces that have come and start to hand out the sums
+        reduce_add,        // add the parts that have come and start to hand out the sums
         reduce_finish,     // the summed gradients are in place
         update,            // of the elements of a unit that this rank owns
         all_gather_start,  // hand out the updated values of a unit

@@ -22,7 +22,7 @@ class SelfCommunicator : public Communicator {
     std::unique_ptr<Pending> all_to_all(const void* send, std::span<const int64_t> send_bytes, void* receive,
                                         std::span<const int64_t> receive_bytes) override {
         check(send_bytes.size() == 1 && receive_bytes.size() == 1 && send_bytes[0] == receive_bytes[0],
-              "all_to_all of one rank: pieces of different size");
+              "all_to_all of one rank: parts of different size");
         return all_gather(send, receive, receive_bytes);
     }
 

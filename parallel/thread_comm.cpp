@@ -56,26 +56,26 @@ class ThreadCommunicator : public Communicator {
     std::unique_ptr<Pending> all_to_all(const void* send, std::span<const int64_t> send_bytes, void* receive,
                                         std::span<const int64_t> receive_bytes) override {
         const auto* from = static_cast<const std::byte*>(send);
-        std::vector<Bytes> pieces;
+        std::vector<Bytes> parts;
         for (int64_t bytes : send_bytes) {
-            pieces.emplace_back(from, from + bytes);
+            parts.emplace_back(from, from + bytes);
             from += bytes;
         }
-        return start(std::move(pieces), receive, receive_bytes);
+        return start(std::move(parts), receive, receive_bytes);
     }
 
     std::unique_ptr<Pending> all_gather(const void* send, void* receive,
                                         std::span<const int64_t> bytes) override {
         const auto* from = static_cast<const std::byte*>(send);
-        const Bytes piece(from, from + bytes[static_cast<size_t>(rank_)]);
-        return start(std::vector<Bytes>(static_cast<size_t>(size_), piece), receive, bytes);
+        const Bytes part(from, from + bytes[static_cast<size_t>(rank_)]);
+        return start(std::vector<Bytes>(static_cast<size_t>(size_), part), receive, bytes);
     }
 
     std::unique_ptr<Pending> all_reduce_any_order(void* values, int64_t count, DType dtype) override {
         const int64_t bytes = count * static_cast<int64_t>(size_of(dtype));
         const std::vector<int64_t> sizes(static_cast<size_t>(size_), bytes);
         auto reduce = std::make_unique<Reduce>(static_cast<size_t>(bytes * size_), values, count, dtype);
-        reduce->start(all_gather(values, reduce->pieces(), sizes));
+        reduce->start(all_gather(values, reduce->parts(), sizes));
         return reduce;
     }
 
@@ -164,12 +164,12 @@ class ThreadCommunicator : public Communicator {
         std::chrono::nanoseconds waited_{0};
     };
 
-    /// Adds the gathered pieces when the last has come.
+    /// Adds the gathered parts when the last has come.
     class Reduce : public Pending {
       public:
         Reduce(size_t bytes, void* values, int64_t count, DType dtype)
-            : pieces_(bytes), values_(values), count_(count), dtype_(dtype) {}
-        void* pieces() { return pieces_.data(); }
+            : parts_(bytes), values_(values), count_(count), dtype_(dtype) {}
+        void* parts() { return parts_.data(); }
         void start(std::unique_ptr<Pending> gather) { gather_ = std::move(gather); }
 
         bool poll() override { return wait_for(std::chrono::nanoseconds(0)); }
@@ -186,20 +186,20 @@ class ThreadCommunicator : public Communicator {
 
       private:
         void add() {
-            if (pieces_.empty()) return;
+            if (parts_.empty()) return;
             dispatch_float(dtype_, [&]<typename T>() {
-                const T* pieces = reinterpret_cast<const T*>(pieces_.data());
+                const T* parts = reinterpret_cast<const T*>(parts_.data());
                 T* sums = static_cast<T*>(values_);
-                const auto num_ranks = static_cast<int64_t>(pieces_.size() / sizeof(T)) / count_;
+                const auto num_ranks = static_cast<int64_t>(parts_.size() / sizeof(T)) / count_;
                 for (int64_t i = 0; i < count_; ++i) {
-                    sums[i] = pieces[i];
-                    for (int64_t r = 1; r < num_ranks; ++r) sums[i] += pieces[r * count_ + i];
+                    sums[i] = parts[i];
+                    for (int64_t r = 1; r < num_ranks; ++r) sums[i] += parts[r * count_ + i];
                 }
             });
-            pieces_.clear(); // waiting again is allowed
+            parts_.clear(); // waiting again is allowed
         }
 
-        Bytes pieces_;
+        Bytes parts_;
         void* const values_;
         const int64_t count_;
         const DType dtype_;
@@ -207,12 +207,12 @@ class ThreadCommunicator : public Communicator {
     };
 
     // Messages are copied when sent, so a sender never waits for its receivers.
-    std::unique_ptr<Pending> start(std::vector<Bytes> pieces, void* receive, std::span<const int64_t> bytes) {
+    std::unique_ptr<Pending> start(std::vector<Bytes> parts, void* receive, std::span<const int64_t> bytes) {
         const int64_t sequence = sequence_++;
         {
             const std::lock_guard lock(world_.mutex);
             for (int to = 0; to < size_; ++to)
-                world_.messages[{group_, sequence, rank_, to}] = {std::move(pieces[static_cast<size_t>(to)]),
+                world_.messages[{group_, sequence, rank_, to}] = {std::move(parts[static_cast<size_t>(to)]),
                                                                   operation_};
         }
         world_.arrived.notify_all();

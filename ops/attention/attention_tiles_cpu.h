@@ -9,7 +9,7 @@
 // What the passes of attention share: moving tiles between tensors and scratch memory.
 namespace braid::ops::cpu {
 
-/// Hands out arrays of one piece of memory, each on a cache line of its own. Without memory it only counts.
+/// Hands out arrays of one block of memory, each on a cache line of its own. Without memory it only counts.
 class Carver {
   public:
     explicit Carver(std::byte* memory) : memory_(memory) {}

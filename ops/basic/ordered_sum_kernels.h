@@ -5,7 +5,7 @@
 namespace braid::ops::cpu {
 
 /// As in ops/basic/ordered_sum.h.
-void ordered_sum(const Tensor& pieces, const Tensor& sum);
+void ordered_sum(const Tensor& terms, const Tensor& sum);
 
 } // namespace braid::ops::cpu
 

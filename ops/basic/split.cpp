@@ -8,12 +8,12 @@ namespace braid::ops {
 
 std::vector<Tensor> split_columns(Context& ctx, const Tensor& x, std::span<const int64_t> sizes) {
     expect_shape(x, {x.dim(0), std::accumulate(sizes.begin(), sizes.end(), int64_t{0})}, "split_columns");
-    std::vector<Tensor> pieces;
+    std::vector<Tensor> parts;
     std::vector<ValueRef> refs;
     int64_t first = 0;
     for (const int64_t size : sizes) {
-        pieces.push_back(x.columns(first, size));
-        refs.push_back(pieces.back().ref());
+        parts.push_back(x.columns(first, size));
+        refs.push_back(parts.back().ref());
         first += size;
     }
     if (ctx.tape)
@@ -26,7 +26,7 @@ std::vector<Tensor> split_columns(Context& ctx, const Tensor& x, std::span<const
                  device::concatenate_columns(run.dy, sizes, dx);
                  run.add(x, dx);
              }});
-    return pieces;
+    return parts;
 }
 
 } // namespace braid::ops

@@ -7,9 +7,9 @@
 
 namespace braid::ops::cpu {
 
-/// Writes piece i [T, sizes[i]] (zeros where it is undefined) beside the earlier ones into y [T, sum of
+/// Writes part i [T, sizes[i]] (zeros where it is undefined) beside the earlier ones into y [T, sum of
 /// sizes].
-void concatenate_columns(std::span<const Tensor> pieces, std::span<const int64_t> sizes, const Tensor& y);
+void concatenate_columns(std::span<const Tensor> parts, std::span<const int64_t> sizes, const Tensor& y);
 
 } // namespace braid::ops::cpu
 

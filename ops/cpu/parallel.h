@@ -37,7 +37,7 @@ void for_each_task(int64_t count, int64_t work, const Task& task) {
     for (int64_t i = 0; i < count; ++i) task(i);
 }
 
-/// Working memory of a kernel, one piece per thread, each piece and each array in it on its own cache lines.
+/// Working memory of a kernel, one part per thread, each part and each array in it on its own cache lines.
 template <typename T>
 class ThreadScratch {
   public:
@@ -45,7 +45,7 @@ class ThreadScratch {
         : elements_(padded(elements_per_thread)),
           memory_(Tensor::empty(allocator, {num_threads(), elements_}, dtype_of<T>())) {}
 
-    /// Hands out the calling thread's piece from its beginning.
+    /// Hands out the calling thread's part from its beginning.
     class Arrays {
       public:
         explicit Arrays(const ThreadScratch& scratch)

@@ -11,41 +11,41 @@
 namespace braid::ops::cpu {
 namespace {
 
-// A group may hold most of the rows or a few. Its work is cut into pieces of at most this size, small enough
+// A group may hold most of the rows or a few. Its work is cut into blocks of at most this size, small enough
 // to even out over threads and large enough to keep a GEMM's rate.
-constexpr int64_t kPieceRows = 256, kPieceColumns = 512;
+constexpr int64_t kBlockRows = 256, kBlockColumns = 512;
 
 /// Rows and columns of one group's result that one thread makes.
-struct Piece {
+struct Block {
     int64_t group, first_row, rows, first_column, columns;
-    int64_t depth; // of the sums, to weigh the piece
+    int64_t depth; // of the sums, to weigh the block
 };
 
 void cut(int64_t group, int64_t first_row, int64_t rows, int64_t columns, int64_t depth,
-         std::vector<Piece>& out) {
-    for (int64_t i = 0; i < rows; i += kPieceRows)
-        for (int64_t j = 0; j < columns; j += kPieceColumns)
-            out.push_back({group, first_row + i, std::min(kPieceRows, rows - i), j,
-                           std::min(kPieceColumns, columns - j), depth});
+         std::vector<Block>& out) {
+    for (int64_t i = 0; i < rows; i += kBlockRows)
+        for (int64_t j = 0; j < columns; j += kBlockColumns)
+            out.push_back({group, first_row + i, std::min(kBlockRows, rows - i), j,
+                           std::min(kBlockColumns, columns - j), depth});
 }
 
-/// body(piece) for all of them on all threads, the largest first so that none is left alone at the end.
+/// body(block) for all of them on all threads, the largest first so that none is left alone at the end.
 template <typename Body>
-void run_pieces(std::vector<Piece> pieces, const Body& body) {
-    std::stable_sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
+void run_blocks(std::vector<Block> blocks, const Body& body) {
+    std::stable_sort(blocks.begin(), blocks.end(), [](const Block& a, const Block& b) {
         return a.rows * a.columns * a.depth > b.rows * b.columns * b.depth;
     });
 #pragma omp parallel for schedule(dynamic)
-    for (size_t i = 0; i < pieces.size(); ++i) body(pieces[i]);
+    for (size_t i = 0; i < blocks.size(); ++i) body(blocks[i]);
 }
 
-/// The pieces of a result [R, columns] whose rows fall into groups.
-std::vector<Piece> row_pieces(const Tensor& offsets, int64_t columns, int64_t depth) {
-    std::vector<Piece> pieces;
+/// The blocks of a result [R, columns] whose rows fall into groups.
+std::vector<Block> row_blocks(const Tensor& offsets, int64_t columns, int64_t depth) {
+    std::vector<Block> blocks;
     const auto offset = offsets.span<int64_t>();
     for (size_t e = 0; e + 1 < offset.size(); ++e)
-        cut(static_cast<int64_t>(e), offset[e], offset[e + 1] - offset[e], columns, depth, pieces);
-    return pieces;
+        cut(static_cast<int64_t>(e), offset[e], offset[e + 1] - offset[e], columns, depth, blocks);
+    return blocks;
 }
 
 /// y = x wᵀ for the rows of one group. A panel of w at a time is transposed into the first level cache, where
@@ -73,7 +73,7 @@ void grouped_linear(const Tensor& x, const Parameter& w, const Tensor& offsets, 
     const Tensor rows = widened(x), weights = widened_weights(w);
     const Rounded result(y);
     dispatch_float(rows.dtype(), [&]<typename T>() {
-        run_pieces(row_pieces(offsets, out, in), [&](const Piece& p) {
+        run_blocks(row_blocks(offsets, out, in), [&](const Block& p) {
             times_transposed(p.rows, p.columns, in, rows.data<T>() + p.first_row * rows.row_stride(),
                              rows.row_stride(), weights.data<T>() + (p.group * out + p.first_column) * in,
                              result.data<T>() + p.first_row * out + p.first_column, out);
@@ -88,7 +88,7 @@ void grouped_linear_data_gradient(const Tensor& dy, const Parameter& w, const Te
     const Tensor grad = widened(dy), weights = widened_weights(w);
     const Rounded result(dx);
     dispatch_float(grad.dtype(), [&]<typename T>() {
-        run_pieces(row_pieces(offsets, in, out), [&](const Piece& p) {
+        run_blocks(row_blocks(offsets, in, out), [&](const Block& p) {
             tile_gemm(p.rows, p.columns, out, grad.data<T>() + p.first_row * grad.row_stride(),
                       grad.row_stride(), int64_t{1}, weights.data<T>() + p.group * out * in + p.first_column,
                       in, result.data<T>() + p.first_row * in + p.first_column, in, false);
@@ -100,14 +100,14 @@ void grouped_linear_weight_gradient(const Tensor& dy, const Tensor& x, const Ten
                                     const Tensor& dw) {
     if (uses_onednn(x)) return add_outer_products(dy, x, offsets.span<int64_t>(), dw);
     const int64_t out = dw.dim(1), in = dw.dim(2);
-    std::vector<Piece> pieces;
+    std::vector<Block> blocks;
     const auto offset = offsets.span<int64_t>();
     for (size_t e = 0; e + 1 < offset.size(); ++e)
         if (offset[e + 1] > offset[e])
-            cut(static_cast<int64_t>(e), 0, out, in, offset[e + 1] - offset[e], pieces);
+            cut(static_cast<int64_t>(e), 0, out, in, offset[e + 1] - offset[e], blocks);
     const Tensor grad = widened(dy), rows = widened(x);
     dispatch_float(dw.dtype(), [&]<typename T>() {
-        run_pieces(std::move(pieces), [&](const Piece& p) {
+        run_blocks(std::move(blocks), [&](const Block& p) {
             const int64_t first = offset[static_cast<size_t>(p.group)];
             gemm<T>(true, false, p.rows, p.columns, p.depth, 1,
                     grad.data<T>() + first * grad.row_stride() + p.first_row, grad.row_stride(),

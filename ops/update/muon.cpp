@@ -7,8 +7,8 @@
 
 namespace braid::ops {
 
-MuonPieces::MuonPieces(Allocator& allocator, std::vector<Rectangle> rectangles,
-                       std::vector<MuonFactors> factors)
+MuonFragments::MuonFragments(Allocator& allocator, std::vector<Rectangle> rectangles,
+                             std::vector<MuonFactors> factors)
     : rectangles_(allocator, std::move(rectangles)), factors_(std::move(factors)) {
     check(factors_.size() == rectangles_.all().size(), "{} factors for {} rectangles", factors_.size(),
           rectangles_.all().size());
@@ -25,9 +25,9 @@ void muon_momentum(const Tensor& momentum, const Tensor& gradients, const Tensor
     device::muon_momentum(momentum, gradients, ahead, beta, gradient_scale);
 }
 
-void muon_apply(const Tensor& values, const Tensor& updates, const MuonPieces& pieces, double lr) {
+void muon_apply(const Tensor& values, const Tensor& updates, const MuonFragments& fragments, double lr) {
     expect_dtype(updates, values.dtype(), "muon_apply, updates");
-    device::muon_apply(values, updates, pieces, lr);
+    device::muon_apply(values, updates, fragments, lr);
 }
 
 } // namespace braid::ops

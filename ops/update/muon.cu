@@ -20,18 +20,18 @@ void update_momentum(const Tensor& momentum, const Tensor& gradients, const Tens
     });
 }
 
-/// All pieces in one launch.
+/// All fragments in one launch.
 template <typename T>
-void apply(const Tensor& values, const Tensor& updates, const MuonPieces& pieces, double lr) {
+void apply(const Tensor& values, const Tensor& updates, const MuonFragments& fragments, double lr) {
     const T* o = updates.data<T>();
     T* p = values.data<T>();
-    const RectanglesView view(pieces.rectangles());
-    const double* factors = pieces.factor_values().data<double>();
-    for_each(values, pieces.rectangles().num_elements(), [=] __device__(int64_t index) {
+    const RectanglesView view(fragments.rectangles());
+    const double* factors = fragments.factor_values().data<double>();
+    for_each(values, fragments.rectangles().num_elements(), [=] __device__(int64_t index) {
         const RectanglesView::Place place = view[index];
         const double* f = factors + 3 * place.rectangle;
-        const double piece_lr = lr * f[0];
-        const T keep = static_cast<T>(1 - piece_lr * f[1]), step = static_cast<T>(piece_lr * f[2]);
+        const double fragment_lr = lr * f[0];
+        const T keep = static_cast<T>(1 - fragment_lr * f[1]), step = static_cast<T>(fragment_lr * f[2]);
         p[place.to] = keep * p[place.to] - step * o[place.from];
     });
 }
@@ -45,8 +45,8 @@ void muon_momentum(const Tensor& momentum, const Tensor& gradients, const Tensor
     });
 }
 
-void muon_apply(const Tensor& values, const Tensor& updates, const MuonPieces& pieces, double lr) {
-    dispatch_float(values.dtype(), [&]<typename T>() { apply<T>(values, updates, pieces, lr); });
+void muon_apply(const Tensor& values, const Tensor& updates, const MuonFragments& fragments, double lr) {
+    dispatch_float(values.dtype(), [&]<typename T>() { apply<T>(values, updates, fragments, lr); });
 }
 
 } // namespace braid::ops::cuda

@@ -19,11 +19,11 @@ struct MuonFactors {
 };
 
 /// Rectangles of updates that go to parameters, with the factors of each: made once.
-class MuonPieces {
+class MuonFragments {
   public:
-    MuonPieces() = default;
+    MuonFragments() = default;
     /// As many factors as rectangles.
-    MuonPieces(Allocator& allocator, std::vector<Rectangle> rectangles, std::vector<MuonFactors> factors);
+    MuonFragments(Allocator& allocator, std::vector<Rectangle> rectangles, std::vector<MuonFactors> factors);
 
     const Rectangles& rectangles() const { return rectangles_; }
     const std::vector<MuonFactors>& factors() const { return factors_; }
@@ -37,7 +37,7 @@ class MuonPieces {
 };
 
 /// p = (1 - lr weight_decay) p - lr scale o with lr times the rectangle's lr_scale, for the elements o of
-/// `updates` and p of `values` that the pieces pair; both flat and of one dtype.
-void muon_apply(const Tensor& values, const Tensor& updates, const MuonPieces& pieces, double lr);
+/// `updates` and p of `values` that the fragments pair; both flat and of one dtype.
+void muon_apply(const Tensor& values, const Tensor& updates, const MuonFragments& fragments, double lr);
 
 } // namespace braid::ops

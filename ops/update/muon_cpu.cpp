@@ -19,16 +19,17 @@ void muon_momentum(const Tensor& momentum, const Tensor& gradients, const Tensor
     });
 }
 
-void muon_apply(const Tensor& values, const Tensor& updates, const MuonPieces& pieces, double lr) {
+void muon_apply(const Tensor& values, const Tensor& updates, const MuonFragments& fragments, double lr) {
     dispatch_float(values.dtype(), [&]<typename T>() {
         const T* from = updates.data<T>();
         T* to = values.data<T>();
-        for_each_row(pieces.rectangles(), [&](size_t piece, int64_t source, int64_t target, int64_t columns) {
-            const MuonCoefficients<T> c(pieces.factors()[piece], lr);
-            const T* o = from + source;
-            T* p = to + target;
-            for (int64_t j = 0; j < columns; ++j) p[j] = c.keep * p[j] - c.step * o[j];
-        });
+        for_each_row(fragments.rectangles(),
+                     [&](size_t fragment, int64_t source, int64_t target, int64_t columns) {
+                         const MuonCoefficients<T> c(fragments.factors()[fragment], lr);
+                         const T* o = from + source;
+                         T* p = to + target;
+                         for (int64_t j = 0; j < columns; ++j) p[j] = c.keep * p[j] - c.step * o[j];
+                     });
     });
 }
 

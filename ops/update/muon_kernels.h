@@ -10,9 +10,9 @@ template <typename T>
 struct MuonCoefficients {
     T keep, step;
     MuonCoefficients(const MuonFactors& factors, double lr) {
-        const double piece_lr = lr * factors.lr_scale;
-        keep = static_cast<T>(1 - piece_lr * factors.weight_decay);
-        step = static_cast<T>(piece_lr * factors.scale);
+        const double fragment_lr = lr * factors.lr_scale;
+        keep = static_cast<T>(1 - fragment_lr * factors.weight_decay);
+        step = static_cast<T>(fragment_lr * factors.scale);
     }
 };
 
@@ -23,7 +23,7 @@ namespace braid::ops::cpu {
 /// As in ops/update/muon.h.
 void muon_momentum(const Tensor& momentum, const Tensor& gradients, const Tensor& ahead, double beta,
                    double gradient_scale);
-void muon_apply(const Tensor& values, const Tensor& updates, const MuonPieces& pieces, double lr);
+void muon_apply(const Tensor& values, const Tensor& updates, const MuonFragments& fragments, double lr);
 
 } // namespace braid::ops::cpu
 

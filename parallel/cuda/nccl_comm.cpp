@@ -200,28 +200,27 @@ class NcclCommunicator : public Communicator {
         return std::make_unique<NcclPending>(handle_, std::move(done), compute_, std::move(others));
     }
 
-    template <typename PieceFor>
+    template <typename PartFor>
     std::unique_ptr<Pending> exchange(void* receive, std::span<const int64_t> receive_bytes,
-                                      const PieceFor& piece_for) {
+                                      const PartFor& part_for) {
         return run([&] {
             const auto at = starts(receive_bytes);
             auto* into = static_cast<std::byte*>(receive);
             expect_success(ncclGroupStart(), "ncclGroupStart");
             for (int step = 1; step < size_; ++step) {
                 const int to = (rank_ + step) % size_, from = (rank_ + size_ - step) % size_;
-                const auto piece = piece_for(to);
+                const auto part = part_for(to);
                 const auto coming = static_cast<size_t>(receive_bytes[static_cast<size_t>(from)]);
-                if (!piece.empty())
-                    expect_success(
-                        ncclSend(piece.data(), piece.size(), ncclUint8, to, handle_->comm, native()),
-                        "ncclSend");
+                if (!part.empty())
+                    expect_success(ncclSend(part.data(), part.size(), ncclUint8, to, handle_->comm, native()),
+                                   "ncclSend");
                 if (coming > 0)
                     expect_success(ncclRecv(into + at[static_cast<size_t>(from)], coming, ncclUint8, from,
                                             handle_->comm, native()),
                                    "ncclRecv");
             }
             handle_->finish(ncclGroupEnd(), "ncclGroupEnd");
-            const auto own = piece_for(rank_);
+            const auto own = part_for(rank_);
             auto* place = into + at[static_cast<size_t>(rank_)];
             if (!own.empty() && own.data() != place)
                 cuda::copy(place, own.data(), own.size(), stream_.native());

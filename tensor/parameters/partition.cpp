@@ -68,11 +68,11 @@ void Partition::add_regions(const std::vector<int64_t>& offset, const std::vecto
         for (const Region& part : parts)
             for (int64_t at = offset[d], end = offset[d] + extent[d]; at < end;) {
                 const int64_t range = at / dim.length, stop = std::min(end, (range + 1) * dim.length);
-                Region piece = part;
-                piece.local_offset[d] = at;
-                piece.global_offset[d] = range * dim.range + dim.first + at % dim.length;
-                piece.extent[d] = stop - at;
-                cut.push_back(piece);
+                Region slice = part;
+                slice.local_offset[d] = at;
+                slice.global_offset[d] = range * dim.range + dim.first + at % dim.length;
+                slice.extent[d] = stop - at;
+                cut.push_back(slice);
                 at = stop;
             }
         parts = std::move(cut);

@@ -15,7 +15,7 @@
 namespace braid::testing {
 namespace {
 
-TEST(communicator, all_to_all_moves_every_piece) {
+TEST(communicator, all_to_all_moves_every_part) {
     const auto world = mpi_communicator(MPI_COMM_WORLD);
     for (int repetition = 0; repetition < 20; ++repetition) exercise_all_to_all(*world);
 }
@@ -47,9 +47,9 @@ TEST(communicator, sums_of_the_library) {
     for (double value : values) EXPECT_EQ(value, world->size() * (world->size() + 1) / 2);
 }
 
-TEST(communicator, a_piece_of_another_size_is_refused) {
+TEST(communicator, a_part_of_another_size_is_refused) {
     const auto world = mpi_communicator(MPI_COMM_WORLD);
-    // Rank 0 takes its piece for half of what the others do. A message that is too short is no error to MPI.
+    // Rank 0 takes its part for half of what the others do. A message that is too short is no error to MPI.
     std::vector<int64_t> bytes(static_cast<size_t>(world->size()), 8);
     if (world->rank() == 0) bytes[0] = 4;
     std::vector<int64_t> mine(1), all(bytes.size());

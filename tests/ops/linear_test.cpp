@@ -65,25 +65,25 @@ TEST(linear, refuses_another_width) {
     EXPECT_THROW(run_op(op, t, DType::f64), InternalError);
 }
 
-TEST(split, gradients_with_a_piece_unused) {
+TEST(split, gradients_with_a_part_unused) {
     TestContext t;
     check_op_gradients({"split",
                         {},
                         {random_tensor(t.allocator, {5, 11}, DType::f64, "x")},
                         [](Context& ctx, const Values& x, const OpCase::Weights&) {
                             const int64_t sizes[] = {2, 4, 0, 5};
-                            const auto pieces = ops::split_columns(ctx, x[0], sizes);
+                            const auto parts = ops::split_columns(ctx, x[0], sizes);
                             // the second is left out, the fourth is seen as heads
-                            return Values{pieces[0], pieces[3].view({5, 5, 1})};
+                            return Values{parts[0], parts[3].view({5, 5, 1})};
                         }});
 }
 
-TEST(split, pieces_are_columns) {
+TEST(split, parts_are_columns) {
     TestContext t;
     const Tensor x = random_tensor(t.allocator, {3, 4}, DType::f32, "x");
     const int64_t sizes[] = {1, 3};
-    const auto pieces = ops::split_columns(t.ctx, x, sizes);
-    const auto all = to_vector(x), left = to_vector(pieces[0]), right = to_vector(pieces[1]);
+    const auto parts = ops::split_columns(t.ctx, x, sizes);
+    const auto all = to_vector(x), left = to_vector(parts[0]), right = to_vector(parts[1]);
     for (size_t i = 0; i < 3; ++i) {
         EXPECT_EQ(left[i], all[i * 4]);
         for (size_t j = 0; j < 3; ++j) EXPECT_EQ(right[i * 3 + j], all[i * 4 + 1 + j]);

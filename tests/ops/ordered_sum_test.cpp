@@ -7,13 +7,13 @@ namespace {
 
 /// The sum by the definition: one after the other in the type of sums, rounded once.
 template <typename T>
-std::vector<double> plain_sum(const Tensor& pieces) {
-    const int64_t count = pieces.dim(1);
+std::vector<double> plain_sum(const Tensor& terms) {
+    const int64_t count = terms.dim(1);
     std::vector<double> sums;
     for (int64_t i = 0; i < count; ++i) {
-        Accumulation<T> total = static_cast<Accumulation<T>>(pieces.data<T>()[i]);
-        for (int64_t r = 1; r < pieces.dim(0); ++r)
-            total += static_cast<Accumulation<T>>(pieces.data<T>()[r * count + i]);
+        Accumulation<T> total = static_cast<Accumulation<T>>(terms.data<T>()[i]);
+        for (int64_t r = 1; r < terms.dim(0); ++r)
+            total += static_cast<Accumulation<T>>(terms.data<T>()[r * count + i]);
         sums.push_back(static_cast<double>(static_cast<Accumulation<T>>(static_cast<T>(total))));
     }
     return sums;
@@ -22,15 +22,15 @@ std::vector<double> plain_sum(const Tensor& pieces) {
 TEST(ordered_sum, has_the_bits_of_the_definition) {
     TestContext t, tested(test_device());
     for (const DType dtype : {DType::f32, DType::f64, DType::bf16})
-        for (const auto& [pieces, count] : {std::pair<int64_t, int64_t>{1, 5}, {2, 1}, {5, 300}}) {
-            const Tensor x = random_tensor(t.allocator, {pieces, count}, dtype, "pieces");
+        for (const auto& [terms, count] : {std::pair<int64_t, int64_t>{1, 5}, {2, 1}, {5, 300}}) {
+            const Tensor x = random_tensor(t.allocator, {terms, count}, dtype, "terms");
             const Tensor moved = to_device(*tested.ctx.allocator, converted(t.allocator, x, dtype));
             std::vector<double> expected;
             dispatch_storage(dtype, [&]<typename T>() { expected = plain_sum<T>(x); });
             const Tensor sum = Tensor::empty(*tested.ctx.allocator, {count}, dtype);
             ops::ordered_sum(moved, sum);
             EXPECT_EQ(to_vector(to_device(t.allocator, sum)), expected) << name_of(dtype);
-            const Tensor row = moved.rows(pieces - 1, 1).view({count});
+            const Tensor row = moved.rows(terms - 1, 1).view({count});
             ops::ordered_sum(moved, row);
             EXPECT_EQ(to_vector(to_device(t.allocator, row)), expected) << name_of(dtype) << ", into a row";
         }

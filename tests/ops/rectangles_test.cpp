@@ -63,7 +63,7 @@ TEST(rectangles, muon_applies_updates_with_the_factors_of_each) {
         expected[target] -= 0.3 * lr_scale * (scale * update[source] + decay * expected[target]);
     });
     const Tensor found = to_device(there, converted(t.allocator, p, DType::f64));
-    ops::muon_apply(found, to_device(there, x), ops::MuonPieces(there, rectangles(), factors), 0.3);
+    ops::muon_apply(found, to_device(there, x), ops::MuonFragments(there, rectangles(), factors), 0.3);
     const auto values = to_vector(to_device(t.allocator, found));
     for (size_t i = 0; i < values.size(); ++i) EXPECT_NEAR(values[i], expected[i], kBound) << i;
 }
@@ -90,7 +90,7 @@ TEST(rectangles, muon_averages_gradients_and_looks_ahead) {
 
 TEST(rectangles, muon_expects_factors_for_every_rectangle) {
     TestContext t(test_device());
-    EXPECT_THROW(ops::MuonPieces(*t.ctx.allocator, rectangles(), {{1, 0, 1}}), InternalError);
+    EXPECT_THROW(ops::MuonFragments(*t.ctx.allocator, rectangles(), {{1, 0, 1}}), InternalError);
 }
 
 } // namespace

@@ -102,7 +102,7 @@ TEST(collective_log, an_ordered_sum_sends_what_the_formula_says) {
             constexpr int64_t kCount = 1003;
             Tensor values = Tensor::zeros(t.allocator, {kCount}, DType::f64);
             OrderedAllReduce reduce(world, t.allocator, values);
-            reduce.add_pieces();
+            reduce.add_parts();
             reduce.finish();
             Traffic sum;
             for (const auto& [key, part] : log.take_traffic()) {

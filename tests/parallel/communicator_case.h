@@ -9,9 +9,9 @@
 
 namespace braid::testing {
 
-/// Moves pieces of different sizes, some of them empty, between all ranks and checks every number.
+/// Moves parts of different sizes, some of them empty, between all ranks and checks every number.
 inline void exercise_all_to_all(Communicator& comm) {
-    // Rank r sends r + 2 s numbers to rank s: sizes differ, and some pieces are empty.
+    // Rank r sends r + 2 s numbers to rank s: sizes differ, and some parts are empty.
     const int64_t rank = comm.rank(), size = comm.size();
     std::vector<int32_t> send;
     std::vector<int64_t> send_bytes, receive_bytes;

@@ -10,7 +10,7 @@
 namespace braid::testing {
 namespace {
 
-TEST(communicator, all_to_all_moves_every_piece) {
+TEST(communicator, all_to_all_moves_every_part) {
     exercise_all_to_all(*self_communicator());
     for (int size : {1, 2, 3, 5}) run_thread_ranks(size, exercise_all_to_all);
 }
@@ -83,7 +83,7 @@ TEST(collectives, ordered_all_reduce_adds_in_rank_order) {
                 }
                 Tensor values = values_of(comm.rank());
                 OrderedAllReduce reduce(comm, t.allocator, values);
-                reduce.add_pieces();
+                reduce.add_parts();
                 reduce.finish();
                 expect_identical(values, expected, "sum");
             });

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
+#include <numbers>
 #include <string>
 #include <vector>
 
@@ -29,7 +32,21 @@ struct OpCase {
 struct Bf16Bound {
     double rounded = 1; // nothing but the result itself is rounded
     double wide = 0;
+    /// Where given, the units of each element of each result instead, not relative to anything.
+    std::vector<std::vector<double>> elements = {};
 };
+
+/// How far sums of `terms` products of independent normal numbers, made in f32 after or before `roundings`
+/// more, may be from those in f64, as relative_error counts: n rounding errors of a sum are uniform in +-u
+/// times a partial sum, u = 2^-24, which is less than the sum of the terms' sizes; their own sum has a
+/// standard deviation below u sqrt(n / 3) times that, and 4 u sqrt(n) is seven of them (Higham and Mary 2019,
+/// "A new approach to probabilistic rounding error analysis"). The terms' sizes add up to 2/pi n, and the
+/// largest of some dozens of such sums is about two standard deviations, 2 sqrt(n), so that cancellation
+/// makes this sqrt(n) / pi times as much of it.
+inline double random_sum_error(int64_t terms, int roundings) {
+    const double root = std::sqrt(static_cast<double>(terms));
+    return (4 * root + roundings) * 0x1p-24 * std::max(root / std::numbers::pi, 1.0);
+}
 
 /// Where cases run: the CPU, or with BRAID_TEST_DEVICE=cuda the first GPU, whose results are then held
 /// against the CPU's. Where there is no GPU, all cases of a program that asks are skipped then.

@@ -83,12 +83,12 @@ TEST(checkpoint_diff, counts_and_tensors_that_only_one_has) {
     const auto alone = [](const std::string& text) { return std::vector<std::string>{text}; };
     const PretendedRun run(3);
     CheckpointContent content = run.content();
-    const auto pieces = test::pieces_of_rank(run.tensors, 0, 1);
-    const std::string a = save_checkpoint(folder / "a", pieces, content, 0, alone);
+    const auto shards = test::shards_of_rank(run.tensors, 0, 1);
+    const std::string a = save_checkpoint(folder / "a", shards, content, 0, alone);
     content.training.sample += 1;
     content.training.data["new.h5"] = "beef";
     content.training.quantities["lr"] = 0.5;
-    const std::string b = save_checkpoint(folder / "b", std::span(pieces).subspan(1), content, 0, alone);
+    const std::string b = save_checkpoint(folder / "b", std::span(shards).subspan(1), content, 0, alone);
     const CheckpointDifference difference = compare(a, b);
     EXPECT_FALSE(difference.bitwise_equal());
     EXPECT_THAT(

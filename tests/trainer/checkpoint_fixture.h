@@ -66,8 +66,8 @@ class PretendedRun {
     }
 };
 
-/// The part of a whole tensor as a piece of its own memory.
-inline TensorPiece cut(Allocator& allocator, const NamedTensor& tensor, const Box& box) {
+/// The part of a whole tensor as a shard of its own memory.
+inline TensorShard cut(Allocator& allocator, const NamedTensor& tensor, const Box& box) {
     const Tensor data = Tensor::empty(allocator, Shape(box.extent), tensor.info.dtype);
     const size_t size = size_of(tensor.info.dtype);
     const auto* from = static_cast<const char*>(tensor.value.raw_data());
@@ -104,25 +104,25 @@ inline std::vector<Box> grid(const Shape& shape, int rows, int columns) {
 }
 
 /// What `rank` of `num_ranks` writes where whole tensors are dealt out to the ranks.
-inline std::vector<TensorPiece> pieces_of_rank(std::span<const NamedTensor> tensors, int rank,
+inline std::vector<TensorShard> shards_of_rank(std::span<const NamedTensor> tensors, int rank,
                                                int num_ranks) {
-    std::vector<TensorPiece> pieces;
+    std::vector<TensorShard> shards;
     for (size_t i = 0; i < tensors.size(); ++i)
         if (static_cast<int>(i) % num_ranks == rank)
-            pieces.push_back({tensors[i].info, whole_box(tensors[i].info.shape), tensors[i].value});
-    return pieces;
+            shards.push_back({tensors[i].info, whole_box(tensors[i].info.shape), tensors[i].value});
+    return shards;
 }
 
 /// What `rank` of `num_ranks` writes where every tensor is cut into a grid that is dealt out to the ranks.
-inline std::vector<TensorPiece> grid_pieces(Allocator& allocator, const PretendedRun& run, int rank,
+inline std::vector<TensorShard> grid_shards(Allocator& allocator, const PretendedRun& run, int rank,
                                             int num_ranks, int rows, int columns) {
-    std::vector<TensorPiece> pieces;
+    std::vector<TensorShard> shards;
     for (const NamedTensor& tensor : run.tensors) {
         const std::vector<Box> boxes = grid(tensor.info.shape, rows, columns);
         for (size_t i = 0; i < boxes.size(); ++i)
-            if (static_cast<int>(i) % num_ranks == rank) pieces.push_back(cut(allocator, tensor, boxes[i]));
+            if (static_cast<int>(i) % num_ranks == rank) shards.push_back(cut(allocator, tensor, boxes[i]));
     }
-    return pieces;
+    return shards;
 }
 
 /// Saves with `num_ranks` threads as ranks. With rows = 0 the tensors are dealt out whole.
@@ -131,11 +131,11 @@ inline std::string save(const std::string& folder, const PretendedRun& run, int 
     std::string path;
     run_thread_ranks(num_ranks, [&](Communicator& comm) {
         Allocator allocator;
-        const auto pieces = rows == 0 ? pieces_of_rank(run.tensors, comm.rank(), num_ranks)
-                                      : grid_pieces(allocator, run, comm.rank(), num_ranks, rows, columns);
+        const auto shards = rows == 0 ? shards_of_rank(run.tensors, comm.rank(), num_ranks)
+                                      : grid_shards(allocator, run, comm.rank(), num_ranks, rows, columns);
         const auto gather = [&](const std::string& text) { return all_gather_text(comm, text); };
         const std::string saved =
-            save_checkpoint(folder, pieces, run.content(num_ranks), comm.rank(), gather, options);
+            save_checkpoint(folder, shards, run.content(num_ranks), comm.rank(), gather, options);
         if (comm.rank() == 0) path = saved;
     });
     return path;
@@ -148,7 +148,7 @@ inline void expect_equal(const CheckpointReader& reader, const PretendedRun& run
     EXPECT_EQ(reader.manifest().tensors.size(), run.tensors.size());
     for (const NamedTensor& tensor : run.tensors) {
         for (const Box& box : grid(tensor.info.shape, rows, columns)) {
-            const TensorPiece expected = cut(allocator, tensor, box);
+            const TensorShard expected = cut(allocator, tensor, box);
             const Tensor found = Tensor::zeros(allocator, Shape(box.extent), tensor.info.dtype);
             reader.read(tensor.info.name, box, found);
             EXPECT_EQ(std::memcmp(found.raw_data(), expected.data.raw_data(), found.bytes()), 0)

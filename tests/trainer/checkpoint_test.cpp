@@ -49,7 +49,7 @@ TEST(checkpoint, every_partition_reads_every_other) {
     }
 }
 
-TEST(checkpoint, a_rank_without_pieces_writes_no_file) {
+TEST(checkpoint, a_rank_without_shards_writes_no_file) {
     const TemporaryFolder folder;
     const PretendedRun run(1);
     const int num_ranks = static_cast<int>(run.tensors.size()) + 2;
@@ -102,9 +102,9 @@ TEST(checkpoint, not_finite_is_never_saved_and_all_ranks_learn_it) {
         int num_told = 0;
         run_thread_ranks(2, [&](Communicator& comm) {
             const auto gather = [&](const std::string& text) { return all_gather_text(comm, text); };
-            const auto pieces = test::pieces_of_rank(run.tensors, comm.rank(), 2);
+            const auto shards = test::shards_of_rank(run.tensors, comm.rank(), 2);
             const std::string message = test::message_of<AgreedError>(
-                [&] { save_checkpoint(folder.path(), pieces, run.content(2), comm.rank(), gather); });
+                [&] { save_checkpoint(folder.path(), shards, run.content(2), comm.rank(), gather); });
             EXPECT_THAT(message, HasSubstr("model/layers.0.experts.up"));
             EXPECT_THAT(message, HasSubstr("step 20"));
             const auto both = all_gather_text(comm, message);
@@ -121,11 +121,11 @@ TEST(checkpoint, every_element_type_is_checked_for_finite_numbers) {
     Allocator allocator;
     for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
         const Tensor value = Tensor::zeros(allocator, {1000}, dtype);
-        const TensorPiece piece{{"model/x", TensorKind::parameter, dtype, {1000}}, whole_box({1000}), value};
+        const TensorShard shard{{"model/x", TensorKind::parameter, dtype, {1000}}, whole_box({1000}), value};
         auto* last = static_cast<uint8_t*>(value.raw_data()) + value.bytes() - 1;
         last[0] = 0x7f;
         last[-1] = dtype == DType::f64 ? 0xf0 : 0x80;
-        EXPECT_THROW(write_rank_file(folder.path(), 0, std::string(32, '0'), 1, std::span(&piece, 1), 512),
+        EXPECT_THROW(write_rank_file(folder.path(), 0, std::string(32, '0'), 1, std::span(&shard, 1), 512),
                      NonFiniteError)
             << name_of(dtype);
     }
@@ -193,7 +193,7 @@ TEST(checkpoint, a_store_is_saved_by_section_and_loaded_back) {
     EXPECT_THAT(names, ::testing::ElementsAre("model/q.weight", "model/k.weight", "model/norm.weight",
                                               "buffer/router.bias"));
     const auto alone = [](const std::string& text) { return std::vector<std::string>{text}; };
-    const std::string path = save_checkpoint(folder.path(), test::pieces_of_rank(state, 0, 1),
+    const std::string path = save_checkpoint(folder.path(), test::shards_of_rank(state, 0, 1),
                                              PretendedRun(1).content(), 0, alone);
     const TensorKind kinds[] = {TensorKind::parameter, TensorKind::buffer};
     load_state(CheckpointReader::open(path), loaded, kinds);

@@ -71,7 +71,7 @@ class Checkpoints {
         content.training.sample = 2 * step;
         content.training.tokens = 30 * step;
         if (change) change(content.training);
-        save_checkpoint(path(), test::pieces_of_rank(run.tensors, 0, 1), content, 0,
+        save_checkpoint(path(), test::shards_of_rank(run.tensors, 0, 1), content, 0,
                         [](const std::string& text) { return std::vector{text}; }, {0, 512});
     }
     std::string path() const { return folder_.path(); }

@@ -35,7 +35,7 @@ class RunFolderCase {
         CheckpointContent content = run.content();
         store_data_identity(content.training, loader);
         if (!notes_order) content.training.counters.erase("data_order");
-        save_checkpoint(folder_ / "checkpoints", test::pieces_of_rank(run.tensors, 0, 1), content, 0,
+        save_checkpoint(folder_ / "checkpoints", test::shards_of_rank(run.tensors, 0, 1), content, 0,
                         [](const std::string& text) { return std::vector{text}; }, {0, 512});
     }
     /// Of a new loader.

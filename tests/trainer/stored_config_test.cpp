@@ -29,7 +29,7 @@ std::string save_with(const std::string& folder, const std::string& config) {
     content.config = config;
     content.training.data = {{"tokenizer/name", "bytes"},
                              {"tokenizer/sha256", make_tokenizer("bytes")->identity().sha256}};
-    return save_checkpoint(folder, test::pieces_of_rank(run.tensors, 0, 1), content, 0,
+    return save_checkpoint(folder, test::shards_of_rank(run.tensors, 0, 1), content, 0,
                            [](const std::string& text) { return std::vector{text}; }, {0, 512});
 }
 

@@ -113,7 +113,7 @@ int64_t expected_matrix_bytes(const RunConfig& config, int size) {
     return bytes;
 }
 
-TEST(traffic, of_matrices_is_their_pieces_there_and_back) {
+TEST(traffic, of_matrices_is_their_fragments_there_and_back) {
     const TemporaryFolder folder;
     for (const int size : {2, 3}) {
         const json with = metrics_of_run(size, "muon")[1], without = metrics_of_run(size, "adamw")[1];

@@ -29,31 +29,31 @@ bool all_finite(const void* data, int64_t count, Word exponent) {
     return finite;
 }
 
-void expect_finite(const TensorPiece& piece, int rank, int64_t step) {
-    const void* data = piece.data.raw_data();
-    const int64_t count = piece.data.numel();
+void expect_finite(const TensorShard& shard, int rank, int64_t step) {
+    const void* data = shard.data.raw_data();
+    const int64_t count = shard.data.numel();
     bool finite = true;
-    if (piece.tensor.dtype == DType::f32) finite = all_finite<uint32_t>(data, count, 0x7f800000u);
-    if (piece.tensor.dtype == DType::bf16) finite = all_finite<uint16_t>(data, count, 0x7f80u);
-    if (piece.tensor.dtype == DType::f64) finite = all_finite<uint64_t>(data, count, 0x7ff0000000000000u);
+    if (shard.tensor.dtype == DType::f32) finite = all_finite<uint32_t>(data, count, 0x7f800000u);
+    if (shard.tensor.dtype == DType::bf16) finite = all_finite<uint16_t>(data, count, 0x7f80u);
+    if (shard.tensor.dtype == DType::f64) finite = all_finite<uint64_t>(data, count, 0x7ff0000000000000u);
     if (!finite)
         throw NonFiniteError(
             "checkpoint of step {}: rank {}: {}: expected finite numbers, found NaN or infinity; "
             "nothing is saved",
-            step, rank, piece.tensor.name);
+            step, rank, shard.tensor.name);
 }
 
-void expect_valid(const TensorPiece& piece, int rank, int64_t step) {
-    const std::string& name = piece.tensor.name;
+void expect_valid(const TensorShard& shard, int rank, int64_t step) {
+    const std::string& name = shard.tensor.name;
     check(is_tensor_name(name), "checkpoint: '{}' cannot name a tensor", name);
-    check(lies_within(piece.box, piece.tensor.shape), "checkpoint: {}: its box is not within {}", name,
-          to_string(piece.tensor.shape));
-    check(piece.data.dtype() == piece.tensor.dtype && piece.data.is_contiguous() &&
-              piece.data.device() == Device{} && piece.data.numel() == piece.box.numel(),
+    check(lies_within(shard.box, shard.tensor.shape), "checkpoint: {}: its box is not within {}", name,
+          to_string(shard.tensor.shape));
+    check(shard.data.dtype() == shard.tensor.dtype && shard.data.is_contiguous() &&
+              shard.data.device() == Device{} && shard.data.numel() == shard.box.numel(),
           "checkpoint: {}: its data are {} {}, not {} packed {} in host memory", name,
-          to_string(piece.data.shape()), name_of(piece.data.dtype()), piece.box.numel(),
-          name_of(piece.tensor.dtype));
-    expect_finite(piece, rank, step);
+          to_string(shard.data.shape()), name_of(shard.data.dtype()), shard.box.numel(),
+          name_of(shard.tensor.dtype));
+    expect_finite(shard, rank, step);
 }
 
 // Writes at `byte` and returns the hash of each block.
@@ -70,22 +70,22 @@ std::vector<std::string> write_blocks(int fd, const Tensor& data, int64_t byte, 
     return hashes;
 }
 
-// Creates the HDF5 file with room for every piece and fills in where each will lie.
+// Creates the HDF5 file with room for every shard and fills in where each will lie.
 void create_datasets(const std::string& path, int rank, const std::string& save_id, int64_t step,
-                     std::span<const TensorPiece> pieces, std::vector<StoredTensor>& tensors) {
+                     std::span<const TensorShard> shards, std::vector<StoredTensor>& tensors) {
     Hdf5File file = Hdf5File::create(path, kCheckpointFileMode);
     file.write_attribute("/", "save_id", save_id);
     file.write_attribute("/", "step", step);
     file.write_attribute("/", "rank", int64_t{rank});
-    std::map<std::string, int> num_pieces; // of a tensor so far
-    for (const TensorPiece& piece : pieces) {
-        const int number = num_pieces[piece.tensor.name]++;
+    std::map<std::string, int> num_shards; // of a tensor so far
+    for (const TensorShard& shard : shards) {
+        const int number = num_shards[shard.tensor.name]++;
         const std::string dataset =
-            number == 0 ? "/" + piece.tensor.name : fmt::format("/{}@{}", piece.tensor.name, number);
+            number == 0 ? "/" + shard.tensor.name : fmt::format("/{}@{}", shard.tensor.name, number);
         const Hdf5Dataset made =
-            file.create_dataset(dataset, piece.tensor.dtype, dataset_shape(piece.box.extent));
+            file.create_dataset(dataset, shard.tensor.dtype, dataset_shape(shard.box.extent));
         check(made.offset >= 0, "{}: {}: HDF5 did not allocate its space early", path, dataset);
-        tensors.push_back({piece.tensor, {{piece.box, rank_file_name(rank), dataset, made.offset, {}}}});
+        tensors.push_back({shard.tensor, {{shard.box, rank_file_name(rank), dataset, made.offset, {}}}});
     }
     file.close();
 }
@@ -138,7 +138,7 @@ std::vector<int64_t> dataset_shape(const std::vector<int64_t>& extent) {
     return extent.empty() ? std::vector<int64_t>{1} : extent;
 }
 
-std::string save_checkpoint(const std::string& folder, std::span<const TensorPiece> pieces,
+std::string save_checkpoint(const std::string& folder, std::span<const TensorShard> shards,
                             const CheckpointContent& content, int rank, const GatherText& gather,
                             const SaveOptions& options) {
     const int64_t step = content.training.step;
@@ -156,7 +156,7 @@ std::string save_checkpoint(const std::string& folder, std::span<const TensorPie
     const std::string save_id = begun.substr(0, kSaveIdDigits), temporary = begun.substr(kSaveIdDigits);
 
     const auto write = [&] {
-        return to_text(write_rank_file(temporary, rank, save_id, step, pieces, options.block_bytes));
+        return to_text(write_rank_file(temporary, rank, save_id, step, shards, options.block_bytes));
     };
     const std::vector<std::string> written = on_all_ranks(gather, write);
 
@@ -174,18 +174,18 @@ std::string save_checkpoint(const std::string& folder, std::span<const TensorPie
 }
 
 RankRecord write_rank_file(const std::string& folder, int rank, const std::string& save_id, int64_t step,
-                           std::span<const TensorPiece> pieces, int64_t block_bytes) {
+                           std::span<const TensorShard> shards, int64_t block_bytes) {
     RankRecord record;
-    if (pieces.empty()) return record;
-    for (const TensorPiece& piece : pieces) expect_valid(piece, rank, step);
+    if (shards.empty()) return record;
+    for (const TensorShard& shard : shards) expect_valid(shard, rank, step);
     const std::string name = rank_file_name(rank), path = folder + "/" + name;
-    create_datasets(path, rank, save_id, step, pieces, record.tensors);
+    create_datasets(path, rank, save_id, step, shards, record.tensors);
 
     const FileDescriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
     if (!file) throw WriteError("{}: cannot open: {}", path, std::strerror(errno));
-    for (size_t i = 0; i < pieces.size(); ++i) {
+    for (size_t i = 0; i < shards.size(); ++i) {
         StoredBox& stored = record.tensors[i].boxes[0];
-        stored.blocks = write_blocks(file.get(), pieces[i].data, stored.byte, block_bytes, path);
+        stored.blocks = write_blocks(file.get(), shards[i].data, stored.byte, block_bytes, path);
     }
     sync_file(file.get(), path);
     record.files.push_back(stored_file(folder, name));

@@ -11,19 +11,19 @@ namespace {
 
 // A part as text: "NAME\nRANK shape offset extent\n" and its numbers as bytes.
 
-std::string encode(const TensorPiece& piece) {
-    std::string text = fmt::format("{}\n{}", piece.tensor.name, piece.box.offset.size());
-    for (const int64_t n : piece.tensor.shape.dims()) text += fmt::format(" {}", n);
-    for (const int64_t n : piece.box.offset) text += fmt::format(" {}", n);
-    for (const int64_t n : piece.box.extent) text += fmt::format(" {}", n);
+std::string encode(const TensorShard& shard) {
+    std::string text = fmt::format("{}\n{}", shard.tensor.name, shard.box.offset.size());
+    for (const int64_t n : shard.tensor.shape.dims()) text += fmt::format(" {}", n);
+    for (const int64_t n : shard.box.offset) text += fmt::format(" {}", n);
+    for (const int64_t n : shard.box.extent) text += fmt::format(" {}", n);
     text += "\n";
     const auto add = [&](double value) { text.append(reinterpret_cast<const char*>(&value), sizeof value); };
-    if (is_floating(piece.data.dtype()))
-        dispatch_float(piece.data.dtype(), [&]<typename T>() {
-            for (const T value : piece.data.span<T>()) add(static_cast<double>(value));
+    if (is_floating(shard.data.dtype()))
+        dispatch_float(shard.data.dtype(), [&]<typename T>() {
+            for (const T value : shard.data.span<T>()) add(static_cast<double>(value));
         });
     else
-        for (const int64_t value : piece.data.span<int64_t>()) add(static_cast<double>(value));
+        for (const int64_t value : shard.data.span<int64_t>()) add(static_cast<double>(value));
     return text;
 }
 
@@ -68,7 +68,7 @@ class Assembly {
 GlobalTensors gather_tensors(Communicator& world, const std::vector<StatePart>& parts) {
     Allocator host;
     std::string mine;
-    for (const StatePart& part : parts) mine += encode(to_piece(host, part));
+    for (const StatePart& part : parts) mine += encode(to_shard(host, part));
     Assembly assembly;
     for (const std::string& text : all_gather_text(world, mine))
         for (size_t at = 0; at < text.size();) at = assembly.add(text, at);

@@ -118,7 +118,7 @@ FlatRange span_of(const StatePart& part) {
 
 } // namespace
 
-TensorPiece to_piece(Allocator& host, const StatePart& part) {
+TensorShard to_shard(Allocator& host, const StatePart& part) {
     const int64_t count = part.box.numel();
     const FlatRange range = span_of(part);
     const Tensor storage = to_device(host, part.storage.rows(range.first, range.last - range.first));

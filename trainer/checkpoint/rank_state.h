@@ -43,7 +43,7 @@ std::vector<StatePart> buffer_parts(const ParameterStore& store, Extent extent);
 void for_each_run(const StatePart& part, const std::function<void(int64_t, int64_t, int64_t)>& run);
 
 /// The part packed in memory of `host`, sharing the part's memory where that is packed there already.
-TensorPiece to_piece(Allocator& host, const StatePart& part);
+TensorShard to_shard(Allocator& host, const StatePart& part);
 /// Fills the part from a checkpoint, whose floating numbers may have another precision. CheckpointError.
 void read_part(Allocator& host, const CheckpointReader& checkpoint, const StatePart& part);
 /// Calls change(elements, first): the part's storage from its element `first` on, on the host; from and to a

@@ -46,12 +46,12 @@ class Messages {
           comm_(stream.device().kind == DeviceKind::cpu ? world : *world.on_device()),
           stream_(stream),
           allocator_(stream),
-          piece_(std::max<int64_t>(4, bytes / world.size() / 4 * 4)),
-          pieces_(static_cast<size_t>(world.size()), piece_),
+          part_(std::max<int64_t>(4, bytes / world.size() / 4 * 4)),
+          parts_(static_cast<size_t>(world.size()), part_),
           values_(Tensor::zeros(allocator_, {total() / 4}, DType::f32)),
           received_(Tensor::zeros(allocator_, {total() / 4}, DType::f32)) {}
 
-    int64_t total() const { return piece_ * world_.size(); }
+    int64_t total() const { return part_ * world_.size(); }
 
     void run(MeasuredCollective collective) {
         switch (collective) {
@@ -59,16 +59,16 @@ class Messages {
                 comm_.all_reduce_any_order(values_.raw_data(), values_.numel(), DType::f32)->wait();
                 break;
             case MeasuredCollective::all_gather:
-                comm_.all_gather(values_.raw_data(), received_.raw_data(), pieces_)->wait();
+                comm_.all_gather(values_.raw_data(), received_.raw_data(), parts_)->wait();
                 break;
             case MeasuredCollective::reduce_scatter: {
                 OrderedAllReduce sum(world_, allocator_, values_, OrderedAllReduce::Result::own_share);
-                sum.add_pieces();
+                sum.add_parts();
                 sum.finish();
                 break;
             }
             case MeasuredCollective::all_to_all:
-                comm_.all_to_all(values_.raw_data(), pieces_, received_.raw_data(), pieces_)->wait();
+                comm_.all_to_all(values_.raw_data(), parts_, received_.raw_data(), parts_)->wait();
                 break;
         }
         stream_.synchronize();
@@ -79,8 +79,8 @@ class Messages {
     Communicator& comm_;
     const Stream stream_;
     Allocator allocator_;
-    const int64_t piece_;
-    const std::vector<int64_t> pieces_;
+    const int64_t part_;
+    const std::vector<int64_t> parts_;
     const Tensor values_, received_;
 };
 

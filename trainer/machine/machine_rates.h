@@ -27,7 +27,7 @@ struct CopyRate {
     int64_t bytes;
     double lowest; // bytes per second of the slowest rank, while all copy
 };
-/// `bytes`: of the tensor that is reduced, or of all ranks' pieces of one rank together (gathered, scattered,
+/// `bytes`: of the tensor that is reduced, or of all ranks' parts of one rank together (gathered, scattered,
 /// exchanged). Seconds: mean of the repetitions, of the slowest rank.
 struct CollectiveRate {
     DeviceKind device;

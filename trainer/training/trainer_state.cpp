@@ -88,8 +88,8 @@ void Trainer::save(const std::string& checkpoints_folder) {
     store_position(training, position_, config_.train.global_batch, *loader_);
     store_first_steps(training, first_steps_);
     Allocator host;
-    std::vector<TensorPiece> pieces;
-    for (const StatePart& part : rank_.state(Extent::owned)) pieces.push_back(to_piece(host, part));
+    std::vector<TensorShard> shards;
+    for (const StatePart& part : rank_.state(Extent::owned)) shards.push_back(to_shard(host, part));
     const RankGrid& grid = rank_.mesh().grid();
     const CheckpointContent content{training,
                                     to_yaml(config_),
@@ -98,7 +98,7 @@ void Trainer::save(const std::string& checkpoints_folder) {
                                       {"tensor", grid.tensor.size},
                                       {"expert", grid.expert.size},
                                       {"expert_tensor", grid.expert_tensor.size}}}};
-    save_checkpoint(checkpoints_folder, pieces, content, world_.rank(),
+    save_checkpoint(checkpoints_folder, shards, content, world_.rank(),
                     [&](const std::string& text) { return all_gather_text(world_, text); },
                     {.keep = config_.checkpoint.keep});
 }
