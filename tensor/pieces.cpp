@@ -39,7 +39,7 @@ void piece_backward(Context& ctx, const Values& piece, const Tensor& dy, const R
     Tape tape;
     Context again = ctx;
     again.tape = &tape;
-    again.recorder = nullptr;
+    again.recomputing = true;
     Gradients table(*ctx.allocator);
     table.add(body(again, piece).ref(), dy);
     tape.backward(ctx, table);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "tensor/context.h"
+#include "tensor/tensor.h"
 
 namespace braid::ops {
 

@@ -168,8 +168,8 @@ TEST(attention, f32_is_near_f64) {
 }
 
 /// How far o, dq, dk and dv in bf16 may be from those in f32, element by element, in units of one rounding.
-/// Rounded are results; with tensor cores p and dS = p (dP - D), D = sum of o dO, before their products; and o
-/// before it enters D:
+/// Rounded are results; with tensor cores p and dS = p (dP - D), D = sum of o dO, before their products; and
+/// o before it enters D:
 ///   |δo| <= Σ p |v| + |o|, |δD| <= Σ |δo| |dO|, |δdS| <= p |δD| + |dS|,
 ///   |δdq| <= scale Σ |δdS| |k| + |dq|, |δdk| <= scale Σ |δdS| |q| + |dk|, |δdv| <= Σ p |dO| + |dv|.
 Bf16Bound bf16_bound(TestContext& t, const Sizes& sizes) {

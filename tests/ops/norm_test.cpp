@@ -116,8 +116,8 @@ TEST(norm, match_the_definitions) {
     }
 }
 
-// The longest sums are a weight's gradient over all rows; an element of it is a product of six factors (dy, x,
-// the root, the gate's three).
+// The longest sums are a weight's gradient over all rows; an element of it is a product of six factors (dy,
+// x, the root, the gate's three).
 TEST(norm, f32_and_threads) {
     TestContext t;
     for (const OpCase& op :
