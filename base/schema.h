@@ -5,9 +5,9 @@
 #include <set>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
+#include "base/any_struct.h"
 #include "base/config_value.h"
 #include "base/schema_log.h"
 
@@ -38,10 +38,12 @@ class Schema {
     template <typename S>
     Schema& list(const std::string& name, std::vector<S> T::*member, const Schema<S>& schema, KeySpec spec);
 
-    /// A key that says which struct of a variant follows; the keys of that struct stand beside it.
-    template <NamedEnum E, typename... As>
-    Schema& alternatives(const std::string& name, std::variant<As...> T::*member, E type, KeySpec spec,
-                         const Schema<As>&... schemas);
+    /// A key that says which struct `member` holds: the types by name, and what their keys start from.
+    Schema& type_key(const std::string& name, AnyStruct T::*member,
+                     const std::vector<std::pair<std::string, AnyStruct>>& types, const KeySpec& spec);
+    /// The keys of one of these types, which stand beside the key that names it.
+    template <typename A>
+    Schema& alternative(const std::string& type, AnyStruct T::*member, const Schema<A>& schema);
 
     /// A count that fills no member: ReadLog::counts holds it by full path, for a later step to resolve.
     Schema& count(const std::string& name, KeySpec spec);
@@ -99,14 +101,12 @@ class Schema {
         std::vector<std::string> needs;
     };
 
-    template <typename A, typename Variant>
-    void mount(Variant T::*member, const std::string& type, const Schema<A>& schema);
     const Entry* find(const std::string& name, const T& target, std::string& other_type) const;
     void read_entry(const YamlEntry& given, const std::string& path, T& target, ReadLog& log) const;
     void check_pointless(const YamlNode& node, const std::string& path, const T& target, ReadLog& log) const;
 
     std::vector<Entry> entries_;
-    std::string type_key_; // the key of alternatives(), read before the others
+    std::string type_key_; // the one of type_key(), read before the others
     std::set<std::string> not_built_;
     std::vector<Pointless> pointless_;
     std::vector<Rule> rules_;

@@ -1,6 +1,9 @@
 #pragma once
 
 #include "base/rng.h"
+#include "layers/feed_forward/moe_config.h"
+#include "layers/mixers/attention_config.h"
+#include "layers/mixers/gated_delta_net_config.h"
 #include "layers/specification/model_config.h"
 #include "trainer/training/batch.h"
 
@@ -39,7 +42,7 @@ inline ModelConfig bench_model() {
 inline ModelConfig small_bench_model() {
     ModelConfig model = bench_model();
     model.hidden_size = 256;
-    auto& moe = std::get<MoeConfig>(model.sublayers.at("moe").kind);
+    auto& moe = model.sublayers.at("moe").kind.get<MoeConfig>();
     moe.num_experts = 16;
     moe.expert_size = 128;
     moe.shared_size = 128;

@@ -14,6 +14,7 @@
 
 #include "bench/bench_model.h"
 #include "launch/ranks.h"
+#include "layers/feed_forward/moe_config.h"
 #include "layers/model/model.h"
 #include "parallel/collectives.h"
 #include "parallel/mesh.h"
@@ -37,7 +38,7 @@ ModelConfig one_mixture() {
     ModelConfig model = bench_model();
     model.num_layers = 0;
     model.pattern = "moe";
-    auto& moe = std::get<MoeConfig>(model.sublayers.at("moe").kind);
+    auto& moe = model.sublayers.at("moe").kind.get<MoeConfig>();
     moe.shared_size = 0; // nothing to compute while tokens travel: the full cost is seen
     moe.shared_gate = false;
     return model;

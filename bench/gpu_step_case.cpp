@@ -2,6 +2,9 @@
 #include <random>
 
 #include "bench/gpu_cases.h"
+#include "layers/feed_forward/moe_config.h"
+#include "layers/mixers/attention_config.h"
+#include "layers/mixers/gated_delta_net_config.h"
 #include "layers/model/model.h"
 #include "optim/adamw.h"
 #include "trainer/training/step.h"
@@ -45,14 +48,14 @@ ModelConfig small_hybrid_model() {
     model.vocab_size = 64;
     model.hidden_size = 32;
     model.num_layers = 4;
-    auto& gdn = std::get<GatedDeltaNetConfig>(model.sublayers.at("gdn").kind);
+    auto& gdn = model.sublayers.at("gdn").kind.get<GatedDeltaNetConfig>();
     gdn = {
         .num_key_heads = 1, .num_value_heads = 2, .key_head_dim = 16, .value_head_dim = 16, .conv_kernel = 4};
-    auto& attention = std::get<AttentionConfig>(model.sublayers.at("attn").kind);
+    auto& attention = model.sublayers.at("attn").kind.get<AttentionConfig>();
     attention.num_heads = 2;
     attention.num_kv_heads = 1;
     attention.head_dim = 16;
-    auto& moe = std::get<MoeConfig>(model.sublayers.at("moe").kind);
+    auto& moe = model.sublayers.at("moe").kind.get<MoeConfig>();
     moe.num_experts = 4;
     moe.experts_per_token = 2;
     moe.expert_size = moe.shared_size = 16;

@@ -8,6 +8,7 @@
 #include "layers/model/model.h"
 #include "layers/specification/model_schema.h"
 #include "layers/specification/pattern.h"
+#include "layers/specification/sublayer_type.h"
 #include "optim/matrix_plan.h"
 #include "tensor/parameters/parameter.h"
 
@@ -37,7 +38,7 @@ std::vector<Row> rows_of(const RunConfig& run) {
     const std::vector<LayerConfig> layers = expand_layers(run.model);
     for (size_t i = 0; i < layers.size(); ++i) {
         for (const ResolvedSublayer& sublayer : layers[i].sublayers)
-            rows.push_back({std::to_string(i), sublayer.name, std::string(to_string(sublayer.config.type())),
+            rows.push_back({std::to_string(i), sublayer.name, type_of(sublayer.config).name,
                             residual_formula(sublayer.norm.placement, run.model.residual),
                             settings_of(sublayer)});
     }

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "layers/specification/model_config.h"
+#include "layers/feed_forward/moe_config.h"
 #include "layers/sublayer/layer_context.h"
 #include "ops/moe/permute.h"
 #include "parallel/row_collectives.h"

@@ -29,14 +29,15 @@ Tensor activate(Context& ctx, const Tensor& x, Activation activation) {
 MlpLayer::MlpLayer(const LayerBuilder& build, const MlpConfig& config) : activation_(config.activation) {
     const int64_t hidden = build.model.hidden_size;
     std::vector<ParameterSpec> sections;
+    const WholeParts features{config.size, "size"};
     const auto rows = [&](const char* part) {
-        return split_over_tensor(build.matrix(part, {config.size, hidden}), 0);
+        return split_over_tensor(build.matrix(part, {config.size, hidden}), 0, features);
     };
     if (is_gated(activation_)) sections.push_back(rows("gate.weight"));
     sections.push_back(rows("up.weight"));
     input_ = build.store.declare(std::move(sections));
-    output_ =
-        build.store.declare(split_over_tensor(build.output_matrix("down.weight", {hidden, config.size}), 1));
+    output_ = build.store.declare(
+        split_over_tensor(build.output_matrix("down.weight", {hidden, config.size}), 1, features));
 }
 
 std::vector<Phase> MlpLayer::phases() const {

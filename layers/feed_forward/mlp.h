@@ -1,5 +1,6 @@
 #pragma once
 
+#include "layers/feed_forward/mlp_config.h"
 #include "layers/sublayer/layer.h"
 
 namespace braid {

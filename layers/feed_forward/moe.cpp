@@ -26,18 +26,18 @@ namespace {
 ParameterSpec split_experts(ParameterSpec spec, int dim, int64_t ranges) {
     spec.expert = true;
     spec.matrices->row_parts = ranges;
-    spec.splits = {{.dim = 0, .axis = Axis::expert},
-                   {.dim = dim, .axis = Axis::expert_tensor, .ranges = ranges}};
+    spec.splits = {{.dim = 0, .axis = Axis::expert, .key = "num_experts"},
+                   {.dim = dim, .axis = Axis::expert_tensor, .ranges = ranges, .key = "expert_size"}};
     return spec;
 }
 
 } // namespace
 
-MoeLayer::MoeLayer(const LayerBuilder& build, const MoeConfig& config, int position, int moe_index)
+MoeLayer::MoeLayer(const LayerBuilder& build, const MoeConfig& config)
     : config_(config),
       dispatcher_(config, build.store.grid(), build.layer, build.sublayer.name),
-      site_{build.layer, position, build.sublayer.name},
-      site_index_(moe_index),
+      site_{build.layer, build.position, build.sublayer.name},
+      site_index_(build.num_moe++),
       hidden_size_(build.model.hidden_size) {
     const int64_t experts = config.num_experts, size = config.expert_size, shared = config.shared_size;
     const bool gated = is_gated(config.activation);

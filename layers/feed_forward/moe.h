@@ -1,6 +1,7 @@
 #pragma once
 
 #include "layers/feed_forward/expert_dispatcher.h"
+#include "layers/feed_forward/moe_config.h"
 #include "layers/sublayer/layer.h"
 #include "layers/sublayer/recorder.h"
 
@@ -14,13 +15,13 @@ namespace braid {
 /// the load (DeepSeek-V3, "auxiliary-loss-free", arXiv:2408.15664), or both.
 class MoeLayer : public Sublayer {
   public:
-    /// moe_index numbers the MoE layers of the model; it finds this layer's counts in the Recorder.
-    MoeLayer(const LayerBuilder& build, const MoeConfig& config, int position, int moe_index);
+    MoeLayer(const LayerBuilder& build, const MoeConfig& config);
 
     std::vector<Phase> phases() const override;
     double forward_flops(const Documents& documents) const override;
     int64_t num_idle_parameters() const override;
 
+    /// Numbers the MoE layers of the model; it finds this layer's counts in the Recorder.
     int moe_index() const { return site_index_; }
     const MoeConfig& config() const { return config_; }
     const DiagnosticSite& site() const { return site_; }

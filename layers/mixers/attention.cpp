@@ -29,28 +29,27 @@ void append_rows(Allocator& allocator, Tensor& buffer, int64_t count, const Tens
 
 } // namespace
 
-AttentionLayer::AttentionLayer(const LayerBuilder& build, const AttentionConfig& config, int position)
+AttentionLayer::AttentionLayer(const LayerBuilder& build, const AttentionConfig& config)
     : config_(config),
-      site_{build.layer, position, build.sublayer.name},
+      site_{build.layer, build.position, build.sublayer.name},
       hidden_size_(build.model.hidden_size) {
     const int64_t heads = config.num_heads * config.head_dim, kv = config.num_kv_heads * config.head_dim;
     // Heads stay whole on a tensor rank.
-    const auto rows = [&](const char* part, int64_t width, int64_t parts) {
+    const WholeParts query{config.num_heads, "num_heads"}, key{config.num_kv_heads, "num_kv_heads", true};
+    const auto rows = [&](const char* part, int64_t width, const WholeParts& parts) {
         return split_heads(build.matrix(part, {width, hidden_size_}), 0, parts);
     };
-    std::vector<ParameterSpec> sections = {rows("q.weight", heads, config.num_heads)};
-    if (config.gate == AttentionGate::elementwise)
-        sections.push_back(rows("gate.weight", heads, config.num_heads));
+    std::vector<ParameterSpec> sections = {rows("q.weight", heads, query)};
+    if (config.gate == AttentionGate::elementwise) sections.push_back(rows("gate.weight", heads, query));
     if (config.gate == AttentionGate::head)
         sections.push_back(split_over_tensor(build.gate("gate.weight", {config.num_heads, hidden_size_}), 0));
-    const std::vector<ParameterSpec> key_value = {rows("k.weight", kv, config.num_kv_heads),
-                                                  rows("v.weight", kv, config.num_kv_heads)};
+    const std::vector<ParameterSpec> key_value = {rows("k.weight", kv, key), rows("v.weight", kv, key)};
     const bool replicated = config.num_kv_heads < build.store.grid().tensor.size;
     if (!replicated) sections.insert(sections.end(), key_value.begin(), key_value.end());
     input_ = build.store.declare(std::move(sections));
     if (replicated) key_value_ = build.store.declare(key_value);
-    output_ = build.store.declare(
-        split_heads(build.output_matrix("out.weight", {hidden_size_, heads}), 1, config.num_heads));
+    output_ =
+        build.store.declare(split_heads(build.output_matrix("out.weight", {hidden_size_, heads}), 1, query));
     config_.num_heads = build.per_tensor_rank(config.num_heads);
     config_.num_kv_heads = build.per_tensor_rank(config.num_kv_heads);
     num_global_heads_ = config.num_heads;

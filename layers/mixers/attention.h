@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "layers/mixers/attention_config.h"
 #include "layers/sublayer/layer.h"
 #include "layers/sublayer/norm.h"
 #include "layers/sublayer/recorder.h"
@@ -13,7 +14,7 @@ namespace braid {
 /// full).
 class AttentionLayer : public Sublayer {
   public:
-    AttentionLayer(const LayerBuilder& build, const AttentionConfig& config, int position);
+    AttentionLayer(const LayerBuilder& build, const AttentionConfig& config);
 
     std::vector<Phase> phases() const override;
     double forward_flops(const Documents& documents) const override;

@@ -21,35 +21,33 @@ constexpr double kL2Eps = 1e-6; // added to the sum of squares, not to the mean
 
 } // namespace
 
-GatedDeltaNetLayer::GatedDeltaNetLayer(const LayerBuilder& build, const GatedDeltaNetConfig& config,
-                                       int position)
+GatedDeltaNetLayer::GatedDeltaNetLayer(const LayerBuilder& build, const GatedDeltaNetConfig& config)
     : config_(config),
-      site_{build.layer, position, build.sublayer.name},
+      site_{build.layer, build.position, build.sublayer.name},
       hidden_size_(build.model.hidden_size),
       norm_eps_(build.sublayer.norm.eps) {
     const int64_t kd = key_width(), vd = value_width(), heads = config.num_value_heads,
                   kernel = config.conv_kernel;
-    const int64_t key_heads = config.num_key_heads;
+    const WholeParts keys{config.num_key_heads, "num_key_heads"}, values{heads, "num_value_heads"};
     // Heads stay whole on a tensor rank, with their convolution, gates and norm.
-    const auto rows = [&](const char* part, int64_t width, int64_t parts) {
+    const auto rows = [&](const char* part, int64_t width, const WholeParts& parts) {
         return split_heads(build.matrix(part, {width, hidden_size_}), 0, parts);
     };
     const auto gates = [&](const char* part) {
         return split_over_tensor(build.gate(part, {heads, hidden_size_}), 0);
     };
-    input_ = build.store.declare({rows("q.weight", kd, key_heads), rows("k.weight", kd, key_heads),
-                                  rows("v.weight", vd, heads), rows("z.weight", vd, heads), gates("b.weight"),
-                                  gates("a.weight")});
+    input_ = build.store.declare({rows("q.weight", kd, keys), rows("k.weight", kd, keys),
+                                  rows("v.weight", vd, values), rows("z.weight", vd, values),
+                                  gates("b.weight"), gates("a.weight")});
     // PyTorch's start of a depthwise convolution, which the published models keep: uniform within
     // 1/sqrt(kernel).
     const double bound = 1 / std::sqrt(static_cast<double>(kernel));
-    const auto channels = [&](const char* part, int64_t width, int64_t parts) {
+    const auto channels = [&](const char* part, int64_t width, const WholeParts& parts) {
         const Initializer uniform{Initializer::Kind::uniform, -bound, bound};
         return split_over_tensor(build.other(part, {width, kernel}, ParameterRole::conv, uniform), 0, parts);
     };
-    conv_ =
-        build.store.declare({channels("conv_q.weight", kd, key_heads),
-                             channels("conv_k.weight", kd, key_heads), channels("conv_v.weight", vd, heads)});
+    conv_ = build.store.declare({channels("conv_q.weight", kd, keys), channels("conv_k.weight", kd, keys),
+                                 channels("conv_v.weight", vd, values)});
     // A between 0.01 and 16 as in Qwen3.5, if nothing else is asked for: an A that rounds to 0 would make a
     // head that never forgets or learns.
     const auto per_head = [&](const char* part, Initializer init) {
@@ -68,9 +66,9 @@ GatedDeltaNetLayer::GatedDeltaNetLayer(const LayerBuilder& build, const GatedDel
     norm_ = build.store.declare(build.other("norm.weight", {config.value_head_dim}, ParameterRole::norm,
                                             {Initializer::Kind::constant, 1}));
     output_ =
-        build.store.declare(split_heads(build.output_matrix("out.weight", {hidden_size_, vd}), 1, heads));
+        build.store.declare(split_heads(build.output_matrix("out.weight", {hidden_size_, vd}), 1, values));
     num_global_value_heads_ = heads;
-    config_.num_key_heads = build.per_tensor_rank(key_heads);
+    config_.num_key_heads = build.per_tensor_rank(config.num_key_heads);
     config_.num_value_heads = build.per_tensor_rank(heads);
 }
 

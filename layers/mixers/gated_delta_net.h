@@ -1,5 +1,6 @@
 #pragma once
 
+#include "layers/mixers/gated_delta_net_config.h"
 #include "layers/sublayer/layer.h"
 #include "layers/sublayer/norm.h"
 #include "layers/sublayer/recorder.h"
@@ -11,7 +12,7 @@ namespace braid {
 /// gated by z.
 class GatedDeltaNetLayer : public Sublayer {
   public:
-    GatedDeltaNetLayer(const LayerBuilder& build, const GatedDeltaNetConfig& config, int position);
+    GatedDeltaNetLayer(const LayerBuilder& build, const GatedDeltaNetConfig& config);
 
     std::vector<Phase> phases() const override;
     double forward_flops(const Documents& documents) const override;

@@ -23,8 +23,8 @@ Tensor report_gradient(LayerContext& ctx, const Tensor& x, const DiagnosticSite&
 
 } // namespace
 
-Block::Block(const LayerBuilder& build, int position, std::unique_ptr<Sublayer> sublayer)
-    : site_{build.layer, position, build.sublayer.name},
+Block::Block(const LayerBuilder& build, std::unique_ptr<Sublayer> sublayer)
+    : site_{build.layer, build.position, build.sublayer.name},
       placement_(build.sublayer.norm.placement),
       residual_(build.model.residual),
       sublayer_(std::move(sublayer)) {

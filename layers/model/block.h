@@ -12,7 +12,7 @@ namespace braid {
 /// a branch joins the residual stream.
 class Block {
   public:
-    Block(const LayerBuilder& build, int position, std::unique_ptr<Sublayer> sublayer);
+    Block(const LayerBuilder& build, std::unique_ptr<Sublayer> sublayer);
 
     /// The block as segments that follow each other: the first takes {x [T, D]}, the last gives the new {x}.
     std::vector<LayerSegment> segments(int unit, bool recompute) const;

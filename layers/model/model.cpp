@@ -26,10 +26,10 @@ Model::Model(const ModelConfig& config, ParameterStore& store) : config_(config)
         const int unit = store.begin_unit(fmt::format("layers.{}", i));
         int position = 0;
         for (const ResolvedSublayer& sublayer : layers[i].sublayers) {
-            const LayerBuilder build{store, config_, sublayer, static_cast<int>(i),
-                                     static_cast<int64_t>(layers.size())};
-            blocks_.push_back(
-                std::make_unique<Block>(build, position, make_sublayer(build, position, num_moe)));
+            const LayerBuilder build{
+                store,    config_, sublayer, static_cast<int>(i), static_cast<int64_t>(layers.size()),
+                position, num_moe};
+            blocks_.push_back(std::make_unique<Block>(build, make_sublayer(build)));
             block_units_.push_back(unit);
             if (const auto* moe = dynamic_cast<const MoeLayer*>(&blocks_.back()->sublayer()))
                 moe_layers_.push_back(moe);

@@ -106,7 +106,6 @@ void set_key(SublayerConfig& config, const std::string& name, const std::string&
     YamlNode tree = sublayer_schema().write(config);
     std::vector<YamlMergeFault> faults;
     merge_yaml(tree, value, faults);
-    const SublayerType type = config.type();
     SublayerConfig changed;
     ReadLog log;
     sublayer_schema().read(tree, name, changed, log);
@@ -118,7 +117,8 @@ void set_key(SublayerConfig& config, const std::string& name, const std::string&
         throw ConfigError("{}: {}", key,
                           std::string(error.what()).substr(std::string("(built in): ").size()));
     }
-    if (changed.type() != type) throw ConfigError("{}: the type cannot change here: use replace", key);
+    if (!changed.kind.has_type_of(config.kind))
+        throw ConfigError("{}: the type cannot change here: use replace", key);
     config = changed;
 }
 

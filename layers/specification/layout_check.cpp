@@ -3,70 +3,54 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
-#include "layers/specification/pattern.h"
 
 namespace braid {
 namespace {
 
-/// Collects what does not fit, with the sizes of the axis that would.
-class Faults {
-  public:
-    explicit Faults(std::string sublayer) : prefix_("model.sublayers." + sublayer + ".") {}
-
-    void expect_divides(const char* key, int64_t count, const char* axis, int64_t size) {
-        if (count % size == 0) return;
-        std::string sizes;
-        for (int64_t s = 1; s <= std::min<int64_t>(count, 1024); ++s)
-            if (count % s == 0) sizes += (sizes.empty() ? "" : ", ") + std::to_string(s);
-        add(fmt::format("{}{}: {} cannot be shared out over parallel.{}: {}; {} may be {}", prefix_, key,
-                        count, axis, size, axis, sizes));
+std::string name_of(Axis axis) {
+    switch (axis) {
+        case Axis::expert:
+            return "expert";
+        case Axis::expert_tensor:
+            return "expert_tensor";
+        default:
+            return "tensor";
     }
-    /// Fewer heads than ranks are replicated.
-    void expect_divides_or_repeats(const char* key, int64_t count, const char* axis, int64_t size) {
-        if (count >= size) return expect_divides(key, count, axis, size);
-        if (size % count == 0) return;
-        add(fmt::format(
-            "{}{}: {} heads cannot be repeated evenly over parallel.{}: {}; {} may be a divisor or "
+}
+
+/// "" where the count can be shared out over the ranks of its axis.
+std::string fault_of(const std::string& sublayer, const SharedCount& shared, const RankGrid& grid) {
+    const int64_t count = shared.count, size = grid[shared.axis].size;
+    const std::string axis = name_of(shared.axis);
+    const std::string key = fmt::format("model.sublayers.{}.{}", sublayer, shared.key);
+    if (shared.repeats && count < size) {
+        if (size % count == 0) return "";
+        return fmt::format(
+            "{}: {} heads cannot be repeated evenly over parallel.{}: {}; {} may be a divisor or "
             "a multiple of {}",
-            prefix_, key, count, axis, size, axis, count));
+            key, count, axis, size, axis, count);
     }
-    void add(std::string text) { texts_.push_back(std::move(text)); }
-
-    void operator()(const AttentionConfig& c, const RankGrid& grid) {
-        expect_divides("num_heads", c.num_heads, "tensor", grid.tensor.size);
-        expect_divides_or_repeats("num_kv_heads", c.num_kv_heads, "tensor", grid.tensor.size);
-    }
-    void operator()(const GatedDeltaNetConfig& c, const RankGrid& grid) {
-        expect_divides("num_key_heads", c.num_key_heads, "tensor", grid.tensor.size);
-        expect_divides("num_value_heads", c.num_value_heads, "tensor", grid.tensor.size);
-    }
-    void operator()(const MlpConfig& c, const RankGrid& grid) {
-        expect_divides("size", c.size, "tensor", grid.tensor.size);
-    }
-    void operator()(const MoeConfig& c, const RankGrid& grid) {
-        expect_divides("num_experts", c.num_experts, "expert", grid.expert.size);
-        expect_divides("expert_size", c.expert_size, "expert_tensor", grid.expert_tensor.size);
-    }
-    const std::vector<std::string>& texts() const { return texts_; }
-
-  private:
-    std::string prefix_;
-    std::vector<std::string> texts_;
-};
+    if (count % size == 0) return "";
+    std::string sizes;
+    for (int64_t s = 1; s <= std::min<int64_t>(count, 1024); ++s)
+        if (count % s == 0) sizes += (sizes.empty() ? "" : ", ") + std::to_string(s);
+    return fmt::format("{}: {} cannot be shared out over parallel.{}: {}; {} may be {}", key, count, axis,
+                       size, axis, sizes);
+}
 
 } // namespace
 
 LayoutRules::LayoutRules(const ModelConfig& model) : vocab_size_(model.vocab_size) {
     for (const LayerConfig& layer : expand_layers(model))
         for (const ResolvedSublayer& sublayer : layer.sublayers) {
-            has_experts_ |= std::holds_alternative<MoeConfig>(sublayer.config.kind);
-            if (std::find(sublayers_.begin(), sublayers_.end(), sublayer) == sublayers_.end())
-                sublayers_.push_back(sublayer);
+            const auto same = [&](const Rules& rules) { return rules.sublayer == sublayer; };
+            if (std::any_of(sublayers_.begin(), sublayers_.end(), same)) continue;
+            sublayers_.push_back({sublayer, declare_alone(sublayer, model)});
+            has_experts_ |= sublayers_.back().declared.has_experts;
         }
 }
 
@@ -77,29 +61,24 @@ void LayoutRules::expect_fits(const RankGrid& grid) const {
 
 std::vector<std::string> LayoutRules::faults(const RankGrid& grid) const {
     std::vector<std::string> lines;
-    const auto add = [&](const std::string& text) { lines.push_back(text); };
-    std::set<std::string> checked;
-    for (const ResolvedSublayer& sublayer : sublayers_) {
-        Faults faults(sublayer.name);
-        std::visit([&](const auto& config) { faults(config, grid); }, sublayer.config.kind);
-        const auto* attention = std::get_if<AttentionConfig>(&sublayer.config.kind);
-        if (attention && attention->qk_norm == QkNorm::full && sublayer.norm.type == NormType::layer &&
-            grid.tensor.size > 1)
-            faults.add(
-                fmt::format("model.sublayers.{}.qk_norm: full with a LayerNorm cannot be shared out "
-                            "over parallel.tensor: {}; use norm.type: rms or tensor: 1",
-                            sublayer.name, grid.tensor.size));
-        for (const std::string& text : faults.texts())
-            if (checked.insert(text).second) add(text);
+    const auto add_once = [&](const std::string& text) {
+        if (!text.empty() && std::find(lines.begin(), lines.end(), text) == lines.end())
+            lines.push_back(text);
+    };
+    for (const auto& [sublayer, declared] : sublayers_) {
+        for (const SharedCount& shared : declared.shared) add_once(fault_of(sublayer.name, shared, grid));
+        const auto& refusal = type_of(sublayer.config).refusal;
+        if (const std::string text = refusal ? refusal(sublayer, grid) : ""; !text.empty())
+            add_once(fmt::format("model.sublayers.{}.{}", sublayer.name, text));
     }
     if (!has_experts_ && grid.expert.size * grid.expert_tensor.size > 1)
-        add(
+        add_once(
             fmt::format("parallel.expert: {} and expert_tensor: {} share out experts, and no layer has "
                         "a moe sublayer",
                         grid.expert.size, grid.expert_tensor.size));
     if (vocab_size_ < grid.tensor.size)
-        add(fmt::format("model.vocab_size: {} words cannot be shared out over parallel.tensor: {}",
-                        vocab_size_, grid.tensor.size));
+        add_once(fmt::format("model.vocab_size: {} words cannot be shared out over parallel.tensor: {}",
+                             vocab_size_, grid.tensor.size));
     return lines;
 }
 

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "layers/specification/pattern.h"
+#include "layers/specification/sublayer_type.h"
 #include "tensor/parameters/rank_grid.h"
 
 namespace braid {
@@ -21,7 +21,11 @@ class LayoutRules {
   private:
     int64_t vocab_size_;
     bool has_experts_ = false;
-    std::vector<ResolvedSublayer> sublayers_; // each once
+    struct Rules {
+        ResolvedSublayer sublayer;
+        DeclaredSublayer declared;
+    };
+    std::vector<Rules> sublayers_; // each once
 };
 
 } // namespace braid

@@ -6,9 +6,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
 
+#include "base/any_struct.h"
 #include "base/enum_names.h"
 
 namespace braid {
@@ -73,90 +73,6 @@ struct HeadConfig {
     bool operator==(const HeadConfig&) const = default;
 };
 
-enum class QkNorm { none, per_head, full };
-constexpr auto enum_names(QkNorm) {
-    return std::array<std::string_view, 3>{"none", "per_head", "full"};
-}
-
-enum class AttentionGate { none, head, elementwise };
-constexpr auto enum_names(AttentionGate) {
-    return std::array<std::string_view, 3>{"none", "head", "elementwise"};
-}
-
-struct RopeConfig {
-    double theta = 10000;
-    double fraction = 1; // the share of head_dim that is rotated; 0 means no position encoding
-    bool operator==(const RopeConfig&) const = default;
-};
-
-struct AttentionConfig {
-    int64_t num_heads = 0;
-    int64_t num_kv_heads = 0; // a file that leaves it out means num_heads
-    int64_t head_dim = 0;
-    QkNorm qk_norm = QkNorm::none;
-    AttentionGate gate = AttentionGate::none;
-    RopeConfig rope;
-    int64_t window = 0; // a token sees itself and the window - 1 tokens before it; 0 means all before it
-    bool operator==(const AttentionConfig&) const = default;
-};
-
-struct GatedDeltaNetConfig {
-    int64_t num_key_heads = 0;
-    int64_t num_value_heads = 0;
-    int64_t key_head_dim = 0;
-    int64_t value_head_dim = 0;
-    int64_t conv_kernel = 4; // taps
-    bool operator==(const GatedDeltaNetConfig&) const = default;
-};
-
-/// swiglu silu(gate) up; geglu gelu(gate) up; the rest have no gate: gelu(up), silu(up), relu2 max(up, 0)^2.
-enum class Activation { swiglu, geglu, gelu, silu, relu2 };
-constexpr auto enum_names(Activation) {
-    return std::array<std::string_view, 5>{"swiglu", "geglu", "gelu", "silu", "relu2"};
-}
-
-struct MlpConfig {
-    int64_t size = 0;
-    Activation activation = Activation::swiglu;
-    bool operator==(const MlpConfig&) const = default;
-};
-
-enum class RouterScore { softmax, sigmoid };
-constexpr auto enum_names(RouterScore) {
-    return std::array<std::string_view, 2>{"softmax", "sigmoid"};
-}
-
-/// The tokens over which the balancing loss counts expert fractions: each sequence, the whole previous step,
-/// or this step's batch.
-enum class AuxScope { sequence, global, batch };
-constexpr auto enum_names(AuxScope) {
-    return std::array<std::string_view, 3>{"sequence", "global", "batch"};
-}
-
-struct RouterConfig {
-    RouterScore score = RouterScore::softmax;
-    bool normalize = true; // the weights of a token's experts are divided by their sum before scale
-    double scale = 1;
-    double aux_loss = 0;
-    AuxScope aux_scope = AuxScope::sequence;
-    double z_loss = 0;
-    double bias_update_rate = 0; // 0: no selection bias
-    bool operator==(const RouterConfig&) const = default;
-};
-
-struct MoeConfig {
-    int64_t num_experts = 0;
-    int64_t experts_per_token = 0;
-    int64_t expert_size = 0;
-    int64_t shared_size = 0;  // 0: no shared expert
-    bool shared_gate = false; // a sigmoid gate on the shared expert
-    Activation activation = Activation::swiglu;
-    int64_t piece_tokens = 0;   // 0: no pieces
-    int64_t receive_tokens = 0; // 0: as many as come
-    RouterConfig router;
-    bool operator==(const MoeConfig&) const = default;
-};
-
 /// What a sublayer changes of model.norm and model.init.
 struct NormOverride {
     std::optional<NormType> type;
@@ -177,24 +93,17 @@ struct InitOverride {
     std::optional<double> std;
     std::optional<InitDistribution> distribution;
     std::optional<InitOutput> output;
-    // Of gated_delta_net; left out, constant_dt and [0.01, 16].
+    // Of recurrences that decay; left out, constant_dt and [0.01, 16].
     std::optional<DecayInit> decay;
     std::optional<std::array<double, 2>> a_range; // A starts uniform between these
     bool operator==(const InitOverride&) const = default;
 };
 
-enum class SublayerType { attention, gated_delta_net, mlp, moe };
-constexpr auto enum_names(SublayerType) {
-    return std::array<std::string_view, 4>{"attention", "gated_delta_net", "mlp", "moe"};
-}
-
 struct SublayerConfig {
-    std::variant<AttentionConfig, GatedDeltaNetConfig, MlpConfig, MoeConfig>
-        kind; // as SublayerType orders them
+    AnyStruct kind; // the config struct of its type: layers/specification/sublayer_type.h
     NormOverride norm;
     InitOverride init;
 
-    SublayerType type() const { return static_cast<SublayerType>(kind.index()); }
     bool operator==(const SublayerConfig&) const = default;
 };
 

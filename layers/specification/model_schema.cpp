@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/suggest.h"
-#include "layers/specification/pattern.h"
+#include "layers/specification/sublayer_type.h"
 
 namespace braid {
 
@@ -105,30 +105,6 @@ const Schema<LayerEdit>& edit_schema() {
     return schema;
 }
 
-/// Elements of a sublayer's weights, in doubles that cannot overflow. Norms and biases do not matter here.
-double approximate_elements(const SublayerConfig& sublayer, double hidden) {
-    const auto d = [](int64_t value) { return static_cast<double>(value); };
-    const auto mlp = [&](double size) { return 3 * hidden * size; };
-    switch (sublayer.type()) {
-        case SublayerType::attention: {
-            const auto& a = std::get<AttentionConfig>(sublayer.kind);
-            return hidden * d(a.head_dim) * (3 * d(a.num_heads) + 2 * d(a.num_kv_heads));
-        }
-        case SublayerType::gated_delta_net: {
-            const auto& g = std::get<GatedDeltaNetConfig>(sublayer.kind);
-            return hidden * (2 * d(g.num_key_heads) * d(g.key_head_dim) +
-                             3 * d(g.num_value_heads) * d(g.value_head_dim));
-        }
-        case SublayerType::mlp:
-            return mlp(d(std::get<MlpConfig>(sublayer.kind).size));
-        case SublayerType::moe: {
-            const auto& m = std::get<MoeConfig>(sublayer.kind);
-            return d(m.num_experts) * (mlp(d(m.expert_size)) + hidden) + mlp(d(m.shared_size));
-        }
-    }
-    return 0;
-}
-
 /// LayerNorm has no zero-centred form, so a weight that starts at 0 would silence the model.
 void check_norms(const ModelConfig& model, const std::vector<LayerConfig>& layers, SectionCheck& check) {
     const std::string message =
@@ -159,11 +135,16 @@ void check_model(const ModelConfig& model, SectionCheck& check) {
         return check.fail(text.substr(begin, colon - begin), text.substr(colon + 2));
     }
     check_norms(model, layers, check);
-    const double hidden = static_cast<double>(model.hidden_size);
-    double elements = 2 * hidden * static_cast<double>(model.vocab_size);
+    double elements = 2 * static_cast<double>(model.hidden_size) * static_cast<double>(model.vocab_size);
+    std::vector<std::pair<const ResolvedSublayer*, double>> known; // each once
     for (const LayerConfig& layer : layers) {
-        for (const ResolvedSublayer& sublayer : layer.sublayers)
-            elements += approximate_elements(sublayer.config, hidden);
+        for (const ResolvedSublayer& sublayer : layer.sublayers) {
+            auto same = std::find_if(known.begin(), known.end(),
+                                     [&](const auto& other) { return *other.first == sublayer; });
+            if (same == known.end())
+                same = known.insert(known.end(), {&sublayer, declare_alone(sublayer, model).num_elements});
+            elements += same->second;
+        }
     }
     if (elements > kMaxElements)
         check.fail("hidden_size",

@@ -31,15 +31,22 @@ int64_t LayerBuilder::per_tensor_rank(int64_t count) const {
     return std::max<int64_t>(count / store.grid().tensor.size, 1);
 }
 
-ParameterSpec split_over_tensor(ParameterSpec spec, int dim, int64_t parts) {
-    spec.splits.push_back({.dim = dim, .axis = Axis::tensor, .parts = parts});
+ParameterSpec split_over_tensor(ParameterSpec spec, int dim, const WholeParts& parts) {
+    spec.splits.push_back(
+        {.dim = dim, .axis = Axis::tensor, .parts = parts.count, .key = parts.key, .repeats = parts.repeats});
     return spec;
 }
 
-ParameterSpec split_heads(ParameterSpec spec, int dim, int64_t num_heads) {
+ParameterSpec split_heads(ParameterSpec spec, int dim, const WholeParts& heads) {
     if (spec.matrices)
-        (dim + 1 == spec.shape.rank() ? spec.matrices->column_heads : spec.matrices->row_heads) = num_heads;
-    return split_over_tensor(std::move(spec), dim, num_heads);
+        (dim + 1 == spec.shape.rank() ? spec.matrices->column_heads : spec.matrices->row_heads) = heads.count;
+    return split_over_tensor(std::move(spec), dim, heads);
+}
+
+void shrink_heads(int64_t& few, int64_t& many) {
+    const int64_t ratio = many / few;
+    few = std::min<int64_t>(few, 2);
+    many = few * std::min<int64_t>(ratio, 8);
 }
 
 ParameterSpec LayerBuilder::matrix(const std::string& part, const Shape& shape, ParameterRole role) const {

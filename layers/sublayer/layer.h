@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "layers/specification/pattern.h"
+#include "layers/specification/sublayer_type.h"
 #include "layers/sublayer/layer_context.h"
 #include "ops/documents.h"
 #include "tensor/parameters/parameter.h"
@@ -18,6 +18,8 @@ struct LayerBuilder {
     const ResolvedSublayer& sublayer;
     int layer; // from 0
     int64_t num_layers;
+    int position; // among the sublayers of the layer, from 0
+    int& num_moe; // MoE sublayers so far; each counts itself
 
     /// The global name of a part, such as "layers.3.attn.q.weight".
     std::string name(const std::string& part) const;
@@ -37,11 +39,18 @@ struct LayerBuilder {
     int64_t per_tensor_rank(int64_t count) const;
 };
 
-/// The spec with dimension `dim` shared out over the tensor ranks in `parts` that stay whole, such as heads.
-ParameterSpec split_over_tensor(ParameterSpec spec, int dim, int64_t parts = 0);
+/// The parts of a dimension that stay whole when it is shared out, such as heads. Layouts are checked against
+/// what a layer says here, and nothing else.
+struct WholeParts {
+    int64_t count = 0;    // 0: every index is one
+    const char* key = ""; // that counts them in the sublayer's config; "" where another tensor says it
+    bool repeats = false; // fewer parts than ranks: several ranks hold the same
+};
 
-/// The same in heads, which stay whole.
-ParameterSpec split_heads(ParameterSpec spec, int dim, int64_t num_heads);
+/// The spec with dimension `dim` shared out over the tensor ranks.
+ParameterSpec split_over_tensor(ParameterSpec spec, int dim, const WholeParts& parts = {});
+/// The same in heads.
+ParameterSpec split_heads(ParameterSpec spec, int dim, const WholeParts& heads);
 
 /// The initializer of a matrix of the model.
 Initializer matrix_initializer(const InitConfig& init, double scale = 1);
@@ -54,8 +63,8 @@ struct Phase {
 };
 
 /// F of a sublayer: what stands between its norms and its residual. Const in forward; everything that changes
-/// comes with the context. A new mixer implements this and is named in layers/model/registry.cpp; its author
-/// writes forward only.
+/// comes with the context. A new mixer implements this and has a SublayerType; its author writes forward
+/// only.
 class Sublayer {
   public:
     virtual ~Sublayer() = default;
@@ -69,5 +78,27 @@ class Sublayer {
     /// Parameter elements that one token does not use (experts it is not sent to).
     virtual int64_t num_idle_parameters() const { return 0; }
 };
+
+/// The descriptor of a layer made from a Config: Layer(const LayerBuilder&, const Config&). `keys` outlives
+/// it.
+template <typename Config, typename Layer>
+SublayerType describe_sublayer(const std::string& name, const Schema<Config>& keys, void (*shrink)(Config&),
+                               std::vector<SublayerType::Example> examples) {
+    SublayerType type;
+    type.name = name;
+    type.initial = Config{};
+    type.add_keys = [name, &keys](Schema<SublayerConfig>& all) {
+        all.alternative(name, &SublayerConfig::kind, keys);
+    };
+    type.make = [](const LayerBuilder& build) {
+        return std::make_unique<Layer>(build, build.sublayer.config.kind.template get<Config>());
+    };
+    type.shrink = [shrink](AnyStruct& config) { shrink(config.get<Config>()); };
+    type.examples = std::move(examples);
+    return type;
+}
+
+/// For SublayerType::shrink: sizes of heads at the ratio of the real ones.
+void shrink_heads(int64_t& few, int64_t& many);
 
 } // namespace braid

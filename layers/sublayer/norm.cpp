@@ -19,7 +19,7 @@ Norm::Norm(ParameterStore& store, const NormConfig& config, std::string name, in
                          .sublayer = sublayer,
                          .layer = layer,
                          .partial_over_tensor = rows != Rows::stream || store.grid().sequence};
-    if (rows == Rows::width) weight = split_over_tensor(weight, 0, parts);
+    if (rows == Rows::width) weight = split_over_tensor(weight, 0, {.count = parts});
     ParameterSpec bias = weight;
     bias.name = name + ".bias";
     bias.role = ParameterRole::bias;

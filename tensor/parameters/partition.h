@@ -17,6 +17,10 @@ struct Split {
     int64_t parts = 0;
     // The dimension is this many equal ranges in a row, each of them split (gate and up rows of an expert).
     int64_t ranges = 1;
+    // For those who ask what can be shared out: the config key that counts the parts, where this says it, and
+    // whether fewer parts than ranks will do.
+    const char* key = "";
+    bool repeats = false;
 };
 
 /// The part of a global tensor that one rank holds, as index arithmetic.

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include "layers/feed_forward/moe_config.h"
 #include "tests/distributed/device_ranks.h"
 #include "tests/trainer/parity_case.h"
 
@@ -13,7 +14,7 @@ namespace {
 LayoutCase small_case(OptimizerType optimizer) {
     LayoutCase run = parity_case(AuxScope::global, false);
     run.model.pattern = "gdn+moe, attn+dense";
-    std::get<MoeConfig>(run.model.sublayers.at("moe").kind).expert_size = 4; // which two ranks can share
+    run.model.sublayers.at("moe").kind.get<MoeConfig>().expert_size = 4; // which two ranks can share
     run.optimizer.type = optimizer;
     run.global_batch = 3;
     run.sequence_length = 9;

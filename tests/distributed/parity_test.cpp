@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include "layers/feed_forward/moe_config.h"
 #include "tests/distributed/device_ranks.h"
 #include "tests/trainer/parity_case.h"
 

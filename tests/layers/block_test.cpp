@@ -4,6 +4,7 @@
 #include <map>
 
 #include "layers/model/registry.h"
+#include "layers/specification/sublayer_type.h"
 #include "layers/sublayer/recorder.h"
 #include "tests/layers/reference.h"
 #include "tests/support/gradient_check.h"
@@ -23,34 +24,11 @@ void PrintTo(const Kind& kind, std::ostream* stream) {
     *stream << kind.name;
 }
 
-/// Small sublayers that between them use every option.
+/// The examples of all types.
 std::vector<Kind> all_kinds() {
     std::vector<Kind> kinds;
-    const auto add = [&](const char* name, auto config) { kinds.push_back({name, {config, {}, {}}}); };
-    AttentionConfig attention{.num_heads = 4, .num_kv_heads = 2, .head_dim = 4};
-    attention.rope.fraction = 0.5;
-    add("attention", attention);
-    attention.qk_norm = QkNorm::per_head, attention.gate = AttentionGate::elementwise;
-    add("attention_per_head_gated", attention);
-    attention.qk_norm = QkNorm::full, attention.gate = AttentionGate::head, attention.window = 3;
-    attention.rope.fraction = 0;
-    add("attention_full_window", attention);
-    add("gated_delta_net", GatedDeltaNetConfig{.num_key_heads = 2,
-                                               .num_value_heads = 4,
-                                               .key_head_dim = 3,
-                                               .value_head_dim = 5,
-                                               .conv_kernel = 3});
-    for (Activation activation :
-         {Activation::swiglu, Activation::geglu, Activation::gelu, Activation::silu, Activation::relu2})
-        add(fmt::format("mlp_{}", to_string(activation)).c_str(),
-            MlpConfig{.size = 7, .activation = activation});
-    MoeConfig moe{.num_experts = 5, .experts_per_token = 2, .expert_size = 3};
-    add("moe", moe);
-    moe.shared_size = 4, moe.shared_gate = true, moe.activation = Activation::gelu;
-    moe.router.score = RouterScore::sigmoid, moe.router.scale = 2.5;
-    add("moe_sigmoid_shared", moe);
-    moe.router.normalize = false, moe.shared_gate = false;
-    add("moe_not_normalized", moe);
+    for (const SublayerType& type : sublayer_types())
+        for (const auto& [name, config] : type.examples) kinds.push_back({name, {config, {}, {}}});
     return kinds;
 }
 
@@ -71,8 +49,8 @@ struct BlockCase {
                     norm,
                     {.std = 0.4, .distribution = InitDistribution::normal, .output = InitOutput::same}};
         store.begin_unit("layers.0");
-        const LayerBuilder build{store, model, sublayer, 0, 1};
-        block = std::make_unique<Block>(build, 0, make_sublayer(build, 0, num_moe));
+        const LayerBuilder build{store, model, sublayer, 0, 1, 0, num_moe};
+        block = std::make_unique<Block>(build, make_sublayer(build));
         store.allocate(t.allocator, DType::f64, true);
         store.initialize(7);
         // Norm weights away from one, and biases away from zero, so that a forgotten one shows.

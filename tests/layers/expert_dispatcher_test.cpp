@@ -3,6 +3,7 @@
 #include <mutex>
 #include <set>
 
+#include "layers/feed_forward/moe_config.h"
 #include "parallel/agreement.h"
 #include "parallel/mesh.h"
 #include "parallel/thread_comm.h"

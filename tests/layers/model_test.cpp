@@ -2,6 +2,9 @@
 
 #include <cmath>
 
+#include "layers/feed_forward/moe_config.h"
+#include "layers/mixers/attention_config.h"
+#include "layers/mixers/gated_delta_net_config.h"
 #include "layers/sublayer/decode_state.h"
 #include "tests/layers/reference.h"
 #include "tests/support/testing_context.h"

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 
 #include "base/error.h"
+#include "layers/feed_forward/moe_config.h"
+#include "layers/mixers/attention_config.h"
 
 namespace braid::testing {
 namespace {

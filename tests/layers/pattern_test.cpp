@@ -1,5 +1,9 @@
 #include "layers/specification/pattern.h"
 
+#include "layers/feed_forward/mlp_config.h"
+#include "layers/feed_forward/moe_config.h"
+#include "layers/mixers/attention_config.h"
+#include "layers/mixers/gated_delta_net_config.h"
 #include "layers/specification/model_schema.h"
 #include "tests/support/config_text.h"
 
@@ -127,8 +131,8 @@ TEST(expand_layers, edits_replace_and_set_single_layers) {
                     {"2,3", {}, {{"moe.experts_per_token", "3"}, {"moe.router.scale", "2.5"}}}};
     EXPECT_EQ(expanded(model), "gdn+dense gdn+dense gdn+moe attn+moe");
     const auto layers = expand_layers(model);
-    EXPECT_EQ(std::get<MoeConfig>(layers[3].sublayers[1].config.kind).experts_per_token, 3);
-    EXPECT_EQ(std::get<MoeConfig>(layers[3].sublayers[1].config.kind).router.scale, 2.5);
+    EXPECT_EQ(layers[3].sublayers[1].config.kind.get<MoeConfig>().experts_per_token, 3);
+    EXPECT_EQ(layers[3].sublayers[1].config.kind.get<MoeConfig>().router.scale, 2.5);
     EXPECT_EQ(unused_sublayers(model), std::vector<std::string>{});
     EXPECT_EQ(unused_sublayers(model_of("attn+moe")), (std::vector<std::string>{"dense", "gdn"}));
 }

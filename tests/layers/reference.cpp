@@ -5,6 +5,10 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "layers/feed_forward/mlp_config.h"
+#include "layers/feed_forward/moe_config.h"
+#include "layers/mixers/attention_config.h"
+#include "layers/mixers/gated_delta_net_config.h"
 
 namespace braid::testing::reference {
 namespace {
@@ -257,16 +261,16 @@ Row mixture(const Weights& weights, const MoeConfig& c, const std::string& prefi
 /// F of one document.
 Matrix branch(const Weights& weights, const ResolvedSublayer& sublayer, const std::string& prefix,
               const Matrix& h) {
-    if (const auto* c = std::get_if<AttentionConfig>(&sublayer.config.kind))
+    if (const auto* c = sublayer.config.kind.get_if<AttentionConfig>())
         return attention(weights, sublayer, *c, prefix, h);
-    if (const auto* c = std::get_if<GatedDeltaNetConfig>(&sublayer.config.kind))
+    if (const auto* c = sublayer.config.kind.get_if<GatedDeltaNetConfig>())
         return gated_delta_net(weights, sublayer, *c, prefix, h);
     Matrix y;
     for (const Row& row : h) {
-        if (const auto* c = std::get_if<MlpConfig>(&sublayer.config.kind))
+        if (const auto* c = sublayer.config.kind.get_if<MlpConfig>())
             y.push_back(feed_forward(weights, c->activation, prefix, row));
         else
-            y.push_back(mixture(weights, std::get<MoeConfig>(sublayer.config.kind), prefix, row));
+            y.push_back(mixture(weights, sublayer.config.kind.get<MoeConfig>(), prefix, row));
     }
     return y;
 }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "layers/feed_forward/moe_config.h"
 #include "layers/specification/layout_check.h"
 #include "parallel/thread_comm.h"
 #include "trainer/training/step.h"

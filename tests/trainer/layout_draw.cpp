@@ -6,6 +6,10 @@
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "layers/feed_forward/mlp_config.h"
+#include "layers/feed_forward/moe_config.h"
+#include "layers/mixers/attention_config.h"
+#include "layers/mixers/gated_delta_net_config.h"
 #include "layers/specification/layout_check.h"
 
 namespace braid::testing {
@@ -116,7 +120,7 @@ LayoutDraw draw_layout(uint64_t seed, int num_ranks) {
     LayoutDraw result{.seed = seed, .run = draw_case(draw, seed)};
     draw_layout(draw, num_ranks, result);
     result.laid_out = in_pieces(result.run, draw.of<int64_t>({0, 0, 1, 3, 8, 30}));
-    auto& moe = std::get<MoeConfig>(result.laid_out.model.sublayers.at("moe").kind);
+    auto& moe = result.laid_out.model.sublayers.at("moe").kind.get<MoeConfig>();
     moe.receive_tokens = draw.of<int64_t>({0, 1000}); // never reached; all ranks learn all counts
     const std::vector<std::string> frozen[] = {
         {}, {}, {"embedding.*", "layers.0.*"}, {"*.moe.*"}, {"*norm*"}};
@@ -127,7 +131,7 @@ LayoutDraw draw_layout(uint64_t seed, int num_ranks) {
 
 std::string describe(const LayoutDraw& draw) {
     const LayoutCase& run = draw.run;
-    const auto& moe = std::get<MoeConfig>(draw.laid_out.model.sublayers.at("moe").kind);
+    const auto& moe = draw.laid_out.model.sublayers.at("moe").kind.get<MoeConfig>();
     const auto& [sizes, sharded, micro_batch, recompute, reduction] = draw.layout;
     return fmt::format(
         "BRAID_LAYOUT_SEED={}: {} ranks, tensor {}, sequence {}, expert {}, expert_tensor {}, ZeRO {}, "

@@ -1,4 +1,7 @@
 #include "tests/trainer/parity_case.h"
+#include "layers/feed_forward/mlp_config.h"
+#include "layers/mixers/attention_config.h"
+#include "layers/mixers/gated_delta_net_config.h"
 
 namespace braid::testing {
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "layers/feed_forward/moe_config.h"
 #include "trainer/verify/layout_compare.h"
 
 namespace braid::testing {

@@ -8,6 +8,10 @@
 #include <cmath>
 
 #include "base/glob.h"
+#include "layers/feed_forward/mlp_config.h"
+#include "layers/feed_forward/moe_config.h"
+#include "layers/mixers/attention_config.h"
+#include "layers/mixers/gated_delta_net_config.h"
 #include "parallel/thread_comm.h"
 #include "tests/support/sanitized.h"
 #include "tests/trainer/parity_case.h"
@@ -84,10 +88,10 @@ TEST(parity, tensor_ranks) {
 
 TEST(parity, a_norm_over_heads_that_several_ranks_hold) {
     LayoutCase run = parity_case(AuxScope::sequence, false);
-    auto& attention = std::get<AttentionConfig>(run.model.sublayers["attn"].kind);
+    auto& attention = run.model.sublayers["attn"].kind.get<AttentionConfig>();
     attention.qk_norm = QkNorm::full;
-    std::get<GatedDeltaNetConfig>(run.model.sublayers["gdn"].kind).num_key_heads = 4;
-    std::get<MlpConfig>(run.model.sublayers["dense"].kind).size = 12;
+    run.model.sublayers["gdn"].kind.get<GatedDeltaNetConfig>().num_key_heads = 4;
+    run.model.sublayers["dense"].kind.get<MlpConfig>().size = 12;
     for (const int64_t kv_heads : {1, 2, 4}) { // on four, two and one of four tensor ranks
         attention.num_kv_heads = kv_heads;
         const auto reference = alone(run);
@@ -141,8 +145,8 @@ TEST(parity, matrices_that_lie_on_several_ranks) {
     LayoutCase run = parity_case(AuxScope::global, false);
     run.optimizer.type = OptimizerType::muon;
     // Key/value heads of attention are on two ranks each with four tensor ranks.
-    std::get<GatedDeltaNetConfig>(run.model.sublayers["gdn"].kind).num_key_heads = 4;
-    std::get<MlpConfig>(run.model.sublayers["dense"].kind).size = 12;
+    run.model.sublayers["gdn"].kind.get<GatedDeltaNetConfig>().num_key_heads = 4;
+    run.model.sublayers["dense"].kind.get<MlpConfig>().size = 12;
     for (bool split_heads : {true, false}) {
         if (test::kSanitized && !split_heads) continue;
         run.optimizer.muon.split_heads = split_heads;

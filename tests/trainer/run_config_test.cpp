@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "layers/feed_forward/moe_config.h"
+#include "layers/mixers/attention_config.h"
 #include "layers/specification/pattern.h"
 #include "tests/support/config_text.h"
 #include "tests/support/temporary_folder.h"
@@ -35,15 +37,15 @@ TEST(run_config, fills_every_section_and_the_dependent_defaults) {
     EXPECT_EQ(run.seed, 7u);
     EXPECT_EQ(run.data.seed, 7u);
     EXPECT_EQ(run.model.norm.placement, NormPlacement::pre);
-    const auto& attention = std::get<AttentionConfig>(run.model.sublayers.at("attn").kind);
+    const auto& attention = run.model.sublayers.at("attn").kind.get<AttentionConfig>();
     EXPECT_EQ(attention.rope.theta, 500);
-    EXPECT_EQ(std::get<MoeConfig>(run.model.sublayers.at("moe").kind).router.aux_loss, 1e-3);
+    EXPECT_EQ(run.model.sublayers.at("moe").kind.get<MoeConfig>().router.aux_loss, 1e-3);
     EXPECT_EQ(run.train.micro_batch, 2);
     EXPECT_EQ(run.optimizer.betas, (std::array<double, 2>{0.9, 0.95}));
     EXPECT_EQ(run.data.validation.at("web").path, "valid.h5");
     const RunConfig defaults =
         parse({"model.sublayers.attn.num_kv_heads=null", "train.micro_batch=null", "name=null"});
-    EXPECT_EQ(std::get<AttentionConfig>(defaults.model.sublayers.at("attn").kind).num_kv_heads, 4);
+    EXPECT_EQ(defaults.model.sublayers.at("attn").kind.get<AttentionConfig>().num_kv_heads, 4);
     EXPECT_EQ(defaults.train.micro_batch, 8);
     EXPECT_EQ(defaults.name, "run");
 }
@@ -249,7 +251,7 @@ TEST(run_config, absurd_sizes_are_refused_before_memory_is_taken) {
 TEST(run_config, sublayers_copy_each_other_with_like) {
     const RunConfig run =
         parse({"model.sublayers.wide={like: moe, expert_size: 32, router: {score: sigmoid}}"});
-    const auto& wide = std::get<MoeConfig>(run.model.sublayers.at("wide").kind);
+    const auto& wide = run.model.sublayers.at("wide").kind.get<MoeConfig>();
     EXPECT_EQ(wide.expert_size, 32);
     EXPECT_EQ(wide.num_experts, 8);
     EXPECT_EQ(wide.router.score, RouterScore::sigmoid);

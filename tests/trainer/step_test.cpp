@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "layers/feed_forward/moe_config.h"
 #include "parallel/thread_comm.h"
 #include "tests/support/lazy_comm.h"
 #include "tests/trainer/parity_case.h"

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "data/loader.h"
+#include "layers/feed_forward/moe_config.h"
 #include "layers/model/model.h"
 #include "optim/groups.h"
 #include "trainer/config/run_layout.h"
@@ -94,7 +95,7 @@ std::vector<std::string> run_warnings(const RunConfig& run) {
     std::set<std::string> seen;
     for (const LayerConfig& layer : expand_layers(run.model))
         for (const ResolvedSublayer& sublayer : layer.sublayers) {
-            const auto* moe = std::get_if<MoeConfig>(&sublayer.config.kind);
+            const auto* moe = sublayer.config.kind.get_if<MoeConfig>();
             // Among one expert there is nothing to learn.
             if (!moe || moe->experts_per_token > 1 || moe->num_experts == 1 || !moe->router.normalize)
                 continue;

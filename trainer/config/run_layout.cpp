@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "layers/feed_forward/moe_config.h"
 #include "layers/specification/nearest_layouts.h"
 
 namespace braid {
@@ -12,7 +13,7 @@ namespace {
 bool uses_batch_scope(const ModelConfig& model) {
     for (const LayerConfig& layer : expand_layers(model))
         for (const ResolvedSublayer& sublayer : layer.sublayers) {
-            const auto* moe = std::get_if<MoeConfig>(&sublayer.config.kind);
+            const auto* moe = sublayer.config.kind.get_if<MoeConfig>();
             if (moe && moe->router.aux_loss > 0 && moe->router.aux_scope == AuxScope::batch) return true;
         }
     return false;

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "layers/feed_forward/moe_config.h"
 #include "layers/specification/layout_check.h"
 #include "optim/gradient_norm.h"
 #include "optim/optimizer.h"
@@ -140,7 +141,7 @@ MicroBatch made_samples(const LayoutCase& run, int64_t first, int64_t count) {
 
 LayoutCase in_pieces(LayoutCase run, int64_t piece_tokens) {
     for (auto& [name, sublayer] : run.model.sublayers)
-        if (auto* moe = std::get_if<MoeConfig>(&sublayer.kind)) moe->piece_tokens = piece_tokens;
+        if (auto* moe = sublayer.kind.get_if<MoeConfig>()) moe->piece_tokens = piece_tokens;
     return run;
 }
 

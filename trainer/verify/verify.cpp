@@ -10,6 +10,7 @@
 #include "base/suggest.h"
 #include "layers/model/model.h"
 #include "layers/specification/nearest_layouts.h"
+#include "layers/specification/sublayer_type.h"
 #include "parallel/agreement.h"
 #include "parallel/thread_comm.h"
 
@@ -80,36 +81,6 @@ void set(NamedLayout& named, std::string_view key, std::string_view value) {
         did_you_mean(key, {"data", "tensor", "expert", "expert_tensor", "sequence", "zero", "micro_batch",
                            "reduction"}));
 }
-
-/// Sizes of heads at the ratio of the real ones.
-void shrink_heads(int64_t& few, int64_t& many) {
-    const int64_t ratio = many / few;
-    few = std::min<int64_t>(few, 2);
-    many = few * std::min<int64_t>(ratio, 8);
-}
-
-struct Shrink {
-    void operator()(AttentionConfig& c) const {
-        shrink_heads(c.num_kv_heads, c.num_heads);
-        c.head_dim = 8;
-        if (c.window > 0) c.window = std::min<int64_t>(c.window, 5);
-        // An even number of the eight dimensions turns.
-        c.rope.fraction = c.rope.fraction > 0 ? std::max(0.25, std::min(1.0, c.rope.fraction)) : 0;
-    }
-    void operator()(GatedDeltaNetConfig& c) const {
-        shrink_heads(c.num_key_heads, c.num_value_heads);
-        c.key_head_dim = 8;
-        c.value_head_dim = 8;
-    }
-    void operator()(MlpConfig& c) const { c.size = std::min<int64_t>(c.size, 24); }
-    void operator()(MoeConfig& c) const {
-        c.num_experts = std::min<int64_t>(c.num_experts, 16);
-        c.experts_per_token = std::min({c.experts_per_token, c.num_experts, int64_t{4}});
-        c.expert_size = std::min<int64_t>(c.expert_size, 8);
-        c.shared_size = std::min<int64_t>(c.shared_size, 8);
-        c.piece_tokens = std::min<int64_t>(c.piece_tokens, 13); // so that there are several
-    }
-};
 
 LayoutCase make_case(const VerifyRequest& request) {
     LayoutCase run;
@@ -270,7 +241,7 @@ ModelConfig shrunk(ModelConfig model) {
     model.hidden_size = std::min<int64_t>(model.hidden_size, 16);
     if (model.layers.empty() && model.pattern_head.empty() && model.pattern_tail.empty())
         model.num_layers = 0;
-    for (auto& [name, sublayer] : model.sublayers) std::visit(Shrink{}, sublayer.kind);
+    for (auto& [name, sublayer] : model.sublayers) type_of(sublayer).shrink(sublayer.kind);
     return model;
 }
 
