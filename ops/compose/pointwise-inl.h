@@ -1,0 +1,120 @@
+#pragma once
+
+#include "ops/compose/pointwise_kernels.h"
+
+namespace braid::ops::BRAID_BODIES {
+namespace {
+
+template <typename T>
+void multiply_elements(const Tensor& a, const Tensor& b, const Tensor& y) {
+    const Strided<T> left(a), right(b);
+    T* out = y.data<T>();
+    for_each(y, y.numel(), [=] BRAID_BODY(int64_t i) { out[i] = static_cast<T>(left[i] * right[i]); });
+}
+
+template <typename T>
+void evaluate(const Tensor& x, Pointwise function, const Tensor& y) {
+    const Strided<T> in(x);
+    T* out = y.data<T>();
+    for_each(y, y.numel(), [=] BRAID_BODY(int64_t i) {
+        const Accumulation<T> at = in[i];
+        if (function == Pointwise::exp) out[i] = static_cast<T>(std::exp(at));
+        if (function == Pointwise::log) out[i] = static_cast<T>(std::log(at));
+        if (function == Pointwise::softplus) // neither e^x nor e^-x may overflow
+            out[i] = static_cast<T>((at > 0 ? at : at * 0) + std::log1p(std::exp(at > 0 ? -at : at)));
+    });
+}
+
+template <typename T>
+void evaluate_backward(const Tensor& x, const Tensor& y, const Tensor& dy, Pointwise function,
+                       const Tensor& dx) {
+    const Strided<T> in(x), result(y), gradient(dy);
+    T* out = dx.data<T>();
+    for_each(dx, dx.numel(), [=] BRAID_BODY(int64_t i) {
+        Accumulation<T> slope = result[i]; // of exp
+        if (function == Pointwise::log) slope = 1 / in[i];
+        if (function == Pointwise::softplus) slope = 1 / (1 + std::exp(-in[i]));
+        out[i] = static_cast<T>(gradient[i] * slope);
+    });
+}
+
+template <typename T, typename Factor>
+void multiply_each_row(const Tensor& x, const Tensor& factor, int64_t period, const Tensor& y) {
+    const Strided<T> in(x);
+    const Strided<Factor> factors(factor);
+    const int64_t width = y.dim(-1);
+    T* out = y.data<T>();
+    for_each(y, y.numel(), [=] BRAID_BODY(int64_t i) {
+        out[i] = static_cast<T>(in[i] * static_cast<Accumulation<T>>(factors[i / width % period]));
+    });
+}
+
+template <typename T, typename Sum>
+void sum_each_row(const Tensor& x, const Tensor& z, int64_t width, const Tensor& sum) {
+    const Strided<T> left(x), right(z.defined() ? z : x);
+    const bool is_product = z.defined();
+    Sum* out = sum.data<Sum>();
+    for_each(sum, sum.numel(), [=] BRAID_BODY(int64_t i) {
+        Accumulation<T> total = 0;
+        for (int64_t j = i * width; j < (i + 1) * width; ++j)
+            total += is_product ? left[j] * right[j] : left[j];
+        out[i] = static_cast<Sum>(total);
+    });
+}
+
+template <typename T>
+void repeat_each_column(const Tensor& sum, int64_t width, const Tensor& x) {
+    const Strided<T> in(sum);
+    T* out = x.data<T>();
+    for_each(x, x.numel(), [=] BRAID_BODY(int64_t i) { out[i] = static_cast<T>(in[i / width]); });
+}
+
+template <typename T>
+void sum_each_token(const Tensor& products, const Tensor& dw) {
+    const Strided<T> in(products);
+    const int64_t tokens = products.dim(0), heads = products.dim(1);
+    T* out = dw.data<T>();
+    for_each(dw, heads, [=] BRAID_BODY(int64_t h) {
+        double total = 0; // in order, whatever the number of threads
+        for (int64_t t = 0; t < tokens; ++t) total += static_cast<double>(in[t * heads + h]);
+        out[h] = static_cast<T>(static_cast<double>(out[h]) + total);
+    });
+}
+
+} // namespace
+
+void multiply(const Tensor& a, const Tensor& b, const Tensor& y) {
+    dispatch_storage(y.dtype(), [&]<typename T>() { multiply_elements<T>(a, b, y); });
+}
+
+void pointwise(const Tensor& x, Pointwise function, const Tensor& y) {
+    dispatch_storage(y.dtype(), [&]<typename T>() { evaluate<T>(x, function, y); });
+}
+
+void pointwise_backward(const Tensor& x, const Tensor& y, const Tensor& dy, Pointwise function,
+                        const Tensor& dx) {
+    dispatch_storage(dx.dtype(), [&]<typename T>() { evaluate_backward<T>(x, y, dy, function, dx); });
+}
+
+void multiply_rows(const Tensor& x, const Tensor& factor, int64_t period, const Tensor& y) {
+    dispatch_storage(y.dtype(), [&]<typename T>() {
+        dispatch_storage(factor.dtype(),
+                         [&]<typename Factor>() { multiply_each_row<T, Factor>(x, factor, period, y); });
+    });
+}
+
+void sum_rows_of_product(const Tensor& x, const Tensor& z, int64_t width, const Tensor& sum) {
+    dispatch_storage(x.dtype(), [&]<typename T>() {
+        dispatch_storage(sum.dtype(), [&]<typename Sum>() { sum_each_row<T, Sum>(x, z, width, sum); });
+    });
+}
+
+void repeat_columns(const Tensor& sum, int64_t width, const Tensor& x) {
+    dispatch_storage(x.dtype(), [&]<typename T>() { repeat_each_column<T>(sum, width, x); });
+}
+
+void sum_tokens(const Tensor& products, const Tensor& dw) {
+    dispatch_float(products.dtype(), [&]<typename T>() { sum_each_token<T>(products, dw); });
+}
+
+} // namespace braid::ops::BRAID_BODIES

@@ -1,0 +1,90 @@
+#include "ops/compose/rows.h"
+
+#include "tests/support/op_case.h"
+
+namespace braid::testing {
+namespace {
+
+// Some rows twice, some never, some places without a row.
+const std::vector<int32_t> kRows = {3, -1, 0, 3, 4, -1, 3};
+constexpr int64_t kNumRows = 6;
+
+OpCase gather_case(Allocator& allocator, const Shape& row) {
+    const auto rows_of = [&](int64_t count) {
+        std::vector<int64_t> dims = {count};
+        dims.insert(dims.end(), row.dims().begin(), row.dims().end());
+        return Shape(dims);
+    };
+    return {"gather and scatter",
+            {},
+            {random_tensor(allocator, rows_of(kNumRows), DType::f64, "x"),
+             random_tensor(allocator, rows_of(static_cast<int64_t>(kRows.size())), DType::f64, "y")},
+            [](Context& ctx, const Values& x, const OpCase::Weights&) {
+                const ops::RowIndex index(*ctx.allocator, kRows, kNumRows);
+                return Values{ops::gather_rows(ctx, x[0], index), ops::scatter_rows(ctx, x[1], index)};
+            }};
+}
+
+OpCase columns_case(Allocator& allocator, int64_t tokens) {
+    return {"concatenate",
+            {},
+            {random_tensor(allocator, {tokens, 3}, DType::f64, "a"),
+             random_tensor(allocator, {tokens, 1}, DType::f64, "b"),
+             random_tensor(allocator, {tokens, 4}, DType::f64, "c")},
+            [](Context& ctx, const Values& x, const OpCase::Weights&) {
+                return Values{ops::concatenate_columns(ctx, x)};
+            }};
+}
+
+TEST(compose_rows, gradients) {
+    TestContext t;
+    for (const Shape& row : {Shape{}, Shape{4}, Shape{2, 3}})
+        check_op_gradients(gather_case(t.allocator, row));
+    for (const int64_t tokens : {0, 1, 5}) check_op_gradients(columns_case(t.allocator, tokens));
+}
+
+TEST(compose_rows, move_what_they_say) {
+    TestContext t, tested(test_device());
+    const OpCase op = gather_case(t.allocator, {2});
+    const Values results = run_op(op, tested, DType::f64);
+    const auto x = to_vector(op.inputs[0]), y = to_vector(op.inputs[1]);
+    std::vector<double> gathered, scattered(kNumRows * 2, 0);
+    for (size_t i = 0; i < kRows.size(); ++i)
+        for (size_t j = 0; j < 2; ++j) {
+            const auto row = static_cast<size_t>(std::max(kRows[i], 0));
+            gathered.push_back(kRows[i] < 0 ? 0 : x[row * 2 + j]);
+            if (kRows[i] >= 0) scattered[row * 2 + j] += y[i * 2 + j];
+        }
+    EXPECT_EQ(to_vector(results[0]), gathered);
+    EXPECT_EQ(to_vector(results[1]), scattered);
+
+    const OpCase columns = columns_case(t.allocator, 3);
+    const auto joined = to_vector(run_op(columns, tested, DType::f64)[0]);
+    std::vector<double> expected;
+    for (int64_t row = 0; row < 3; ++row)
+        for (const Tensor& part : columns.inputs)
+            for (const double value : to_vector(part.rows(row, 1))) expected.push_back(value);
+    EXPECT_EQ(joined, expected);
+}
+
+TEST(compose_rows, f32_and_threads) {
+    TestContext t;
+    const OpCase op = gather_case(t.allocator, {700});
+    expect_f32_close_to_f64(op, random_sum_error(3, 0)); // three rows meet
+    expect_same_bits_for_any_threads(op);
+    expect_bf16_close_to_f32(op);
+    expect_bf16_close_to_f32(columns_case(t.allocator, 50));
+}
+
+TEST(compose_rows, refuse_what_does_not_fit) {
+    TestContext t;
+    EXPECT_THROW(ops::RowIndex(t.allocator, std::vector<int32_t>{0, 6}, 6), InternalError);
+    EXPECT_THROW(ops::RowIndex(t.allocator, std::vector<int32_t>{-2}, 6), InternalError);
+    const ops::RowIndex index(t.allocator, kRows, kNumRows);
+    const Tensor x = random_tensor(t.allocator, {5, 2}, DType::f32, "x");
+    EXPECT_THROW(ops::gather_rows(t.ctx, x, index), InternalError);
+    EXPECT_THROW(ops::scatter_rows(t.ctx, x, index), InternalError);
+}
+
+} // namespace
+} // namespace braid::testing
