@@ -154,12 +154,13 @@ Tensor AttentionLayer::attend(LayerContext& ctx, const Projected& in) const {
 }
 
 Tensor AttentionLayer::attend_with_cache(LayerContext& ctx, const Projected& in) const {
-    DecodeState::Slot& slot = ctx.decode->slot(this);
+    DecodeState::Tensors& state = ctx.decode->of(this);
+    Tensor &keys = state["keys"], &values = state["values"]; // [capacity, H_kv, d]
     const int64_t before = ctx.decode->position(), after = before + in.q.dim(0);
-    append_rows(*ctx.allocator, slot.keys, before, in.k);
-    append_rows(*ctx.allocator, slot.values, before, in.v);
+    append_rows(*ctx.allocator, keys, before, in.k);
+    append_rows(*ctx.allocator, values, before, in.v);
     return ops::attention_decode(
-        ctx, in.q, slot.keys.rows(0, after), slot.values.rows(0, after),
+        ctx, in.q, keys.rows(0, after), values.rows(0, after),
         {.scale = 1 / std::sqrt(static_cast<double>(config_.head_dim)), .window = config_.window});
 }
 

@@ -26,8 +26,7 @@ GatedDeltaNetLayer::GatedDeltaNetLayer(const LayerBuilder& build, const GatedDel
       site_{build.layer, build.position, build.sublayer.name},
       hidden_size_(build.model.hidden_size),
       norm_eps_(build.sublayer.norm.eps) {
-    const int64_t kd = key_width(), vd = value_width(), heads = config.num_value_heads,
-                  kernel = config.conv_kernel;
+    const int64_t kd = key_width(), vd = value_width(), heads = config.num_value_heads;
     const WholeParts keys{config.num_key_heads, "num_key_heads"}, values{heads, "num_value_heads"};
     // Heads stay whole on a tensor rank, with their convolution, gates and norm.
     const auto rows = [&](const char* part, int64_t width, const WholeParts& parts) {
@@ -39,12 +38,8 @@ GatedDeltaNetLayer::GatedDeltaNetLayer(const LayerBuilder& build, const GatedDel
     input_ = build.store.declare({rows("q.weight", kd, keys), rows("k.weight", kd, keys),
                                   rows("v.weight", vd, values), rows("z.weight", vd, values),
                                   gates("b.weight"), gates("a.weight")});
-    // PyTorch's start of a depthwise convolution, which the published models keep: uniform within
-    // 1/sqrt(kernel).
-    const double bound = 1 / std::sqrt(static_cast<double>(kernel));
     const auto channels = [&](const char* part, int64_t width, const WholeParts& parts) {
-        const Initializer uniform{Initializer::Kind::uniform, -bound, bound};
-        return split_over_tensor(build.other(part, {width, kernel}, ParameterRole::conv, uniform), 0, parts);
+        return split_over_tensor(build.convolution(part, width, config.conv_kernel), 0, parts);
     };
     conv_ = build.store.declare({channels("conv_q.weight", kd, keys), channels("conv_k.weight", kd, keys),
                                  channels("conv_v.weight", vd, values)});
@@ -92,10 +87,10 @@ Tensor GatedDeltaNetLayer::forward(LayerContext& ctx, const Tensor& stream) cons
     const auto& c = config_;
     const std::vector<int64_t> widths = {2 * kd + vd, vd, heads, heads}, conv_widths = {kd, kd, vd};
     const auto projected = ops::split_columns(ctx, ops::linear(ctx, h, input_), widths);
-    DecodeState::Slot* slot = ctx.decode ? &ctx.decode->slot(this) : nullptr;
+    DecodeState::Tensors* state = ctx.decode ? &ctx.decode->of(this) : nullptr;
 
-    const Tensor mixed = slot ? ops::causal_conv_step(ctx, projected[0], conv_, slot->conv, true)
-                              : ops::causal_conv(ctx, projected[0], conv_, ctx.documents, true);
+    const Tensor mixed = state ? ops::causal_conv_step(ctx, projected[0], conv_, (*state)["conv"], true)
+                               : ops::causal_conv(ctx, projected[0], conv_, ctx.documents, true);
     const auto qkv = ops::split_columns(ctx, mixed, conv_widths);
     const Tensor q = ops::l2_norm(ctx, qkv[0].view({tokens, c.num_key_heads, c.key_head_dim}), kL2Eps);
     const Tensor k = ops::l2_norm(ctx, qkv[1].view({tokens, c.num_key_heads, c.key_head_dim}), kL2Eps);
@@ -107,9 +102,9 @@ Tensor GatedDeltaNetLayer::forward(LayerContext& ctx, const Tensor& stream) cons
     const double scale = 1 / std::sqrt(static_cast<double>(c.key_head_dim));
     const bool diagnose = ctx.reports() && ctx.reports()->wants_diagnostics();
     Tensor states;
-    const Tensor o = slot ? ops::gated_delta_rule_step(ctx, q, k, v, g, beta, slot->recurrent, scale)
-                          : ops::gated_delta_rule(ctx, q, k, v, g, beta, ctx.documents, scale,
-                                                  diagnose ? &states : nullptr);
+    const Tensor o = state ? ops::gated_delta_rule_step(ctx, q, k, v, g, beta, (*state)["recurrent"], scale)
+                           : ops::gated_delta_rule(ctx, q, k, v, g, beta, ctx.documents, scale,
+                                                   diagnose ? &states : nullptr);
     if (states.defined()) record_state(*ctx.reports(), g, states);
     const Tensor z = projected[1].view({tokens, heads, c.value_head_dim});
     const Tensor y = ops::gated_rms_norm(ctx, o, z, norm_, norm_eps_, ops::GateKind::silu);

@@ -5,15 +5,17 @@
 #include "layers/feed_forward/mlp_config.h"
 #include "layers/feed_forward/moe_config.h"
 #include "layers/mixers/attention_config.h"
+#include "layers/mixers/delta_net.h"
 #include "layers/mixers/gated_delta_net_config.h"
+#include "layers/mixers/gated_linear.h"
+#include "layers/mixers/short_conv.h"
 
 namespace braid {
 
 const std::vector<SublayerType>& sublayer_types() {
     static const std::vector<SublayerType> types = {
-        attention_type(),
-        gated_delta_net_type(),
-        mlp_type(),
+        attention_type(),    gated_delta_net_type(), delta_net_type(),
+        gated_linear_type(), short_conv_type(),      mlp_type(),
         moe_type(),
     };
     return types;

@@ -26,7 +26,9 @@ std::string name_of(Axis axis) {
 std::string fault_of(const std::string& sublayer, const SharedCount& shared, const RankGrid& grid) {
     const int64_t count = shared.count, size = grid[shared.axis].size;
     const std::string axis = name_of(shared.axis);
-    const std::string key = fmt::format("model.sublayers.{}.{}", sublayer, shared.key);
+    const bool of_model = shared.key.starts_with("model.");
+    const std::string key =
+        of_model ? shared.key : fmt::format("model.sublayers.{}.{}", sublayer, shared.key);
     if (shared.repeats && count < size) {
         if (size % count == 0) return "";
         return fmt::format(

@@ -43,7 +43,7 @@ const SublayerType& type_of(const SublayerConfig& sublayer);
 
 /// A count of the config, such as heads, that is shared out over the ranks of an axis.
 struct SharedCount {
-    std::string key; // of the sublayer
+    std::string key; // of the sublayer, or a whole one that begins with "model."
     Axis axis;
     int64_t count;
     bool repeats; // of fewer than ranks, several ranks may hold the same

@@ -59,6 +59,11 @@ ParameterSpec LayerBuilder::gate(const std::string& part, const Shape& shape) co
     return other(part, shape, ParameterRole::matrix, matrix_initializer(sublayer.init));
 }
 
+ParameterSpec LayerBuilder::convolution(const std::string& part, int64_t channels, int64_t taps) const {
+    const double bound = 1 / std::sqrt(static_cast<double>(taps));
+    return other(part, {channels, taps}, ParameterRole::conv, {Initializer::Kind::uniform, -bound, bound});
+}
+
 ParameterSpec LayerBuilder::output_matrix(const std::string& part, const Shape& shape,
                                           ParameterRole role) const {
     double scale = 1;

@@ -32,6 +32,9 @@ struct LayerBuilder {
     /// A projection to gates, one number each per head or token: a matrix in all but name, as its rows have
     /// nothing to do with each other.
     ParameterSpec gate(const std::string& part, const Shape& shape) const;
+    /// Depthwise, w [channels, taps], with PyTorch's start, which published models keep: uniform within
+    /// 1/sqrt(taps).
+    ParameterSpec convolution(const std::string& part, int64_t channels, int64_t taps) const;
     ParameterSpec other(const std::string& part, const Shape& shape, ParameterRole role,
                         Initializer init) const;
 

@@ -67,6 +67,12 @@ Tensor scatter_rows(Context& ctx, const Tensor& x, const RowIndex& index) {
     return y;
 }
 
+Tensor packed(Context& ctx, const Tensor& x) {
+    if (x.is_contiguous()) return x;
+    const Tensor rows = x.view({x.dim(0), x.dim(0) > 0 ? x.numel() / x.dim(0) : 0});
+    return concatenate_columns(ctx, std::span(&rows, 1)).view(x.shape());
+}
+
 Tensor concatenate_columns(Context& ctx, std::span<const Tensor> parts) {
     check(!parts.empty(), "concatenate_columns of nothing");
     std::vector<int64_t> sizes;

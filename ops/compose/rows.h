@@ -32,6 +32,10 @@ Tensor gather_rows(Context& ctx, const Tensor& x, const RowIndex& index);
 /// y[j] = the sum of x[i] over i with rows[i] = j, in ascending order: x [r, ...] -> [n, ...].
 Tensor scatter_rows(Context& ctx, const Tensor& x, const RowIndex& index);
 
+/// x with rows that lie one after the other: itself where they do, else a copy. For views that join
+/// dimensions.
+Tensor packed(Context& ctx, const Tensor& x);
+
 /// The columns of parts [T, n_i], one after the other: [T, sum of n_i]. Its inverse is split_columns.
 Tensor concatenate_columns(Context& ctx, std::span<const Tensor> parts);
 

@@ -8,29 +8,12 @@
 #include "layers/sublayer/recorder.h"
 #include "tests/layers/reference.h"
 #include "tests/support/gradient_check.h"
+#include "tests/support/sublayer_examples.h"
 
 namespace braid::testing {
 namespace {
 
 constexpr int64_t kHidden = 6;
-
-struct Kind {
-    std::string name;
-    SublayerConfig config;
-};
-
-// Else the listed tests would show its bytes, pointers among them.
-void PrintTo(const Kind& kind, std::ostream* stream) {
-    *stream << kind.name;
-}
-
-/// The examples of all types.
-std::vector<Kind> all_kinds() {
-    std::vector<Kind> kinds;
-    for (const SublayerType& type : sublayer_types())
-        for (const auto& [name, config] : type.examples) kinds.push_back({name, {config, {}, {}}});
-    return kinds;
-}
 
 /// One block with its parameters, in f64, with weights large enough that every path matters.
 struct BlockCase {
@@ -41,11 +24,11 @@ struct BlockCase {
     std::unique_ptr<Block> block;
     int num_moe = 0;
 
-    BlockCase(const Kind& kind, NormConfig norm, const std::vector<int32_t>& documents) {
+    BlockCase(const SublayerExample& kind, NormConfig norm, const std::vector<int32_t>& documents) {
         model.hidden_size = kHidden;
         model.residual = {.stream_scale = 0.8, .branch_scale = 1.3};
         sublayer = {"sub",
-                    kind.config,
+                    {kind.config, {}, {}},
                     norm,
                     {.std = 0.4, .distribution = InitDistribution::normal, .output = InitOutput::same}};
         store.begin_unit("layers.0");
@@ -74,7 +57,7 @@ struct BlockCase {
     }
 };
 
-void expect_equals_reference(const Kind& kind, const NormConfig& norm,
+void expect_equals_reference(const SublayerExample& kind, const NormConfig& norm,
                              const std::vector<int32_t>& documents) {
     BlockCase c(kind, norm, documents);
     const int64_t tokens = c.t.ctx.documents->num_tokens();
@@ -92,7 +75,7 @@ void expect_equals_reference(const Kind& kind, const NormConfig& norm,
                  fmt::format("{}, {}", kind.name, to_string(norm.placement)));
 }
 
-class every_sublayer : public ::testing::TestWithParam<Kind> {};
+class every_sublayer : public ::testing::TestWithParam<SublayerExample> {};
 
 TEST_P(every_sublayer, equals_reference_in_every_placement) {
     for (NormPlacement placement : {NormPlacement::pre, NormPlacement::post, NormPlacement::sandwich,
@@ -101,6 +84,7 @@ TEST_P(every_sublayer, equals_reference_in_every_placement) {
             expect_equals_reference(
                 GetParam(), {.placement = placement, .zero_centered = placement == NormPlacement::pre},
                 documents);
+    expect_equals_reference(GetParam(), {}, {70, 3}); // several chunks of those that have them
     expect_equals_reference(GetParam(), {.type = NormType::layer, .placement = NormPlacement::sandwich},
                             {3, 5});
 }
@@ -160,7 +144,7 @@ TEST_P(every_sublayer, segments_give_the_bits_of_one_tape_kept_or_recomputed) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(block, every_sublayer, ::testing::ValuesIn(all_kinds()),
+INSTANTIATE_TEST_SUITE_P(block, every_sublayer, ::testing::ValuesIn(sublayer_examples()),
                          [](const auto& info) { return info.param.name; });
 
 } // namespace

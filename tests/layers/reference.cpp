@@ -9,55 +9,11 @@
 #include "layers/feed_forward/moe_config.h"
 #include "layers/mixers/attention_config.h"
 #include "layers/mixers/gated_delta_net_config.h"
+#include "tests/layers/reference_math.h"
+#include "tests/layers/reference_mixers.h"
 
 namespace braid::testing::reference {
 namespace {
-
-double sigmoid(double x) {
-    return 1 / (1 + std::exp(-x));
-}
-double silu(double x) {
-    return x * sigmoid(x);
-}
-double gelu(double x) {
-    return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-}
-
-Row multiply(const Matrix& w, const Row& x) {
-    Row y;
-    for (const Row& row : w) y.push_back(std::inner_product(row.begin(), row.end(), x.begin(), 0.0));
-    return y;
-}
-
-Row slice(const Row& x, int64_t first, int64_t count) {
-    return Row(x.begin() + first, x.begin() + first + count);
-}
-
-void append(Row& x, const Row& y) {
-    x.insert(x.end(), y.begin(), y.end());
-}
-
-Row rms(const Row& x, const Row& w, double eps, bool zero_centered) {
-    double square = 0;
-    for (double v : x) square += v * v / static_cast<double>(x.size());
-    Row y;
-    for (size_t i = 0; i < x.size(); ++i)
-        y.push_back(x[i] / std::sqrt(square + eps) * (zero_centered ? 1 + w[i] : w[i]));
-    return y;
-}
-
-Row norm(const Weights& weights, const NormConfig& config, const std::string& name, const Row& x) {
-    const Row w = weights.vector(name + ".weight");
-    if (config.type == NormType::rms) return rms(x, w, config.eps, config.zero_centered);
-    const Row bias = weights.vector(name + ".bias");
-    const double n = static_cast<double>(x.size()), mean = std::accumulate(x.begin(), x.end(), 0.0) / n;
-    double variance = 0;
-    for (double v : x) variance += (v - mean) * (v - mean) / n;
-    Row y;
-    for (size_t i = 0; i < x.size(); ++i)
-        y.push_back((x[i] - mean) / std::sqrt(variance + config.eps) * w[i] + bias[i]);
-    return y;
-}
 
 /// Rotates pairs (i, i + n/2) of the first n = fraction d numbers by position theta^(-2 i / n).
 Row rotate(Row x, const RopeConfig& rope, int64_t position) {
@@ -265,6 +221,12 @@ Matrix branch(const Weights& weights, const ResolvedSublayer& sublayer, const st
         return attention(weights, sublayer, *c, prefix, h);
     if (const auto* c = sublayer.config.kind.get_if<GatedDeltaNetConfig>())
         return gated_delta_net(weights, sublayer, *c, prefix, h);
+    if (const auto* c = sublayer.config.kind.get_if<DeltaNetConfig>())
+        return delta_net(weights, sublayer, *c, prefix, h);
+    if (const auto* c = sublayer.config.kind.get_if<GatedLinearConfig>())
+        return gated_linear(weights, sublayer, *c, prefix, h);
+    if (const auto* c = sublayer.config.kind.get_if<ShortConvConfig>())
+        return short_conv(weights, *c, prefix, h);
     Matrix y;
     for (const Row& row : h) {
         if (const auto* c = sublayer.config.kind.get_if<MlpConfig>())

@@ -1,5 +1,6 @@
 #include "ops/compose/rows.h"
 
+#include "ops/basic/split.h"
 #include "tests/support/op_case.h"
 
 namespace braid::testing {
@@ -32,7 +33,10 @@ OpCase columns_case(Allocator& allocator, int64_t tokens) {
              random_tensor(allocator, {tokens, 1}, DType::f64, "b"),
              random_tensor(allocator, {tokens, 4}, DType::f64, "c")},
             [](Context& ctx, const Values& x, const OpCase::Weights&) {
-                return Values{ops::concatenate_columns(ctx, x)};
+                const Tensor all = ops::concatenate_columns(ctx, x);
+                const int64_t sizes[] = {2, 6};
+                // packed(), of columns that are strided
+                return Values{all, ops::packed(ctx, ops::split_columns(ctx, all, sizes)[1])};
             }};
 }
 
@@ -65,6 +69,8 @@ TEST(compose_rows, move_what_they_say) {
         for (const Tensor& part : columns.inputs)
             for (const double value : to_vector(part.rows(row, 1))) expected.push_back(value);
     EXPECT_EQ(joined, expected);
+    const Tensor whole = random_tensor(t.allocator, {4, 6}, DType::f64, "x");
+    EXPECT_EQ(ops::packed(t.ctx, whole).id(), whole.id());
 }
 
 TEST(compose_rows, f32_and_threads) {
@@ -73,7 +79,7 @@ TEST(compose_rows, f32_and_threads) {
     expect_f32_close_to_f64(op, random_sum_error(3, 0)); // three rows meet
     expect_same_bits_for_any_threads(op);
     expect_bf16_close_to_f32(op);
-    expect_bf16_close_to_f32(columns_case(t.allocator, 50));
+    expect_bf16_close_to_f32(columns_case(t.allocator, 50), {.rounded = 2}); // a gradient is added to another
 }
 
 TEST(compose_rows, refuse_what_does_not_fit) {

@@ -12,54 +12,11 @@
 #include "layers/feed_forward/moe_config.h"
 #include "layers/mixers/attention_config.h"
 #include "layers/mixers/gated_delta_net_config.h"
-#include "parallel/thread_comm.h"
 #include "tests/support/sanitized.h"
 #include "tests/trainer/parity_case.h"
 
 namespace braid::testing {
 namespace {
-
-std::vector<LayoutStep> on_ranks(const LayoutCase& run, int ranks, const Layout& layout,
-                                 const std::vector<LayoutStep>* reference = nullptr) {
-    std::vector<LayoutStep> result;
-    run_thread_ranks(ranks, [&](Communicator& comm) {
-        auto steps = run_layout(run, layout, comm, reference);
-        if (comm.rank() == 0) result = std::move(steps);
-    });
-    return result;
-}
-
-bool any_not_zero(const std::vector<double>& values) {
-    return std::any_of(values.begin(), values.end(), [](double value) { return value != 0; });
-}
-
-/// On one rank. Layouts that leave something out would agree on what never moves: all that is not frozen has
-/// a gradient and an update in every step, and router biases and counts have moved.
-std::vector<LayoutStep> alone(const LayoutCase& run) {
-    auto steps = on_ranks(run, 1, {.micro_batch = run.global_batch});
-    const auto is_frozen = [&](const std::string& name) {
-        return std::any_of(run.freeze.begin(), run.freeze.end(),
-                           [&](const std::string& glob) { return matches_glob(glob, name); });
-    };
-    for (const LayoutStep& step : steps) {
-        EXPECT_GT(step.loss, 0);
-        for (const auto* tensors : {&step.gradients, &step.updates})
-            for (const auto& [name, values] : *tensors)
-                EXPECT_TRUE(is_frozen(name.substr(name.find('/') + 1)) || any_not_zero(values)) << name;
-        for (const auto& [name, values] : step.buffers) EXPECT_TRUE(any_not_zero(values)) << name;
-    }
-    return steps;
-}
-
-void expect_parity(const LayoutCase& run, const std::vector<LayoutStep>& reference, int ranks,
-                   const Layout& layout) {
-    const LayoutDifference worst = compare(on_ranks(run, ranks, layout, &reference), reference);
-    EXPECT_LE(worst.error, kParityBound)
-        << worst.where << " on " << ranks << " ranks, tensor " << layout.sizes.tensor << ", sequence "
-        << layout.sizes.sequence << ", expert " << layout.sizes.expert << ", expert_tensor "
-        << layout.sizes.expert_tensor << ", ZeRO " << layout.sharded << ", micro-batch "
-        << layout.micro_batch;
-}
 
 TEST(parity, data_ranks_and_micro_batches) {
     for (AuxScope scope : {AuxScope::sequence, AuxScope::global}) {

@@ -1,0 +1,32 @@
+#pragma once
+
+#include "layers/sublayer/layer.h"
+
+namespace braid {
+
+struct ShortConvConfig {
+    int64_t kernel = 3; // taps
+    bool operator==(const ShortConvConfig&) const = default;
+};
+
+/// The double-gated short convolution of LFM2: b, c, x = W_in h; y = W_out (c ⊙ conv(b ⊙ x)), a causal
+/// convolution of each channel by itself without an activation.
+class ShortConvLayer : public Sublayer {
+  public:
+    ShortConvLayer(const LayerBuilder& build, const ShortConvConfig& config);
+
+    std::vector<Phase> phases() const override;
+    double forward_flops(const Documents& documents) const override;
+
+  private:
+    Tensor forward(LayerContext& ctx, const Tensor& stream) const;
+
+    const Parameter* input_; // b, c, x
+    const Parameter* conv_;
+    const Parameter* output_;
+};
+
+/// type: short_conv.
+SublayerType short_conv_type();
+
+} // namespace braid

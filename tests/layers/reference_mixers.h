@@ -1,0 +1,18 @@
+#pragma once
+
+#include "layers/mixers/delta_net.h"
+#include "layers/mixers/gated_linear.h"
+#include "layers/mixers/short_conv.h"
+#include "tests/layers/reference.h"
+
+namespace braid::testing::reference {
+
+// F of one document h [T, D], of the mixers that have few options.
+Matrix delta_net(const Weights& weights, const ResolvedSublayer& sublayer, const DeltaNetConfig& c,
+                 const std::string& prefix, const Matrix& h);
+Matrix gated_linear(const Weights& weights, const ResolvedSublayer& sublayer, const GatedLinearConfig& c,
+                    const std::string& prefix, const Matrix& h);
+Matrix short_conv(const Weights& weights, const ShortConvConfig& c, const std::string& prefix,
+                  const Matrix& h);
+
+} // namespace braid::testing::reference
