@@ -25,8 +25,6 @@ class GatedLinearLayer : public Sublayer {
 
   private:
     Tensor forward(LayerContext& ctx, const Tensor& stream) const;
-    Tensor recurrence(LayerContext& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
-                      const Tensor& log_decay) const;
 
     GatedLinearConfig config_; // with the heads of this rank
     double norm_eps_;

@@ -21,14 +21,14 @@ DocumentsPtr equal_documents(int64_t count, int64_t length) {
     return documents;
 }
 
-std::vector<int32_t> padded_rows(const Documents& documents, int64_t heads, int64_t length) {
+std::vector<int32_t> padded_rows(const Documents& documents, int64_t heads, int64_t length, int64_t repeats) {
     std::vector<int32_t> rows;
     for (size_t d = 0; d + 1 < documents.offsets.size(); ++d)
         for (int64_t first = documents.offsets[d]; first < documents.offsets[d + 1]; first += length)
-            for (int64_t head = 0; head < heads; ++head)
+            for (int64_t head = 0; head < heads * repeats; ++head)
                 for (int64_t i = first; i < first + length; ++i)
-                    rows.push_back(i < documents.offsets[d + 1] ? static_cast<int32_t>(i * heads + head)
-                                                                : -1);
+                    rows.push_back(
+                        i < documents.offsets[d + 1] ? static_cast<int32_t>(i * heads + head / repeats) : -1);
     return rows;
 }
 
@@ -43,11 +43,12 @@ std::vector<int32_t> table(int64_t count, const Make& make) {
 } // namespace
 
 PaddedChunks::PaddedChunks(Allocator& allocator, const Documents& documents, int64_t num_heads,
-                           int64_t length)
+                           int64_t length, int64_t repeats)
     : length_(length),
       runs_(chunk_runs(documents, length)),
-      within_(equal_documents(runs_->num_tokens() * num_heads, length)),
-      rows_(allocator, padded_rows(documents, num_heads, length), documents.num_tokens() * num_heads),
+      within_(equal_documents(runs_->num_tokens() * num_heads * repeats, length)),
+      rows_(allocator, padded_rows(documents, num_heads, length, repeats),
+            documents.num_tokens() * num_heads),
       last_rows_(allocator, table(within_->num_documents(), [&](int64_t i) { return (i + 1) * length - 1; }),
                  within_->num_tokens()),
       matrices_(allocator, table(within_->num_tokens(), [&](int64_t i) { return i / length; }),

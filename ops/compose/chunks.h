@@ -7,10 +7,12 @@ namespace braid::ops {
 
 /// Documents cut into chunks of `length` tokens, the last of each padded with rows of zeros, so that every
 /// chunk of every head is a matrix [length, d] and batched products serve them all. Rows are those of x
-/// [T, H, d], seen as [T H, d]; chunk c of head h is matrix c H + h.
+/// [T, H, d], seen as [T H, d]; chunk c of head h is matrix c H + h. With `repeats`, each of x's heads is so
+/// many heads in a row.
 class PaddedChunks {
   public:
-    PaddedChunks(Allocator& allocator, const Documents& documents, int64_t num_heads, int64_t length);
+    PaddedChunks(Allocator& allocator, const Documents& documents, int64_t num_heads, int64_t length,
+                 int64_t repeats = 1);
 
     int64_t num_chunks() const { return runs_->num_tokens(); }
     int64_t length() const { return length_; }

@@ -72,7 +72,58 @@ void scan_backward(const Tensor& d_update, const Tensor& decay, const Tensor& fi
     });
 }
 
+/// A thread has a column of the states of one run and head, which it keeps where it stores them.
+template <typename T>
+void scan_columns(const Tensor& transition, const Tensor& update, const Tensor& initial, const Tensor& first,
+                  bool backward, const Tensor& steps, const Tensor& last) {
+    using Sum = Accumulation<T>;
+    const Strided<T> matrix(transition);
+    const Optional<T> updates(update), start(initial);
+    const int32_t* offset = first.data<int32_t>();
+    const int64_t heads = steps.dim(1), rows = steps.dim(2), columns = steps.dim(3);
+    T *states = steps.data<T>(), *out = last.defined() ? last.data<T>() : nullptr;
+    const int64_t num_runs = first.numel() - 1;
+    // Forward, the state before step n is stored at n, so that the one after it is stored at n + 1; backward,
+    // the gradient of the state after step n is stored at n, that of the one before it at n - 1.
+    for_each(steps, num_runs * heads * columns, [=] BRAID_BODY(int64_t task) {
+        const int64_t run = task / (heads * columns), head = task / columns % heads, column = task % columns;
+        const int64_t begin = offset[run], end = offset[run + 1];
+        const auto at = [=](int64_t n, int64_t row) {
+            return ((n * heads + head) * rows + row) * columns + column;
+        };
+        for (int64_t row = 0; row < rows && begin < end; ++row)
+            states[at(backward ? end - 1 : begin, row)] = static_cast<T>(start[at(run, row)]);
+        for (int64_t row = 0; row < rows && begin == end && out; ++row)
+            out[at(run, row)] = static_cast<T>(start[at(run, row)]);
+        for (int64_t step = 0; step < end - begin; ++step) {
+            const int64_t n = backward ? end - 1 - step : begin + step;
+            const int64_t next = backward ? n - 1 : n + 1;
+            const bool ends = step + 1 == end - begin;
+            if (ends && !out) break;
+            for (int64_t row = 0; row < rows; ++row) {
+                Sum sum = updates[at(n, row)];
+                for (int64_t k = 0; k < rows; ++k) {
+                    const int64_t entry = backward ? k * rows + row : row * rows + k;
+                    sum +=
+                        matrix[(n * heads + head) * rows * rows + entry] * static_cast<Sum>(states[at(n, k)]);
+                }
+                if (ends)
+                    out[at(run, row)] = static_cast<T>(sum);
+                else
+                    states[at(next, row)] = static_cast<T>(sum);
+            }
+        }
+    });
+}
+
 } // namespace
+
+void scan_matrices(const Tensor& transition, const Tensor& update, const Tensor& initial, const Tensor& first,
+                   bool backward, const Tensor& steps, const Tensor& last) {
+    dispatch_storage(steps.dtype(), [&]<typename T>() {
+        scan_columns<T>(transition, update, initial, first, backward, steps, last);
+    });
+}
 
 void cumulative_sum(const Tensor& x, const Tensor& first, bool reverse, const Tensor& y) {
     dispatch_storage(y.dtype(), [&]<typename T>() { sum_along<T>(x, first, reverse, y); });

@@ -12,8 +12,8 @@ Tensor cumulative_sum(Context& ctx, const Tensor& x, const DocumentsPtr& documen
 
 /// What scan_states gives.
 struct ScannedStates {
-    Tensor before; // [N, r, c], the state that each step starts from
-    Tensor last;   // [runs, r, c], the state after each run's last step
+    Tensor before; // as `update`, the state that each step starts from
+    Tensor last;   // as `initial`, the state after each run's last step
 };
 
 /// The scan of a linear recurrence with diagonal transitions, over steps (chunks of tokens, or tokens) that
@@ -22,5 +22,11 @@ struct ScannedStates {
 /// do, in steps. A run starts from initial [runs, r, c], or zero where that is undefined. All differentiable.
 ScannedStates scan_states(Context& ctx, const Tensor& decay, const Tensor& update, const DocumentsPtr& runs,
                           const Tensor& initial = {});
+
+/// The same with a matrix for a transition: S_n = A_n S_(n-1) + update_n, A [N, H, r, r], update [N, H, r,
+/// c], initial [runs, H, r, c]; of each of H heads by itself. Gives before [N, H, r, c] and last [runs, H, r,
+/// c].
+ScannedStates scan_matrices(Context& ctx, const Tensor& transition, const Tensor& update,
+                            const DocumentsPtr& runs, const Tensor& initial = {});
 
 } // namespace braid::ops

@@ -15,6 +15,12 @@ void scan_states(const Tensor& update, const Tensor& decay, const Tensor& initia
 void scan_states_backward(const Tensor& d_update, const Tensor& decay, const Tensor& first,
                           const Tensor& d_before, const Tensor& d_last, const Tensor& d_initial);
 
+/// The same with transitions [N, H, r, r], transposed in the backward pass, in which `update` is the gradient
+/// of `before`, `initial` that of `last`, both undefined for zeros; `steps` [N, H, r, c] and `last` receive
+/// what the states of forward are, of backward the gradients of updates and of initial states.
+void scan_matrices(const Tensor& transition, const Tensor& update, const Tensor& initial, const Tensor& first,
+                   bool backward, const Tensor& steps, const Tensor& last);
+
 } // namespace braid::ops::cpu
 
 namespace braid::ops {
@@ -22,5 +28,6 @@ namespace braid::ops {
 BRAID_KERNEL(cumulative_sum)
 BRAID_KERNEL(scan_states)
 BRAID_KERNEL(scan_states_backward)
+BRAID_KERNEL(scan_matrices)
 
 } // namespace braid::ops
