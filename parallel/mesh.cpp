@@ -14,47 +14,57 @@ std::string divisors(int n) {
     return text;
 }
 
-void expect_divides(const char* keys, int64_t size, int num_ranks) {
-    if (size < 1 || num_ranks % size != 0)
+/// "parallel.expert x parallel.expert_tensor"
+std::string asked_keys(bool of_experts) {
+    std::string text;
+    for (const AxisRow& row : kAxes)
+        if (row.size && row.of_experts == of_experts)
+            text += (text.empty() ? "parallel." : " x parallel.") + std::string(row.name);
+    return text;
+}
+
+/// Gives the axes of one view their places, the last one neighbouring ranks.
+void place_view(const MeshSizes& sizes, bool of_experts, int num_ranks, int rank, RankGrid& grid) {
+    const int64_t asked = asked_ranks(sizes, of_experts);
+    if (asked < 1 || num_ranks % asked != 0)
         throw ConfigError(
             "{}: {} does not divide the {} ranks of this job; expected one of {}, or a number "
             "of ranks that is a multiple of {}",
-            keys, size, num_ranks, divisors(num_ranks), size);
+            asked_keys(of_experts), asked, num_ranks, divisors(num_ranks), asked);
+    int stride = 1;
+    for (auto row = kAxes.rbegin(); row != kAxes.rend(); ++row) {
+        if (row->of_experts != of_experts) continue;
+        const int size = row->size ? sizes.*row->size : num_ranks / static_cast<int>(asked);
+        grid.*row->place = {size, rank / stride % size};
+        stride *= size;
+    }
+}
+
+/// Ranks of one color differ in this axis alone: the rank that each would be at the axis' beginning.
+int color_of(const RankGrid& grid, const AxisRow& axis, int rank) {
+    int stride = 1;
+    for (auto row = kAxes.rbegin(); row->axis != axis.axis; ++row)
+        if (row->of_experts == axis.of_experts) stride *= (grid.*row->place).size;
+    return rank - (grid.*axis.place).index * stride;
 }
 
 } // namespace
 
 RankGrid make_grid(const MeshSizes& sizes, int num_ranks, int rank) {
-    expect_divides("parallel.tensor", sizes.tensor, num_ranks);
-    expect_divides("parallel.expert x parallel.expert_tensor", int64_t{sizes.expert} * sizes.expert_tensor,
-                   num_ranks);
-    const int experts = sizes.expert * sizes.expert_tensor;
     RankGrid grid;
-    grid.tensor = {sizes.tensor, rank % sizes.tensor};
-    grid.data = {num_ranks / sizes.tensor, rank / sizes.tensor};
-    grid.expert_tensor = {sizes.expert_tensor, rank % sizes.expert_tensor};
-    grid.expert = {sizes.expert, rank / sizes.expert_tensor % sizes.expert};
-    grid.expert_data = {num_ranks / experts, rank / experts};
+    for (const bool of_experts : {false, true}) place_view(sizes, of_experts, num_ranks, rank, grid);
     grid.sequence = sizes.sequence;
     return grid;
 }
 
 Mesh::Mesh(Communicator& world, const MeshSizes& sizes)
     : world_(world), sizes_(sizes), grid_(make_grid(sizes, world.size(), world.rank())) {
-    // Ranks of one colour differ in the axis alone.
-    const auto add = [&](Axis axis, const char* name, int color) {
-        axes_[axis] = split(grid_[axis].size, color, name);
-    };
-    const auto &expert = grid_.expert, &part = grid_.expert_tensor, &copy = grid_.expert_data;
-    add(Axis::data, "data", grid_.tensor.index);
-    add(Axis::tensor, "tensor", grid_.data.index);
-    add(Axis::expert_data, "expert_data", expert.index * part.size + part.index);
-    add(Axis::expert, "expert", copy.index * part.size + part.index);
-    add(Axis::expert_tensor, "expert_tensor", copy.index * expert.size + expert.index);
+    for (const AxisRow& row : kAxes)
+        axes_[row.axis] = split((grid_.*row.place).size, color_of(grid_, row, world.rank()), row.name);
 }
 
-std::unique_ptr<Communicator> Mesh::split(int size, int color, const char* name) {
-    return size == 1 ? self_communicator() : world_.split(color, world_.rank(), name);
+std::unique_ptr<Communicator> Mesh::split(int size, int color, std::string_view name) {
+    return size == 1 ? self_communicator() : world_.split(color, world_.rank(), std::string(name));
 }
 
 Communicator& Mesh::group(const ReductionGroup& group) const {

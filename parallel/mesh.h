@@ -3,19 +3,12 @@
 #include <map>
 #include <memory>
 
+#include "parallel/axes.h"
 #include "parallel/communicator.h"
-#include "tensor/parameters/rank_grid.h"
 
 namespace braid {
 
-/// The sizes of the axes a run asks for; what is left of the ranks becomes data and expert_data.
-struct MeshSizes {
-    int tensor = 1, expert = 1, expert_tensor = 1;
-    bool sequence = true; // see RankGrid
-    bool operator==(const MeshSizes&) const = default;
-};
-
-/// The place of a rank among `num_ranks` under these sizes: neighbouring ranks on tensor and expert_tensor.
+/// The place of a rank among `num_ranks` under these sizes, in each view as kAxes orders them.
 /// ConfigError with the numbers and the sizes that would do where they do not divide the ranks.
 RankGrid make_grid(const MeshSizes& sizes, int num_ranks, int rank);
 
@@ -39,7 +32,7 @@ class Mesh {
     void prepare(const ReductionGroup& group);
 
   private:
-    std::unique_ptr<Communicator> split(int size, int color, const char* name);
+    std::unique_ptr<Communicator> split(int size, int color, std::string_view name);
 
     Communicator& world_;
     const MeshSizes sizes_;

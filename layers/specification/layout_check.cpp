@@ -7,25 +7,15 @@
 #include <vector>
 
 #include "base/error.h"
+#include "parallel/axes.h"
 
 namespace braid {
 namespace {
 
-std::string name_of(Axis axis) {
-    switch (axis) {
-        case Axis::expert:
-            return "expert";
-        case Axis::expert_tensor:
-            return "expert_tensor";
-        default:
-            return "tensor";
-    }
-}
-
 /// "" where the count can be shared out over the ranks of its axis.
 std::string fault_of(const std::string& sublayer, const SharedCount& shared, const RankGrid& grid) {
     const int64_t count = shared.count, size = grid[shared.axis].size;
-    const std::string axis = name_of(shared.axis);
+    const std::string_view axis = row_of(shared.axis).name;
     const bool of_model = shared.key.starts_with("model.");
     const std::string key =
         of_model ? shared.key : fmt::format("model.sublayers.{}.{}", sublayer, shared.key);

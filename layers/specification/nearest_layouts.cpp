@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <tuple>
 
 #include "base/error.h"
 
@@ -34,9 +33,29 @@ std::vector<int> sizes_alone(const LayoutRules& rules, int MeshSizes::*axis, int
 
 double distance(const MeshSizes& a, const MeshSizes& b) {
     double sum = 0;
-    for (const auto axis : {&MeshSizes::tensor, &MeshSizes::expert, &MeshSizes::expert_tensor})
-        sum += std::abs(std::log(static_cast<double>(a.*axis) / static_cast<double>(b.*axis)));
+    for (const AxisRow& row : kAxes)
+        if (row.size) sum += std::abs(std::log(static_cast<double>(a.*row.size) / b.*row.size));
     return sum;
+}
+
+/// All layouts whose axes take sizes from these lists.
+std::vector<MeshSizes> combinations(const std::vector<std::pair<int MeshSizes::*, std::vector<int>>>& choices,
+                                    bool sequence) {
+    std::vector<MeshSizes> all = {MeshSizes{.sequence = sequence}};
+    for (const auto& [axis, sizes] : choices) {
+        std::vector<MeshSizes> longer;
+        for (const MeshSizes& start : all)
+            for (const int size : sizes) {
+                longer.push_back(start);
+                longer.back().*axis = size;
+            }
+        all = std::move(longer);
+    }
+    return all;
+}
+
+bool divides(const MeshSizes& sizes, int ranks) {
+    return ranks % asked_ranks(sizes, false) == 0 && ranks % asked_ranks(sizes, true) == 0;
 }
 
 } // namespace
@@ -54,23 +73,21 @@ std::string NearestLayouts::to_text(
 
 NearestLayouts nearest_layouts(const LayoutRules& rules, const LayoutCondition& condition,
                                const MeshSizes& asked, int num_ranks) {
-    const auto tensor = sizes_alone(rules, &MeshSizes::tensor, num_ranks);
-    const auto expert = sizes_alone(rules, &MeshSizes::expert, num_ranks);
-    const auto expert_tensor = sizes_alone(rules, &MeshSizes::expert_tensor, num_ranks);
+    std::vector<std::pair<int MeshSizes::*, std::vector<int>>> choices;
+    for (const AxisRow& row : kAxes)
+        if (row.size) choices.emplace_back(row.size, sizes_alone(rules, row.size, num_ranks));
+    std::vector<MeshSizes> all = combinations(choices, asked.sequence);
+    // By distance; equal ones with the smaller sizes first, as they were made.
+    std::stable_sort(all.begin(), all.end(), [&](const MeshSizes& a, const MeshSizes& b) {
+        return distance(a, asked) < distance(b, asked);
+    });
     for (int ranks = num_ranks; ranks > 0; --ranks) {
-        std::vector<std::tuple<double, int, int, int>> candidates; // by distance, then the smaller sizes
-        for (const int t : tensor)
-            for (const int e : expert)
-                for (const int x : expert_tensor)
-                    if (ranks % t == 0 && ranks % e == 0 && ranks / e % x == 0)
-                        candidates.emplace_back(distance({t, e, x}, asked), t, e, x);
-        std::sort(candidates.begin(), candidates.end());
         NearestLayouts found{ranks, {}};
-        for (const auto& [unused, t, e, x] : candidates) {
-            const MeshSizes sizes{t, e, x, asked.sequence};
+        for (const MeshSizes& sizes : all) {
+            if (found.sizes.size() == NearestLayouts::kMost) break;
+            if (!divides(sizes, ranks)) continue;
             const RankGrid grid = make_grid(sizes, ranks, 0);
-            if (found.sizes.size() < NearestLayouts::kMost && condition(grid) && allows(rules, grid))
-                found.sizes.push_back(sizes);
+            if (condition(grid) && allows(rules, grid)) found.sizes.push_back(sizes);
         }
         if (!found.sizes.empty()) return found;
     }

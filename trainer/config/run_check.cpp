@@ -86,8 +86,9 @@ void expect_run_starts(const RunConfig& run, int num_ranks) {
 }
 
 int64_t fewest_ranks(const ParallelConfig& parallel) {
-    return parallel.data > 0 ? parallel.data * parallel.tensor
-                             : std::lcm(parallel.tensor, parallel.expert * parallel.expert_tensor);
+    const MeshSizes sizes = mesh_sizes(parallel);
+    return parallel.data > 0 ? parallel.data * asked_ranks(sizes, false)
+                             : std::lcm(asked_ranks(sizes, false), asked_ranks(sizes, true));
 }
 
 std::vector<std::string> run_warnings(const RunConfig& run) {

@@ -65,31 +65,22 @@ void expect_data_ranks(const ParallelConfig& parallel, const RankGrid& grid) {
 
 /// As keys for the command line.
 std::string to_text(const MeshSizes& sizes, int num_ranks) {
-    std::string text = fmt::format("parallel.data={}", num_ranks / sizes.tensor);
-    const auto add = [&](const char* key, int size) {
-        if (size > 1) text += fmt::format(" parallel.{}={}", key, size);
-    };
-    add("tensor", sizes.tensor);
-    add("expert", sizes.expert);
-    add("expert_tensor", sizes.expert_tensor);
+    std::string text = fmt::format("parallel.data={}", num_ranks / asked_ranks(sizes, false));
+    for (const AxisRow& row : kAxes)
+        if (row.size && sizes.*row.size > 1)
+            text += fmt::format(" parallel.{}={}", row.name, sizes.*row.size);
     return text;
 }
 
 } // namespace
-
-MeshSizes mesh_sizes(const ParallelConfig& parallel) {
-    return {static_cast<int>(parallel.tensor), static_cast<int>(parallel.expert),
-            static_cast<int>(parallel.expert_tensor), parallel.sequence};
-}
 
 std::vector<std::string> layout_faults(const RunConfig& config, int num_ranks) {
     const RunRules rules(config);
     const MeshSizes asked = mesh_sizes(config.parallel);
     // Whether the model's sizes can be shared out does not depend on the number of ranks.
     RankGrid sizes;
-    sizes.tensor.size = asked.tensor;
-    sizes.expert.size = asked.expert;
-    sizes.expert_tensor.size = asked.expert_tensor;
+    for (const AxisRow& row : kAxes)
+        if (row.size) (sizes.*row.place).size = asked.*row.size;
     std::vector<std::string> faults;
     const auto note = [&](const std::function<void()>& body) {
         try {
@@ -98,8 +89,12 @@ std::vector<std::string> layout_faults(const RunConfig& config, int num_ranks) {
             faults.push_back(error.what());
         }
     };
-    note([&] { make_grid({.tensor = asked.tensor}, num_ranks, 0); });
-    note([&] { make_grid({.expert = asked.expert, .expert_tensor = asked.expert_tensor}, num_ranks, 0); });
+    for (const bool of_experts : {false, true}) { // one view at a time, so that both are told
+        MeshSizes view;
+        for (const AxisRow& row : kAxes)
+            if (row.size && row.of_experts == of_experts) view.*row.size = asked.*row.size;
+        note([&] { make_grid(view, num_ranks, 0); });
+    }
     const bool has_grid = faults.empty();
     for (const std::string& fault : rules.model().faults(sizes)) faults.push_back(fault);
     if (has_grid) {

@@ -8,9 +8,6 @@
 
 namespace braid {
 
-/// The axes that a run file asks for.
-MeshSizes mesh_sizes(const ParallelConfig& parallel);
-
 /// Why num_ranks ranks cannot run the config in the layout it asks for, a line each, all that there are.
 /// The last one lists the nearest layouts that would work.
 std::vector<std::string> layout_faults(const RunConfig& config, int num_ranks);

@@ -90,14 +90,10 @@ void Trainer::save(const std::string& checkpoints_folder) {
     Allocator host;
     std::vector<TensorShard> shards;
     for (const StatePart& part : rank_.state(Extent::owned)) shards.push_back(to_shard(host, part));
-    const RankGrid& grid = rank_.mesh().grid();
-    const CheckpointContent content{training,
-                                    to_yaml(config_),
-                                    {world_.size(),
-                                     {{"data", grid.data.size},
-                                      {"tensor", grid.tensor.size},
-                                      {"expert", grid.expert.size},
-                                      {"expert_tensor", grid.expert_tensor.size}}}};
+    CheckpointLayout layout{.num_ranks = world_.size(), .axes = {}};
+    for (const AxisRow& row : kAxes)
+        if (row.key) layout.axes[std::string(row.name)] = (rank_.mesh().grid().*row.place).size;
+    const CheckpointContent content{training, to_yaml(config_), layout};
     save_checkpoint(checkpoints_folder, shards, content, world_.rank(),
                     [&](const std::string& text) { return all_gather_text(world_, text); },
                     {.keep = config_.checkpoint.keep});

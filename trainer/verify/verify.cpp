@@ -64,22 +64,22 @@ void set(NamedLayout& named, std::string_view key, std::string_view value) {
         named.num_ranks *= place;
     };
     int data = 1;
-    if (key == "data") return size(data);
-    if (key == "tensor") return size(sizes.tensor);
-    if (key == "expert") return size(sizes.expert);
-    if (key == "expert_tensor") return size(sizes.expert_tensor);
+    for (const AxisRow& row : kAxes)
+        if (row.key && key == row.name) return size(row.size ? sizes.*row.size : data);
     if (key == "sequence") return void(sizes.sequence = flag(key, value));
     if (key == "zero") return void(named.layout.sharded = flag(key, value));
     if (key == "micro_batch") return void(named.layout.micro_batch = positive(key, value));
     if (key == "reduction") return void(named.layout.reduction = reduction(value));
     if (key == "context" || key == "pipeline")
         throw ConfigError("--layouts: the axis '{}' is not built yet", key);
+    std::vector<std::string> axes, known;
+    for (const AxisRow& row : kAxes)
+        if (row.key) axes.emplace_back(row.name);
+    known = axes;
+    known.insert(known.end(), {"sequence", "zero", "micro_batch", "reduction"});
     throw ConfigError(
-        "--layouts: expected an axis (data, tensor, expert, expert_tensor) or sequence, zero, "
-        "micro_batch, reduction, found '{}'{}",
-        key,
-        did_you_mean(key, {"data", "tensor", "expert", "expert_tensor", "sequence", "zero", "micro_batch",
-                           "reduction"}));
+        "--layouts: expected an axis ({}) or sequence, zero, micro_batch, reduction, found '{}'{}",
+        fmt::join(axes, ", "), key, did_you_mean(key, known));
 }
 
 LayoutCase make_case(const VerifyRequest& request) {
@@ -182,13 +182,12 @@ std::vector<LayoutStep> run_on(const LayoutCase& run, const NamedLayout& named, 
 /// As --layouts takes it.
 std::string to_text(const MeshSizes& sizes, int num_ranks) {
     std::string text;
-    const auto add = [&](const char* axis, int size) {
+    const auto add = [&](std::string_view axis, int64_t size) {
         if (size > 1) text += fmt::format("{}{}={}", text.empty() ? "" : ",", axis, size);
     };
-    add("tensor", sizes.tensor);
-    add("expert", sizes.expert);
-    add("expert_tensor", sizes.expert_tensor);
-    add("data", num_ranks / (sizes.tensor * sizes.expert * sizes.expert_tensor));
+    for (const AxisRow& row : kAxes)
+        if (row.size) add(row.name, sizes.*row.size);
+    add("data", num_ranks / (asked_ranks(sizes, false) * asked_ranks(sizes, true)));
     return text.empty() ? "data=1" : text;
 }
 

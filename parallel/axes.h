@@ -1,0 +1,50 @@
+#pragma once
+
+#include <array>
+#include <string_view>
+
+#include "parallel/parallel_config.h"
+#include "tensor/parameters/rank_grid.h"
+
+namespace braid {
+
+/// The sizes of the axes a run asks for; what is left of the ranks becomes data and expert_data.
+struct MeshSizes {
+    int tensor = 1, expert = 1, expert_tensor = 1;
+    bool sequence = true; // see RankGrid
+    bool operator==(const MeshSizes&) const = default;
+};
+
+/// What is said about an axis, once: keys, texts, meshes, the search for layouts and manifests follow from
+/// it.
+struct AxisRow {
+    Axis axis;
+    std::string_view name;            // of its communicator, and of the key parallel.NAME where it has one
+    bool of_experts;                  // in the experts' view of the ranks, else in that of dense parameters
+    RankGrid::Place RankGrid::*place; // where a grid has it
+    int MeshSizes::*size;             // what a run asks for; null: what is left of the ranks in this view
+    int64_t ParallelConfig::*key;     // of the run file; null: none
+    std::string_view splits;          // what its ranks share out
+};
+
+/// In each view from the axis with the farthest ranks to the one with neighbours.
+inline constexpr std::array<AxisRow, 5> kAxes = {{
+    {Axis::data, "data", false, &RankGrid::data, nullptr, &ParallelConfig::data, "samples"},
+    {Axis::tensor, "tensor", false, &RankGrid::tensor, &MeshSizes::tensor, &ParallelConfig::tensor,
+     "heads, features and words"},
+    {Axis::expert_data, "expert_data", true, &RankGrid::expert_data, nullptr, nullptr, "samples"},
+    {Axis::expert, "expert", true, &RankGrid::expert, &MeshSizes::expert, &ParallelConfig::expert, "experts"},
+    {Axis::expert_tensor, "expert_tensor", true, &RankGrid::expert_tensor, &MeshSizes::expert_tensor,
+     &ParallelConfig::expert_tensor, "features of each expert"},
+}};
+
+constexpr const AxisRow& row_of(Axis axis) {
+    return kAxes[static_cast<size_t>(axis)];
+}
+
+/// The sizes that a run file asks for.
+MeshSizes mesh_sizes(const ParallelConfig& parallel);
+/// Ranks that the asked sizes of a view take together.
+int64_t asked_ranks(const MeshSizes& sizes, bool of_experts);
+
+} // namespace braid
