@@ -2,6 +2,8 @@
 
 #include "layers/specification/sublayer_type.h"
 
+#include <gtest/gtest.h>
+
 #include <cmath>
 
 #include "layers/specification/layout_check.h"

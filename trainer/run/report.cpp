@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "layers/specification/sublayer_type.h"
 #include "trainer/config/run_check.h"
 
 namespace braid {
@@ -103,6 +104,9 @@ std::string describe_start(const Trainer& trainer, int num_ranks, int num_thread
                             set->num_windows());
     for (const std::string& name : unused_sublayers(config.model))
         text += fmt::format("\nmodel.sublayers.{} is not used by any layer", name);
+    for (const std::string& name : composite_sublayers(config.model))
+        text +=
+            fmt::format("\nmodel.sublayers.{} has no kernel of its own and is computed by primitives", name);
     for (const std::string& warning : run_warnings(config)) text += "\nwarning: " + warning;
     return text;
 }

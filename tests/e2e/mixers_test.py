@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+# ctest: labels=mpi timeout=300 processors=2
+"""Mixers beyond attention and gated DeltaNet, as a user meets them: trained, resumed, shared out, generated from."""
+
+import unittest
+
+from training_case import TrainingCase
+
+PATTERN = 'model.pattern="gla+mlp, dn+mlp, sc+mlp"'
+SUBLAYERS = ("model.sublayers={gla: {type: gated_linear, num_heads: 2, key_head_dim: 8}, "
+             "dn: {type: delta_net, num_heads: 2, key_head_dim: 8, negative_eigenvalues: true}, "
+             "sc: {type: short_conv}, mlp: {type: mlp, size: 32}}")
+
+
+class Mixers(TrainingCase):
+    def test_a_resumed_run_is_the_straight_one(self):
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                layout = ("parallel.tensor=2",) if ranks else ()
+                arguments = (PATTERN, SUBLAYERS, *layout, "train.steps=20", "checkpoint.every=10")
+                self.train(f"straight{ranks}", *arguments, ranks=ranks)
+                self.train(f"halves{ranks}", *arguments, "train.stop_at=10", ranks=ranks)
+                self.train(f"halves{ranks}", *arguments, ranks=ranks)
+                self.braid("checkpoint", "diff", f"runs/straight{ranks}", f"runs/halves{ranks}")
+                losses = [line["loss"] for line in self.metrics(f"straight{ranks}")]
+                self.assertLess(losses[-1], losses[0])
+        self.braid("generate", "runs/straight0", "--prompt", "ab", "--tokens", "8")
+
+    def test_what_has_no_kernel_is_told(self):
+        shown, _ = self.braid("config", "show", "base.yaml", PATTERN, SUBLAYERS)
+        self.assertIn("without a kernel, computed by primitives: gla\n", shown)
+        text = "".join(self.train("told", PATTERN, SUBLAYERS, "train.steps=6", "checkpoint.every=0"))
+        self.assertIn("model.sublayers.gla has no kernel of its own and is computed by primitives", text)
+
+
+if __name__ == "__main__":
+    unittest.main()
