@@ -10,7 +10,8 @@ fail() {
 
 (($# == 1)) || fail "expected one name, such as my_mixer, found $# arguments"
 name=$1
-[[ $name =~ ^[a-z][a-z0-9]*(_[a-z0-9]+)*$ ]] || fail "expected a name of small letters, digits and single _, found '$name'"
+[[ $name =~ ^[a-z][a-z0-9]*(_[a-z0-9]+)*$ ]] ||
+    fail "expected a name of small letters, digits and single _, found '$name'"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 registry=layers/model/registry.cpp
 grep -q "[^a-z_]${name}_type()" "$registry" && fail "$registry has a type $name already"

@@ -44,7 +44,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("theirs", type=pathlib.Path)
     parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("build/cpu"))
-    parser.add_argument("--bound", type=float, default=1e-9, help="largest error relative to a tensor's largest element")
+    parser.add_argument("--bound", type=float, default=1e-9,
+                        help="largest error relative to a tensor's largest element")
     given = parser.parse_args()
     import torch  # pylint: disable=import-outside-toplevel
 
