@@ -38,17 +38,17 @@ const Schema<InitOverride>& init_override_schema() {
             .key("output", &InitOverride::output,
                  {.help = "instead of model.init.output", .default_text = "model.init.output"})
             .key("decay", &InitOverride::decay,
-                 {.help =
-                      "gated_delta_net: time steps start at about 1.3 with bias 1, or log-uniform from 0.001 "
-                      "to 0.1",
-                  .default_text = "constant_dt"})
-            .key(
-                "a_range", &InitOverride::a_range,
-                {.help = "gated_delta_net: A, which the decay is exp(-A dt) of, starts uniform between these",
-                 .above = 0,
-                 .max = 1e6,
-                 .default_text = "[0.01, 16]",
-                 .example = "[1, 16]"});
+                 {.help = "of recurrences that decay: time steps start at about 1.3 with bias 1, or "
+                          "log-uniform from "
+                          "0.001 to 0.1",
+                  .default_text = "log_uniform_dt; of gated_delta_net constant_dt"})
+            .key("a_range", &InitOverride::a_range,
+                 {.help = "of recurrences that decay: A, which the decay is exp(-A dt) of, starts uniform "
+                          "between these",
+                  .above = 0,
+                  .max = 1e6,
+                  .default_text = "[1, 16]; of gated_delta_net [0.01, 16]",
+                  .example = "[1, 16]"});
     return schema;
 }
 
@@ -94,7 +94,7 @@ const Schema<SublayerConfig>& sublayer_schema() {
         for (const SublayerType& type : sublayer_types()) types.emplace_back(type.name, type.initial);
         all.type_key("type", &S::kind, types,
                      {.help = "what the sublayer computes",
-                      .not_built = {"mla", "kimi_delta", "mamba2"},
+                      .not_built = {"mla", "lightning"},
                       .synonyms = type_synonyms()});
         for (const SublayerType& type : sublayer_types()) type.add_keys(all);
         return all

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/attention/attention_kernels.h"
+#include "ops/compose/prefix.h"
 
 namespace braid::ops {
 namespace {
@@ -128,6 +129,24 @@ AttentionStatistics attention_statistics(Context& ctx, const Tensor& q, const Te
     device::attention_statistics(*ctx.allocator, problem_of(*ctx.allocator, *documents, options), q, k,
                                  statistics.max_logit, statistics.mean_entropy);
     return statistics;
+}
+
+AttentionContinued attention_continued(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
+                                       const DocumentsPtr& documents, const AttentionState& earlier,
+                                       const AttentionOptions& options) {
+    const Prefixed both(*ctx.allocator, *documents, earlier.length);
+    const auto joined = [&](const Tensor& before, const Tensor& x) {
+        expect_shape(before, {both.documents()->num_tokens() - documents->num_tokens(), x.dim(1), x.dim(2)},
+                     "attention_continued, earlier");
+        return both.join(ctx, before, x);
+    };
+    AttentionContinued result{{}, {joined(earlier.keys, k), joined(earlier.values, v), {}}};
+    for (size_t d = 0; d + 1 < both.documents()->offsets.size(); ++d)
+        result.state.length.push_back(both.documents()->offsets[d + 1] - both.documents()->offsets[d]);
+    const Tensor o =
+        attention(ctx, both.pad(ctx, q), result.state.keys, result.state.values, both.documents(), options);
+    result.o = both.tokens(ctx, o);
+    return result;
 }
 
 } // namespace braid::ops

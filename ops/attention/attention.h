@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "ops/documents.h"
 #include "tensor/tape.h"
 
@@ -25,6 +27,22 @@ Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
 /// [S, Hkv, dv] are known: q [T', Hq, d] gives [T', Hq, dv].
 Tensor attention_decode(Context& ctx, const Tensor& q, const Tensor& keys, const Tensor& values,
                         const AttentionOptions& options);
+
+/// The keys and values of earlier tokens of some documents: those of document 0 first.
+struct AttentionState {
+    Tensor keys, values;         // [sum of lengths, Hkv, d], [sum of lengths, Hkv, dv]
+    std::vector<int64_t> length; // of each document
+};
+struct AttentionContinued {
+    Tensor o;             // [T, Hq, dv]
+    AttentionState state; // with the new tokens behind the earlier ones
+};
+/// attention of documents that go on after `earlier` tokens, which are visible to the new ones as they would
+/// be in the whole documents; gradients reach through states. Made of primitives around attention(), which
+/// takes the earlier tokens along as queries that nobody reads.
+AttentionContinued attention_continued(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
+                                       const DocumentsPtr& documents, const AttentionState& earlier,
+                                       const AttentionOptions& options);
 
 struct AttentionStatistics {
     Tensor max_logit;    // [Hq] f64, the largest visible scaled logit; -infinity without tokens

@@ -69,16 +69,25 @@ void repeat_each_column(const Tensor& sum, int64_t width, const Tensor& x) {
     for_each(x, x.numel(), [=] BRAID_BODY(int64_t i) { out[i] = static_cast<T>(in[i / width]); });
 }
 
-template <typename T>
-void sum_each_token(const Tensor& products, const Tensor& dw) {
-    const Strided<T> in(products);
-    const int64_t tokens = products.dim(0), heads = products.dim(1);
-    T* out = dw.data<T>();
-    for_each(dw, heads, [=] BRAID_BODY(int64_t h) {
+template <typename T, typename Sum>
+void sum_each_token(const Tensor& x, const Tensor& sum) {
+    const Strided<T> in(x);
+    const int64_t tokens = x.dim(0), width = sum.numel();
+    Sum* out = sum.data<Sum>();
+    for_each(sum, width, [=] BRAID_BODY(int64_t i) {
         double total = 0; // in order, whatever the number of threads
-        for (int64_t t = 0; t < tokens; ++t) total += static_cast<double>(in[t * heads + h]);
-        out[h] = static_cast<T>(static_cast<double>(out[h]) + total);
+        for (int64_t t = 0; t < tokens; ++t) total += static_cast<double>(in[t * width + i]);
+        out[i] = static_cast<Sum>(total);
     });
+}
+
+template <typename T>
+void add_to_each_row(const Tensor& x, const Tensor& b, const Tensor& y) {
+    const Strided<T> in(x);
+    const Accumulation<T>* vector = b.data<Accumulation<T>>();
+    const int64_t width = b.numel();
+    T* out = y.data<T>();
+    for_each(y, y.numel(), [=] BRAID_BODY(int64_t i) { out[i] = static_cast<T>(in[i] + vector[i % width]); });
 }
 
 } // namespace
@@ -113,8 +122,14 @@ void repeat_columns(const Tensor& sum, int64_t width, const Tensor& x) {
     dispatch_storage(x.dtype(), [&]<typename T>() { repeat_each_column<T>(sum, width, x); });
 }
 
-void sum_tokens(const Tensor& products, const Tensor& dw) {
-    dispatch_float(products.dtype(), [&]<typename T>() { sum_each_token<T>(products, dw); });
+void sum_tokens(const Tensor& x, const Tensor& sum) {
+    dispatch_storage(x.dtype(), [&]<typename T>() {
+        dispatch_float(sum.dtype(), [&]<typename Sum>() { sum_each_token<T, Sum>(x, sum); });
+    });
+}
+
+void add_vector(const Tensor& x, const Tensor& b, const Tensor& y) {
+    dispatch_storage(y.dtype(), [&]<typename T>() { add_to_each_row<T>(x, b, y); });
 }
 
 } // namespace braid::ops::BRAID_BODIES

@@ -1,5 +1,6 @@
 #include "ops/compose/pointwise.h"
 
+#include "ops/basic/elementwise_kernels.h"
 #include "ops/compose/pointwise_kernels.h"
 
 namespace braid::ops {
@@ -78,28 +79,52 @@ Tensor multiply_rows(Context& ctx, const Tensor& x, const Tensor& factor) {
     return y;
 }
 
-Tensor scale_heads(Context& ctx, const Tensor& x, const Parameter* w) {
-    check(x.rank() == 3 && w->shape() == Shape({x.dim(1)}), "scale_heads of {} by {}", to_string(x.shape()),
-          to_string(w->shape()));
+Tensor value_of(Context& ctx, const Parameter* w) {
+    Tensor y = w->value().detach();
+    if (ctx.tape)
+        ctx.tape->record({"value_of", {y.ref()}, {}, nullptr, [w](const Backward& run) {
+                              const Tensor& dw = w->gradient();
+                              device::add(dw, run.dy[0], dw);
+                          }});
+    return y;
+}
+
+Tensor scale_heads(Context& ctx, const Tensor& x, const Tensor& w) {
+    check(x.rank() == 3 && w.shape() == Shape({x.dim(1)}), "scale_heads of {} by {}", to_string(x.shape()),
+          to_string(w.shape()));
+    expect_dtype(w, accumulation_dtype(x.dtype()), "scale_heads, w");
     ProfileScope scope(ctx.profiler, "scale_heads");
     Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
-    device::multiply_rows(x, w->value(), x.dim(1), y);
+    device::multiply_rows(x, w, std::max<int64_t>(x.dim(1), 1), y);
     if (ctx.tape)
         ctx.tape->record(
-            {"scale_heads",
-             {y.ref()},
-             {x},
-             [x = x.ref(), w](const Backward& run) {
+            {"scale_heads", {y.ref()}, {x, w}, [x = x.ref(), w = w.ref()](const Backward& run) {
                  Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
-                 device::multiply_rows(run.dy[0], w->value(), x.shape[1], dx);
+                 device::multiply_rows(run.dy[0], run.saved[1], std::max<int64_t>(x.shape[1], 1), dx);
                  run.add(x, dx);
-             },
-             [w](const Backward& run) {
-                 const Tensor &x = run.saved[0], &dw = w->gradient();
-                 Tensor products = Tensor::empty(*run.ctx.allocator, {x.dim(0), x.dim(1)}, dw.dtype());
-                 device::sum_rows_of_product(run.dy[0], x, x.dim(2), products);
+                 const Tensor products = Tensor::empty(*run.ctx.allocator, {x.shape[0], x.shape[1]}, w.dtype);
+                 device::sum_rows_of_product(run.dy[0], run.saved[0], x.shape[2], products);
+                 Tensor dw = Tensor::empty(*run.ctx.allocator, w.shape, w.dtype);
                  device::sum_tokens(products, dw);
+                 run.add(w, dw);
              }});
+    return y;
+}
+
+Tensor add_vector(Context& ctx, const Tensor& x, const Tensor& b) {
+    check(x.rank() == 2 && b.shape() == Shape({x.dim(1)}), "add_vector of {} and {}", to_string(x.shape()),
+          to_string(b.shape()));
+    expect_dtype(b, accumulation_dtype(x.dtype()), "add_vector, b");
+    ProfileScope scope(ctx.profiler, "add_vector");
+    Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
+    device::add_vector(x, b, y);
+    if (ctx.tape)
+        ctx.tape->record({"add_vector", {y.ref()}, {}, [x = x.ref(), b = b.ref()](const Backward& run) {
+                              run.add(x, run.dy[0]);
+                              Tensor db = Tensor::empty(*run.ctx.allocator, b.shape, b.dtype);
+                              device::sum_tokens(run.dy[0], db);
+                              run.add(b, db);
+                          }});
     return y;
 }
 

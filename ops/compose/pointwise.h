@@ -18,8 +18,12 @@ Tensor log(Context& ctx, const Tensor& x);
 Tensor softplus(Context& ctx, const Tensor& x);
 /// x [..., d] with every row multiplied by its factor [...]: a factor per head and token, or per token.
 Tensor multiply_rows(Context& ctx, const Tensor& x, const Tensor& factor);
-/// x [T, H, d] with every head multiplied by its weight, w [H].
-Tensor scale_heads(Context& ctx, const Tensor& x, const Parameter* w);
+/// A parameter as a value: what is computed from it gives it its gradient. f32 beside tensors in bf16.
+Tensor value_of(Context& ctx, const Parameter* w);
+/// x [T, H, d] with every head multiplied by its factor, w [H] in the dtype that sums of x are made in.
+Tensor scale_heads(Context& ctx, const Tensor& x, const Tensor& w);
+/// x [T, n] with b [n], in the dtype that sums of x are made in, added to every row.
+Tensor add_vector(Context& ctx, const Tensor& x, const Tensor& b);
 /// The sums of rows: x [..., d] -> [...].
 Tensor sum_columns(Context& ctx, const Tensor& x);
 

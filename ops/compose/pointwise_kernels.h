@@ -21,8 +21,10 @@ void multiply_rows(const Tensor& x, const Tensor& factor, int64_t period, const 
 void sum_rows_of_product(const Tensor& x, const Tensor& z, int64_t width, const Tensor& sum);
 /// x[i, j] = sum[i]: rows of d.
 void repeat_columns(const Tensor& sum, int64_t width, const Tensor& x);
-/// dw[h] += the sum over tokens of products [T, H].
-void sum_tokens(const Tensor& products, const Tensor& dw);
+/// sum[h] = the sum over tokens of x [T, H], in order.
+void sum_tokens(const Tensor& x, const Tensor& sum);
+/// y[t, i] = x[t, i] + b[i].
+void add_vector(const Tensor& x, const Tensor& b, const Tensor& y);
 
 } // namespace braid::ops::cpu
 
@@ -35,5 +37,6 @@ BRAID_KERNEL(multiply_rows)
 BRAID_KERNEL(sum_rows_of_product)
 BRAID_KERNEL(repeat_columns)
 BRAID_KERNEL(sum_tokens)
+BRAID_KERNEL(add_vector)
 
 } // namespace braid::ops

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/basic/elementwise_kernels.h"
+#include "ops/compose/prefix.h"
 #include "ops/recurrence/causal_conv_kernels.h"
 
 namespace braid::ops {
@@ -78,6 +79,17 @@ Tensor causal_conv_step(Context& ctx, const Tensor& x, const Parameter* w, Tenso
     device::causal_conv(rows.rows(past, tokens), w->value(), reach, silu, y, *ctx.allocator);
     device::cast(rows.rows(tokens, past), state);
     return y;
+}
+
+ConvContinued causal_conv_continued(Context& ctx, const Tensor& x, const Parameter* w,
+                                    const DocumentsPtr& documents, const Tensor& initial, bool silu) {
+    const int64_t reach = w->shape()[1] - 1;
+    expect_shape(initial, {documents->num_documents() * reach, x.dim(1)}, "causal_conv_continued, initial");
+    const Prefixed both(*ctx.allocator, *documents,
+                        std::vector<int64_t>(static_cast<size_t>(documents->num_documents()), reach));
+    const Tensor joined = both.join(ctx, initial, x);
+    const Tensor y = causal_conv(ctx, joined, w, both.documents(), silu);
+    return {both.tokens(ctx, y), both.last(ctx, joined, reach)};
 }
 
 } // namespace braid::ops

@@ -20,7 +20,8 @@ namespace braid::ops {
 /// on the number of threads.
 ///
 /// `final_states`, if given, receives the state after the last token of each document as
-/// [num_documents, H_v, d_k, d_v], without gradient and without a change to any bit of o.
+/// [num_documents, H_v, d_k, d_v], without gradient and without a change to any bit of o. With gradients
+/// through states, and from initial ones: linear_recurrence (ops/recurrence/linear_recurrence.h).
 Tensor gated_delta_rule(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& g,
                         const Tensor& beta, const DocumentsPtr& documents, double scale,
                         Tensor* final_states = nullptr);

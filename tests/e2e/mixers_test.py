@@ -6,9 +6,11 @@ import unittest
 
 from training_case import TrainingCase
 
-PATTERN = 'model.pattern="gla+mlp, dn+mlp, sc+mlp"'
+PATTERN = 'model.pattern="gla+mlp, dn, sc+mlp, kda, mamba"'
 SUBLAYERS = ("model.sublayers={gla: {type: gated_linear, num_heads: 2, key_head_dim: 8}, "
              "dn: {type: delta_net, num_heads: 2, key_head_dim: 8, negative_eigenvalues: true}, "
+             "kda: {type: kimi_delta, num_heads: 2, key_head_dim: 8, decay_bound: -5}, "
+             "mamba: {type: mamba2, num_heads: 4, head_dim: 8, state_size: 8, num_groups: 2}, "
              "sc: {type: short_conv}, mlp: {type: mlp, size: 32}}")
 
 
@@ -28,7 +30,7 @@ class Mixers(TrainingCase):
 
     def test_what_has_no_kernel_is_told(self):
         shown, _ = self.braid("config", "show", "base.yaml", PATTERN, SUBLAYERS)
-        self.assertIn("without a kernel, computed by primitives: gla\n", shown)
+        self.assertIn("without a kernel, computed by primitives: gla, kda, mamba\n", shown)
         text = "".join(self.train("told", PATTERN, SUBLAYERS, "train.steps=6", "checkpoint.every=0"))
         self.assertIn("model.sublayers.gla has no kernel of its own and is computed by primitives", text)
 

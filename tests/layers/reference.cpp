@@ -225,6 +225,10 @@ Matrix branch(const Weights& weights, const ResolvedSublayer& sublayer, const st
         return delta_net(weights, sublayer, *c, prefix, h);
     if (const auto* c = sublayer.config.kind.get_if<GatedLinearConfig>())
         return gated_linear(weights, sublayer, *c, prefix, h);
+    if (const auto* c = sublayer.config.kind.get_if<KimiDeltaConfig>())
+        return kimi_delta(weights, sublayer, *c, prefix, h);
+    if (const auto* c = sublayer.config.kind.get_if<Mamba2Config>())
+        return mamba2(weights, sublayer, *c, prefix, h);
     if (const auto* c = sublayer.config.kind.get_if<ShortConvConfig>())
         return short_conv(weights, *c, prefix, h);
     Matrix y;

@@ -92,6 +92,111 @@ Matrix gated_linear(const Weights& weights, const ResolvedSublayer& sublayer, co
     return y;
 }
 
+Matrix kimi_delta(const Weights& weights, const ResolvedSublayer& sublayer, const KimiDeltaConfig& c,
+                  const std::string& prefix, const Matrix& h) {
+    const int64_t dk = c.key_head_dim, dv = c.value_head_dim;
+    std::vector<Matrix> states(static_cast<size_t>(c.num_heads), zeros(dk, dv));
+    const Row a_log = weights.vector(prefix + "a_log"), dt_bias = weights.vector(prefix + "dt_bias");
+    Matrix q, k, v, y; // before the convolution
+    for (size_t t = 0; t < h.size(); ++t) {
+        const auto projected = [&](const char* name, const Row& x) {
+            return multiply(weights.matrix(prefix + name), x);
+        };
+        q.push_back(projected("q.weight", h[t]));
+        k.push_back(projected("k.weight", h[t]));
+        v.push_back(projected("v.weight", h[t]));
+        const auto mixed = [&](const Matrix& x, const char* name) {
+            Row row = convolved(x, t, weights.matrix(prefix + name));
+            for (double& value : row) value = silu(value);
+            return row;
+        };
+        const Row qt = mixed(q, "conv_q.weight"), kt = mixed(k, "conv_k.weight"),
+                  vt = mixed(v, "conv_v.weight");
+        const Row b = projected("b.weight", h[t]), f = projected("f_b.weight", projected("f_a.weight", h[t])),
+                  gate = c.gate_rank == 0 ? projected("g.weight", h[t])
+                                          : projected("g_b.weight", projected("g_a.weight", h[t]));
+        Row out;
+        for (int64_t head = 0; head < c.num_heads; ++head) {
+            const auto n = static_cast<size_t>(head);
+            Matrix& s = states[n];
+            const Row key = unit(slice(kt, head * dk, dk)), query = unit(slice(qt, head * dk, dk)),
+                      value = slice(vt, head * dv, dv);
+            for (size_t i = 0; i < key.size(); ++i) {
+                const size_t channel = n * static_cast<size_t>(dk) + i;
+                const double x = f[channel] + dt_bias[channel];
+                const double g = c.decay_bound < 0 ? c.decay_bound * sigmoid(std::exp(a_log[n]) * x)
+                                                   : -std::exp(a_log[n]) * std::log1p(std::exp(x));
+                for (double& number : s[i]) number *= std::exp(g);
+            }
+            const double beta = sigmoid(b[n]) * (c.negative_eigenvalues ? 2 : 1);
+            const Row seen = times(key, s);
+            for (size_t i = 0; i < key.size(); ++i)
+                for (size_t j = 0; j < value.size(); ++j) s[i][j] += key[i] * beta * (value[j] - seen[j]);
+            Row o = times(query, s);
+            for (double& x : o) x /= std::sqrt(static_cast<double>(dk));
+            o = rms(o, weights.vector(prefix + "norm.weight"), c.output_norm_eps.value_or(sublayer.norm.eps),
+                    false);
+            for (int64_t j = 0; j < dv; ++j)
+                o[static_cast<size_t>(j)] *= sigmoid(gate[static_cast<size_t>(head * dv + j)]);
+            append(out, o);
+        }
+        y.push_back(multiply(weights.matrix(prefix + "out.weight"), out));
+    }
+    return y;
+}
+
+Matrix mamba2(const Weights& weights, const ResolvedSublayer& sublayer, const Mamba2Config& c,
+              const std::string& prefix, const Matrix& h) {
+    const int64_t p = c.head_dim, n = c.state_size, per_group = c.num_heads / c.num_groups;
+    std::vector<Matrix> states(static_cast<size_t>(c.num_heads), zeros(n, p));
+    const Row a_log = weights.vector(prefix + "a_log"), dt_bias = weights.vector(prefix + "dt_bias"),
+              d = weights.vector(prefix + "d"), norm_weight = weights.vector(prefix + "norm.weight");
+    Matrix x, b, cc, y; // before the convolution
+    for (size_t t = 0; t < h.size(); ++t) {
+        const auto projected = [&](const char* name) {
+            return multiply(weights.matrix(prefix + name), h[t]);
+        };
+        x.push_back(projected("x.weight"));
+        b.push_back(projected("b.weight"));
+        cc.push_back(projected("c.weight"));
+        const auto mixed = [&](const Matrix& rows, const std::string& name) {
+            Row row = convolved(rows, t, weights.matrix(prefix + name + ".weight"));
+            const Row bias = c.conv_bias ? weights.vector(prefix + name + ".bias") : Row(row.size(), 0.0);
+            for (size_t i = 0; i < row.size(); ++i) row[i] = silu(row[i] + bias[i]);
+            return row;
+        };
+        const Row xt = mixed(x, "conv_x"), bt = mixed(b, "conv_b"), ct = mixed(cc, "conv_c");
+        const Row z = projected("z.weight"), dt_raw = projected("dt.weight");
+        Row out;
+        for (int64_t head = 0; head < c.num_heads; ++head) {
+            const auto i = static_cast<size_t>(head);
+            const double dt = std::log1p(std::exp(dt_raw[i] + dt_bias[i])),
+                         decay = std::exp(-std::exp(a_log[i]) * dt);
+            const Row in = slice(xt, head * p, p), write = slice(bt, head / per_group * n, n),
+                      read = slice(ct, head / per_group * n, n);
+            Matrix& s = states[i];
+            for (size_t r = 0; r < write.size(); ++r)
+                for (size_t j = 0; j < in.size(); ++j) s[r][j] = decay * s[r][j] + dt * write[r] * in[j];
+            Row o = times(read, s);
+            for (size_t j = 0; j < o.size(); ++j) o[j] += d[i] * in[j];
+            append(out, o);
+        }
+        const auto gated = [&](Row row) {
+            for (size_t j = 0; j < row.size(); ++j) row[j] *= silu(z[j]);
+            return row;
+        };
+        if (c.gate == Mamba2Gate::before_norm) out = gated(out);
+        Row normed;
+        for (int64_t group = 0; group < c.num_groups; ++group)
+            append(normed, rms(slice(out, group * per_group * p, per_group * p),
+                               slice(norm_weight, group * per_group * p, per_group * p),
+                               c.output_norm_eps.value_or(sublayer.norm.eps), false));
+        if (c.gate == Mamba2Gate::after_norm) normed = gated(normed);
+        y.push_back(multiply(weights.matrix(prefix + "out.weight"), normed));
+    }
+    return y;
+}
+
 Matrix short_conv(const Weights& weights, const ShortConvConfig&, const std::string& prefix,
                   const Matrix& h) {
     Matrix gated, y;

@@ -2,6 +2,8 @@
 
 #include "layers/mixers/delta_net.h"
 #include "layers/mixers/gated_linear.h"
+#include "layers/mixers/kimi_delta.h"
+#include "layers/mixers/mamba2.h"
 #include "layers/mixers/short_conv.h"
 #include "tests/layers/reference.h"
 
@@ -12,6 +14,10 @@ Matrix delta_net(const Weights& weights, const ResolvedSublayer& sublayer, const
                  const std::string& prefix, const Matrix& h);
 Matrix gated_linear(const Weights& weights, const ResolvedSublayer& sublayer, const GatedLinearConfig& c,
                     const std::string& prefix, const Matrix& h);
+Matrix kimi_delta(const Weights& weights, const ResolvedSublayer& sublayer, const KimiDeltaConfig& c,
+                  const std::string& prefix, const Matrix& h);
+Matrix mamba2(const Weights& weights, const ResolvedSublayer& sublayer, const Mamba2Config& c,
+              const std::string& prefix, const Matrix& h);
 Matrix short_conv(const Weights& weights, const ShortConvConfig& c, const std::string& prefix,
                   const Matrix& h);
 

@@ -123,6 +123,28 @@ def check_tree(root):
     return num_files, problems
 
 
+def print_graph(root):
+    """For people (--graph): every room, in order, with the rooms that its files include."""
+    order, _ = declared_order(root)
+    rooms = [f"{folder}/{room}" if room != "." else folder
+             for folder in order.allowed for room in order.rooms.get(folder, ["."])]
+
+    def place_of(path):  # None for code of a device, which lies in no room
+        room = room_of(path)
+        return path.split("/")[0] if room == "." else room and "/".join(path.split("/")[:2])
+
+    used = {room: set() for room in rooms}
+    for folder in order.allowed:
+        for path in sorted((root / folder).rglob("*")):
+            name = path.relative_to(root).as_posix()
+            if path.suffix in SUFFIXES and path.is_file() and place_of(name) in used:
+                for match in INCLUDE.finditer(path.read_text()):
+                    if match.group(1) == '"' and "/" in match.group(2):
+                        used[place_of(name)].add(place_of(match.group(2)))
+    for room in rooms:
+        print(f"{room}: {' '.join(sorted((used[room] - {room}) & used.keys(), key=rooms.index)) or '-'}")
+
+
 PLANTED = {
     "base/a.cpp": '#include "tensor/tensor.h"\n',  # a later folder
     "base/b.cpp": "  #  include <ops/basic/linear.h>\n",  # the same in other dress
@@ -171,6 +193,9 @@ def self_check():
 
 
 def main():
+    if sys.argv[1:] == ["--graph"]:
+        print_graph(ROOT)
+        return 0
     self_check()
     num_files, problems = check_tree(ROOT)
     for problem in problems:

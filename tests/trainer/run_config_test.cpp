@@ -145,9 +145,8 @@ TEST(run_config, what_is_not_built_is_refused_as_such) {
     for (const std::string override :
          {"parallel.context=1", "parallel.pipeline=1", "parallel.virtual_stages=1", "parallel.schedule=1f1b",
           "parallel.context_method={attention: ring}", "model.mtp={depth: 0}", "checkpoint.async=false",
-          "model.sublayers.x={type: mla}", "model.sublayers.x={type: kimi_delta}",
-          "model.sublayers.x={type: mamba2}", "model.sublayers.moe.clamp=7",
-          "model.sublayers.moe.capacity_factor=2"})
+          "model.sublayers.x={type: mla}", "model.sublayers.x={type: lightning}",
+          "model.sublayers.moe.clamp=7", "model.sublayers.moe.capacity_factor=2"})
         EXPECT_THAT(refused({override}), HasSubstr("not built yet")) << override;
 }
 
@@ -168,7 +167,8 @@ TEST(run_config, keys_without_effect_are_refused) {
         {{"model.num_layers=null", "model.partial_tile=truncate"},
          "model.partial_tile: has no effect: num_layers is not given"},
         {{"model.sublayers.attn.init.decay=constant_dt"},
-         "model.sublayers.attn.init.decay: has no effect: only sublayers of type gated_delta_net decay"},
+         "model.sublayers.attn.init.decay: has no effect: only sublayers of type gated_delta_net, kimi_delta "
+         "or mamba2 decay"},
         {{"model.sublayers.gdn.init.a_range=[2, 1]"},
          "model.sublayers.gdn.init.a_range: expected the smaller number first"},
         {{"model.sublayers.gdn.init.a_range=[0, 1]"}, "model.sublayers.gdn.init.a_range"},
