@@ -69,15 +69,15 @@ void repeat_each_column(const Tensor& sum, int64_t width, const Tensor& x) {
     for_each(x, x.numel(), [=] BRAID_BODY(int64_t i) { out[i] = static_cast<T>(in[i / width]); });
 }
 
-template <typename T, typename Sum>
+template <typename T>
 void sum_each_token(const Tensor& x, const Tensor& sum) {
     const Strided<T> in(x);
     const int64_t tokens = x.dim(0), width = sum.numel();
-    Sum* out = sum.data<Sum>();
+    Accumulation<T>* out = sum.data<Accumulation<T>>();
     for_each(sum, width, [=] BRAID_BODY(int64_t i) {
         double total = 0; // in order, whatever the number of threads
         for (int64_t t = 0; t < tokens; ++t) total += static_cast<double>(in[t * width + i]);
-        out[i] = static_cast<Sum>(total);
+        out[i] = static_cast<Accumulation<T>>(total);
     });
 }
 
@@ -88,6 +88,17 @@ void add_to_each_row(const Tensor& x, const Tensor& b, const Tensor& y) {
     const int64_t width = b.numel();
     T* out = y.data<T>();
     for_each(y, y.numel(), [=] BRAID_BODY(int64_t i) { out[i] = static_cast<T>(in[i] + vector[i % width]); });
+}
+
+/// Calls body<T, Other>() for T of x and Other of a tensor beside it, which has x's dtype or that of x's
+/// sums.
+template <typename Body>
+void dispatch_beside(const Tensor& x, const Tensor& other, const Body& body) {
+    dispatch_storage(x.dtype(), [&]<typename T>() {
+        if (other.dtype() == x.dtype()) return body.template operator()<T, T>();
+        expect_dtype(other, accumulation_dtype(x.dtype()), "a tensor beside another");
+        body.template operator()<T, Accumulation<T>>();
+    });
 }
 
 } // namespace
@@ -106,16 +117,13 @@ void pointwise_backward(const Tensor& x, const Tensor& y, const Tensor& dy, Poin
 }
 
 void multiply_rows(const Tensor& x, const Tensor& factor, int64_t period, const Tensor& y) {
-    dispatch_storage(y.dtype(), [&]<typename T>() {
-        dispatch_storage(factor.dtype(),
-                         [&]<typename Factor>() { multiply_each_row<T, Factor>(x, factor, period, y); });
+    dispatch_beside(x, factor, [&]<typename T, typename Factor>() {
+        multiply_each_row<T, Factor>(x, factor, period, y);
     });
 }
 
 void sum_rows_of_product(const Tensor& x, const Tensor& z, int64_t width, const Tensor& sum) {
-    dispatch_storage(x.dtype(), [&]<typename T>() {
-        dispatch_storage(sum.dtype(), [&]<typename Sum>() { sum_each_row<T, Sum>(x, z, width, sum); });
-    });
+    dispatch_beside(x, sum, [&]<typename T, typename Sum>() { sum_each_row<T, Sum>(x, z, width, sum); });
 }
 
 void repeat_columns(const Tensor& sum, int64_t width, const Tensor& x) {
@@ -123,9 +131,7 @@ void repeat_columns(const Tensor& sum, int64_t width, const Tensor& x) {
 }
 
 void sum_tokens(const Tensor& x, const Tensor& sum) {
-    dispatch_storage(x.dtype(), [&]<typename T>() {
-        dispatch_float(sum.dtype(), [&]<typename Sum>() { sum_each_token<T, Sum>(x, sum); });
-    });
+    dispatch_storage(x.dtype(), [&]<typename T>() { sum_each_token<T>(x, sum); });
 }
 
 void add_vector(const Tensor& x, const Tensor& b, const Tensor& y) {
