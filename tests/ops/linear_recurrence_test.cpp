@@ -128,6 +128,8 @@ std::vector<Setting> settings() {
     for (const Decay decay : {Decay::none, Decay::head, Decay::channel})
         for (const bool delta : {false, true}) {
             all.push_back({decay, delta, {1}, 1, 1, 1, 1});
+            all.push_back({decay, delta, {}, 1, 2, 3, 2, true}); // what a rank without a sample has
+            all.push_back({decay, delta, {0}, 1, 2, 3, 2, true});
             all.push_back({decay, delta, {35, 0, 1, 16, 7}, 2, 4, 3, 5, true});
             all.push_back({decay, delta, {20}, 1, 2, 4, 2});
         }
