@@ -10,13 +10,16 @@
 
 namespace braid {
 
+class AnyStruct;
+template <typename A>
+concept StructValue = std::is_class_v<A> && !std::same_as<A, AnyStruct>;
+
 /// A value of a struct type that its holder need not know, or none: std::any with equality.
 class AnyStruct {
   public:
     AnyStruct() = default;
-    template <typename A>
-    requires std::is_class_v<A> &&(!std::same_as<A, AnyStruct>)AnyStruct(A value)
-        : value_(std::make_unique<Holder<A>>(std::move(value))) {} // NOLINT: converts
+    template <StructValue A>
+    AnyStruct(A value) : value_(std::make_unique<Holder<A>>(std::move(value))) {} // NOLINT: converts
     AnyStruct(const AnyStruct& other) : value_(other.value_ ? other.value_->clone() : nullptr) {}
     AnyStruct(AnyStruct&&) = default;
     AnyStruct& operator=(AnyStruct other) {

@@ -24,18 +24,16 @@ struct AxisRow {
     RankGrid::Place RankGrid::*place; // where a grid has it
     int MeshSizes::*size;             // what a run asks for; null: what is left of the ranks in this view
     int64_t ParallelConfig::*key;     // of the run file; null: none
-    std::string_view splits;          // what its ranks share out
 };
 
 /// In each view from the axis with the farthest ranks to the one with neighbours.
 inline constexpr std::array<AxisRow, 5> kAxes = {{
-    {Axis::data, "data", false, &RankGrid::data, nullptr, &ParallelConfig::data, "samples"},
-    {Axis::tensor, "tensor", false, &RankGrid::tensor, &MeshSizes::tensor, &ParallelConfig::tensor,
-     "heads, features and words"},
-    {Axis::expert_data, "expert_data", true, &RankGrid::expert_data, nullptr, nullptr, "samples"},
-    {Axis::expert, "expert", true, &RankGrid::expert, &MeshSizes::expert, &ParallelConfig::expert, "experts"},
+    {Axis::data, "data", false, &RankGrid::data, nullptr, &ParallelConfig::data},
+    {Axis::tensor, "tensor", false, &RankGrid::tensor, &MeshSizes::tensor, &ParallelConfig::tensor},
+    {Axis::expert_data, "expert_data", true, &RankGrid::expert_data, nullptr, nullptr},
+    {Axis::expert, "expert", true, &RankGrid::expert, &MeshSizes::expert, &ParallelConfig::expert},
     {Axis::expert_tensor, "expert_tensor", true, &RankGrid::expert_tensor, &MeshSizes::expert_tensor,
-     &ParallelConfig::expert_tensor, "features of each expert"},
+     &ParallelConfig::expert_tensor},
 }};
 
 constexpr const AxisRow& row_of(Axis axis) {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "layers/mixers/convolution.h"
 #include "layers/sublayer/decode_state.h"
 #include "layers/sublayer/regions.h"
 #include "ops/basic/activation.h"
@@ -10,7 +11,6 @@
 #include "ops/basic/linear.h"
 #include "ops/basic/norm.h"
 #include "ops/basic/split.h"
-#include "ops/recurrence/causal_conv.h"
 #include "ops/recurrence/delta_rule.h"
 
 namespace braid {
@@ -108,8 +108,7 @@ Tensor DeltaNetLayer::forward(LayerContext& ctx, const Tensor& stream) const {
                                parts = {heads * dk, heads * dk, heads * dv};
     const auto projected = ops::split_columns(ctx, ops::linear(ctx, h, input_), widths);
     DecodeState::Tensors* const state = ctx.decode ? &ctx.decode->of(this) : nullptr;
-    const Tensor mixed = state ? ops::causal_conv_step(ctx, projected[0], conv_, (*state)["conv"], true)
-                               : ops::causal_conv(ctx, projected[0], conv_, ctx.documents, true);
+    const Tensor mixed = short_convolution(ctx, this, projected[0], conv_, true);
     const auto qkv = ops::split_columns(ctx, mixed, parts);
     const Tensor q = ops::l2_norm(ctx, qkv[0].view({tokens, heads, dk}));
     const Tensor k = ops::l2_norm(ctx, qkv[1].view({tokens, heads, dk}));

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "layers/mixers/convolution.h"
 #include "layers/sublayer/decode_state.h"
 #include "layers/sublayer/regions.h"
 #include "ops/basic/activation.h"
@@ -10,7 +11,6 @@
 #include "ops/basic/linear.h"
 #include "ops/basic/norm.h"
 #include "ops/basic/split.h"
-#include "ops/recurrence/causal_conv.h"
 #include "ops/recurrence/delta_decay.h"
 #include "ops/recurrence/delta_rule.h"
 
@@ -89,8 +89,7 @@ Tensor GatedDeltaNetLayer::forward(LayerContext& ctx, const Tensor& stream) cons
     const auto projected = ops::split_columns(ctx, ops::linear(ctx, h, input_), widths);
     DecodeState::Tensors* state = ctx.decode ? &ctx.decode->of(this) : nullptr;
 
-    const Tensor mixed = state ? ops::causal_conv_step(ctx, projected[0], conv_, (*state)["conv"], true)
-                               : ops::causal_conv(ctx, projected[0], conv_, ctx.documents, true);
+    const Tensor mixed = short_convolution(ctx, this, projected[0], conv_, true);
     const auto qkv = ops::split_columns(ctx, mixed, conv_widths);
     const Tensor q = ops::l2_norm(ctx, qkv[0].view({tokens, c.num_key_heads, c.key_head_dim}), kL2Eps);
     const Tensor k = ops::l2_norm(ctx, qkv[1].view({tokens, c.num_key_heads, c.key_head_dim}), kL2Eps);

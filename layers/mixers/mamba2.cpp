@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "layers/mixers/convolution.h"
 #include "layers/sublayer/decode_state.h"
 #include "layers/sublayer/regions.h"
 #include "ops/basic/activation.h"
@@ -10,7 +11,6 @@
 #include "ops/basic/norm.h"
 #include "ops/basic/split.h"
 #include "ops/compose/pointwise.h"
-#include "ops/recurrence/causal_conv.h"
 #include "ops/recurrence/linear_recurrence.h"
 
 namespace braid {
@@ -79,8 +79,7 @@ double Mamba2Layer::forward_flops(const Documents& documents) const {
 
 Tensor Mamba2Layer::mix(LayerContext& ctx, const Tensor& xbc) const {
     const bool silu_inside = !conv_bias_;
-    Tensor y = ctx.decode ? ops::causal_conv_step(ctx, xbc, conv_, ctx.decode->of(this)["conv"], silu_inside)
-                          : ops::causal_conv(ctx, xbc, conv_, ctx.documents, silu_inside);
+    const Tensor y = short_convolution(ctx, this, xbc, conv_, silu_inside);
     return silu_inside ? y : ops::silu(ctx, ops::add_vector(ctx, y, ops::value_of(ctx, conv_bias_)));
 }
 

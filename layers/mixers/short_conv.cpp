@@ -1,11 +1,10 @@
 #include "layers/mixers/short_conv.h"
 
-#include "layers/sublayer/decode_state.h"
+#include "layers/mixers/convolution.h"
 #include "layers/sublayer/regions.h"
 #include "ops/basic/linear.h"
 #include "ops/basic/split.h"
 #include "ops/compose/pointwise.h"
-#include "ops/recurrence/causal_conv.h"
 
 namespace braid {
 namespace {
@@ -58,9 +57,7 @@ Tensor ShortConvLayer::forward(LayerContext& ctx, const Tensor& stream) const {
     const std::vector<int64_t> widths(3, conv_->shape()[0]);
     const auto parts = ops::split_columns(ctx, ops::linear(ctx, h, input_), widths);
     const Tensor gated = ops::multiply(ctx, parts[0], parts[2]);
-    const Tensor mixed = ctx.decode
-                             ? ops::causal_conv_step(ctx, gated, conv_, ctx.decode->of(this)["conv"], false)
-                             : ops::causal_conv(ctx, gated, conv_, ctx.documents, false);
+    const Tensor mixed = short_convolution(ctx, this, gated, conv_, false);
     return from_row_parallel(ctx, ops::linear(ctx, ops::multiply(ctx, parts[1], mixed), output_));
 }
 

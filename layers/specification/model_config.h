@@ -93,7 +93,7 @@ struct InitOverride {
     std::optional<double> std;
     std::optional<InitDistribution> distribution;
     std::optional<InitOutput> output;
-    // Of recurrences that decay; left out, constant_dt and [0.01, 16].
+    // Of recurrences that decay; left out, each type has starts of its own.
     std::optional<DecayInit> decay;
     std::optional<std::array<double, 2>> a_range; // A starts uniform between these
     bool operator==(const InitOverride&) const = default;

@@ -1,26 +1,12 @@
 #include "ops/basic/elementwise_kernels.h"
 
+#include "ops/basic/strided.h"
 #include "tensor/cuda/for_each.h"
 
 namespace braid::ops::cuda {
 namespace {
 
 using namespace braid::cuda;
-
-/// Element i of a tensor whose rows may be strided, in the order of a packed one.
-template <typename T>
-struct Strided {
-    const T* data;
-    int64_t width, stride;
-
-    explicit Strided(const Tensor& x)
-        : data(x.data<T>()),
-          width(x.rank() && x.dim(0) ? std::max<int64_t>(x.numel() / x.dim(0), 1) : 1),
-          stride(x.row_stride()) {}
-    __device__ Accumulation<T> operator[](int64_t i) const {
-        return load(data[i / width * stride + i % width]);
-    }
-};
 
 template <typename T>
 void add_elements(const Tensor& a, const Tensor& b, const Tensor& y) {

@@ -1,7 +1,10 @@
 #pragma once
 
-#include "ops/compose/strided.h"
+#include "ops/basic/strided.h"
 
+// The primitives of this folder are what layers without kernels of their own are written in. What one does to
+// an element stands once, in X-inl.h, and is compiled for each device by X_cpu.cpp and X.cu.
+//
 // Bodies of primitives compiled for the CPU: in ops::cpu, a loop over elements on all threads. See
 // ops/compose/bodies_cuda.h for their other form.
 #define BRAID_BODIES cpu

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "ops/compose/strided.h"
+#include "ops/basic/strided.h"
 #include "tensor/cuda/for_each.h"
 
 // Bodies of primitives compiled for GPUs: in ops::cuda, a thread for each element.

@@ -44,8 +44,7 @@ std::vector<int32_t> table(int64_t count, const Make& make) {
 
 PaddedChunks::PaddedChunks(Allocator& allocator, const Documents& documents, int64_t num_heads,
                            int64_t length, int64_t repeats)
-    : length_(length),
-      runs_(chunk_runs(documents, length)),
+    : runs_(chunk_runs(documents, length)),
       within_(equal_documents(runs_->num_tokens() * num_heads * repeats, length)),
       rows_(allocator, padded_rows(documents, num_heads, length, repeats),
             documents.num_tokens() * num_heads),

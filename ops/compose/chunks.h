@@ -15,7 +15,6 @@ class PaddedChunks {
                  int64_t repeats = 1);
 
     int64_t num_chunks() const { return runs_->num_tokens(); }
-    int64_t length() const { return length_; }
     /// [T H] rows -> [chunks H length], padded.
     const RowIndex& rows() const { return rows_; }
     /// The last row of each matrix; and for each row of a matrix, the matrix.
@@ -27,7 +26,6 @@ class PaddedChunks {
     const DocumentsPtr& within() const { return within_; }
 
   private:
-    int64_t length_;
     DocumentsPtr runs_, within_;
     RowIndex rows_, last_rows_, matrices_;
 };

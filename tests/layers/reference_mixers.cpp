@@ -15,12 +15,25 @@ Row unit(Row x) {
     return x;
 }
 
+Row silu_convolved(const Matrix& x, size_t t, const Matrix& w) {
+    Row row = convolved(x, t, w);
+    for (double& value : row) value = silu(value);
+    return row;
+}
+
 /// x S.
 Row times(const Row& x, const Matrix& s) {
     Row y(s[0].size(), 0.0);
     for (size_t i = 0; i < x.size(); ++i)
         for (size_t j = 0; j < y.size(); ++j) y[j] += x[i] * s[i][j];
     return y;
+}
+
+/// s += kᵀ beta (v - k s): the delta rule.
+void write_delta(Matrix& s, const Row& key, const Row& value, double beta) {
+    const Row seen = times(key, s);
+    for (size_t i = 0; i < key.size(); ++i)
+        for (size_t j = 0; j < value.size(); ++j) s[i][j] += key[i] * beta * (value[j] - seen[j]);
 }
 
 } // namespace
@@ -35,9 +48,7 @@ Matrix delta_net(const Weights& weights, const ResolvedSublayer& sublayer, const
         k.push_back(multiply(weights.matrix(prefix + "k.weight"), h[t]));
         v.push_back(multiply(weights.matrix(prefix + "v.weight"), h[t]));
         const auto mixed = [&](const Matrix& x, const char* name) {
-            Row row = convolved(x, t, weights.matrix(prefix + name));
-            for (double& value : row) value = silu(value);
-            return row;
+            return silu_convolved(x, t, weights.matrix(prefix + name));
         };
         const Row qt = mixed(q, "conv_q.weight"), kt = mixed(k, "conv_k.weight"),
                   vt = mixed(v, "conv_v.weight");
@@ -47,9 +58,7 @@ Matrix delta_net(const Weights& weights, const ResolvedSublayer& sublayer, const
             Matrix& s = states[static_cast<size_t>(head)];
             const Row key = unit(slice(kt, head * dk, dk)), query = unit(slice(qt, head * dk, dk));
             const double beta = sigmoid(b[static_cast<size_t>(head)]) * (c.negative_eigenvalues ? 2 : 1);
-            const Row seen = times(key, s), value = slice(vt, head * dv, dv);
-            for (size_t i = 0; i < key.size(); ++i)
-                for (size_t j = 0; j < value.size(); ++j) s[i][j] += key[i] * beta * (value[j] - seen[j]);
+            write_delta(s, key, slice(vt, head * dv, dv), beta);
             Row o = times(query, s);
             for (double& x : o) x /= std::sqrt(static_cast<double>(dk));
             append(out, rms(o, weights.vector(prefix + "norm.weight"),
@@ -106,9 +115,7 @@ Matrix kimi_delta(const Weights& weights, const ResolvedSublayer& sublayer, cons
         k.push_back(projected("k.weight", h[t]));
         v.push_back(projected("v.weight", h[t]));
         const auto mixed = [&](const Matrix& x, const char* name) {
-            Row row = convolved(x, t, weights.matrix(prefix + name));
-            for (double& value : row) value = silu(value);
-            return row;
+            return silu_convolved(x, t, weights.matrix(prefix + name));
         };
         const Row qt = mixed(q, "conv_q.weight"), kt = mixed(k, "conv_k.weight"),
                   vt = mixed(v, "conv_v.weight");
@@ -129,9 +136,7 @@ Matrix kimi_delta(const Weights& weights, const ResolvedSublayer& sublayer, cons
                 for (double& number : s[i]) number *= std::exp(g);
             }
             const double beta = sigmoid(b[n]) * (c.negative_eigenvalues ? 2 : 1);
-            const Row seen = times(key, s);
-            for (size_t i = 0; i < key.size(); ++i)
-                for (size_t j = 0; j < value.size(); ++j) s[i][j] += key[i] * beta * (value[j] - seen[j]);
+            write_delta(s, key, value, beta);
             Row o = times(query, s);
             for (double& x : o) x /= std::sqrt(static_cast<double>(dk));
             o = rms(o, weights.vector(prefix + "norm.weight"), c.output_norm_eps.value_or(sublayer.norm.eps),

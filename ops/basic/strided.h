@@ -5,8 +5,6 @@
 
 #include "tensor/tensor.h"
 
-// The primitives of this folder are what layers without kernels of their own are written in. What one does to
-// an element stands once, in X_bodies.h, and is compiled for each device by X_cpu.cpp and X.cu.
 namespace braid::ops {
 
 /// Element i of a tensor whose dimension 0 may be strided, in the order of a packed one, in the type that
