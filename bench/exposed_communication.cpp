@@ -30,10 +30,10 @@ using Clock = std::chrono::steady_clock;
 constexpr int64_t kSequences = 4;
 
 /// Empty for an axis that does not exist.
-std::optional<MeshSizes> layout(const std::string& axis, int ranks) {
-    if (axis == "data") return MeshSizes{};
-    if (axis == "tensor") return MeshSizes{.tensor = ranks};
-    if (axis == "expert") return MeshSizes{.expert = ranks};
+std::optional<ParallelConfig> layout(const std::string& axis, int ranks) {
+    if (axis == "data") return ParallelConfig{};
+    if (axis == "tensor") return ParallelConfig{.tensor = ranks};
+    if (axis == "expert") return ParallelConfig{.expert = ranks};
     return {};
 }
 

@@ -8,17 +8,10 @@ static_assert([] {
     return true;
 }());
 
-MeshSizes mesh_sizes(const ParallelConfig& parallel) {
-    MeshSizes sizes{.sequence = parallel.sequence};
-    for (const AxisRow& row : kAxes)
-        if (row.size) sizes.*row.size = static_cast<int>(parallel.*row.key);
-    return sizes;
-}
-
-int64_t asked_ranks(const MeshSizes& sizes, bool of_experts) {
+int64_t asked_ranks(const ParallelConfig& asked, bool of_experts) {
     int64_t ranks = 1;
     for (const AxisRow& row : kAxes)
-        if (row.size && row.of_experts == of_experts) ranks *= sizes.*row.size;
+        if (!row.is_rest && row.of_experts == of_experts) ranks *= asked.*row.key;
     return ranks;
 }
 

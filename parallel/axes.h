@@ -8,13 +8,6 @@
 
 namespace braid {
 
-/// The sizes of the axes a run asks for; what is left of the ranks becomes data and expert_data.
-struct MeshSizes {
-    int tensor = 1, expert = 1, expert_tensor = 1;
-    bool sequence = true; // see RankGrid
-    bool operator==(const MeshSizes&) const = default;
-};
-
 /// What is said about an axis, once: keys, texts, meshes, the search for layouts and manifests follow from
 /// it.
 struct AxisRow {
@@ -22,17 +15,17 @@ struct AxisRow {
     std::string_view name;            // of its communicator, and of the key parallel.NAME where it has one
     bool of_experts;                  // in the experts' view of the ranks, else in that of dense parameters
     RankGrid::Place RankGrid::*place; // where a grid has it
-    int MeshSizes::*size;             // what a run asks for; null: what is left of the ranks in this view
+    bool is_rest;                     // it takes what is left of the ranks in this view
     int64_t ParallelConfig::*key;     // of the run file; null: none
 };
 
 /// In each view from the axis with the farthest ranks to the one with neighbours.
 inline constexpr std::array<AxisRow, 5> kAxes = {{
-    {Axis::data, "data", false, &RankGrid::data, nullptr, &ParallelConfig::data},
-    {Axis::tensor, "tensor", false, &RankGrid::tensor, &MeshSizes::tensor, &ParallelConfig::tensor},
-    {Axis::expert_data, "expert_data", true, &RankGrid::expert_data, nullptr, nullptr},
-    {Axis::expert, "expert", true, &RankGrid::expert, &MeshSizes::expert, &ParallelConfig::expert},
-    {Axis::expert_tensor, "expert_tensor", true, &RankGrid::expert_tensor, &MeshSizes::expert_tensor,
+    {Axis::data, "data", false, &RankGrid::data, true, &ParallelConfig::data},
+    {Axis::tensor, "tensor", false, &RankGrid::tensor, false, &ParallelConfig::tensor},
+    {Axis::expert_data, "expert_data", true, &RankGrid::expert_data, true, nullptr},
+    {Axis::expert, "expert", true, &RankGrid::expert, false, &ParallelConfig::expert},
+    {Axis::expert_tensor, "expert_tensor", true, &RankGrid::expert_tensor, false,
      &ParallelConfig::expert_tensor},
 }};
 
@@ -40,9 +33,7 @@ constexpr const AxisRow& row_of(Axis axis) {
     return kAxes[static_cast<size_t>(axis)];
 }
 
-/// The sizes that a run file asks for.
-MeshSizes mesh_sizes(const ParallelConfig& parallel);
 /// Ranks that the asked sizes of a view take together.
-int64_t asked_ranks(const MeshSizes& sizes, bool of_experts);
+int64_t asked_ranks(const ParallelConfig& asked, bool of_experts);
 
 } // namespace braid

@@ -18,14 +18,14 @@ std::string divisors(int n) {
 std::string asked_keys(bool of_experts) {
     std::string text;
     for (const AxisRow& row : kAxes)
-        if (row.size && row.of_experts == of_experts)
+        if (!row.is_rest && row.of_experts == of_experts)
             text += (text.empty() ? "parallel." : " x parallel.") + std::string(row.name);
     return text;
 }
 
 /// Gives the axes of one view their places, the last one neighbouring ranks.
-void place_view(const MeshSizes& sizes, bool of_experts, int num_ranks, int rank, RankGrid& grid) {
-    const int64_t asked = asked_ranks(sizes, of_experts);
+void place_view(const ParallelConfig& config, bool of_experts, int num_ranks, int rank, RankGrid& grid) {
+    const int64_t asked = asked_ranks(config, of_experts);
     if (asked < 1 || num_ranks % asked != 0)
         throw ConfigError(
             "{}: {} does not divide the {} ranks of this job; expected one of {}, or a number "
@@ -34,7 +34,7 @@ void place_view(const MeshSizes& sizes, bool of_experts, int num_ranks, int rank
     int stride = 1;
     for (auto row = kAxes.rbegin(); row != kAxes.rend(); ++row) {
         if (row->of_experts != of_experts) continue;
-        const int size = row->size ? sizes.*row->size : num_ranks / static_cast<int>(asked);
+        const int size = static_cast<int>(row->is_rest ? num_ranks / asked : config.*row->key);
         grid.*row->place = {size, rank / stride % size};
         stride *= size;
     }
@@ -50,15 +50,15 @@ int color_of(const RankGrid& grid, const AxisRow& axis, int rank) {
 
 } // namespace
 
-RankGrid make_grid(const MeshSizes& sizes, int num_ranks, int rank) {
+RankGrid make_grid(const ParallelConfig& asked, int num_ranks, int rank) {
     RankGrid grid;
-    for (const bool of_experts : {false, true}) place_view(sizes, of_experts, num_ranks, rank, grid);
-    grid.sequence = sizes.sequence;
+    for (const bool of_experts : {false, true}) place_view(asked, of_experts, num_ranks, rank, grid);
+    grid.sequence = asked.sequence;
     return grid;
 }
 
-Mesh::Mesh(Communicator& world, const MeshSizes& sizes)
-    : world_(world), sizes_(sizes), grid_(make_grid(sizes, world.size(), world.rank())) {
+Mesh::Mesh(Communicator& world, const ParallelConfig& asked)
+    : world_(world), asked_(asked), grid_(make_grid(asked, world.size(), world.rank())) {
     for (const AxisRow& row : kAxes)
         axes_[row.axis] = split((grid_.*row.place).size, color_of(grid_, row, world.rank()), row.name);
 }
@@ -71,6 +71,18 @@ Communicator& Mesh::group(const ReductionGroup& group) const {
     if (group.expert) return axis(Axis::expert_data);
     if (group.replicas == 1) return axis(Axis::data);
     return *replica_groups_.at(group.replicas);
+}
+
+std::vector<int> Mesh::members(const ReductionGroup& group, int rank) const {
+    const auto number = [&](int of) { // of the group that a rank is in
+        const RankGrid grid = grid_of(of);
+        return group.expert ? grid.expert.index * grid.expert_tensor.size + grid.expert_tensor.index
+                            : grid.tensor.index / group.replicas;
+    };
+    std::vector<int> result;
+    for (int other = 0; other < world_.size(); ++other)
+        if (number(other) == number(rank)) result.push_back(other);
+    return result;
 }
 
 void Mesh::prepare(const ReductionGroup& group) {

@@ -1,11 +1,6 @@
 #include "parallel/schedule.h"
 
-#include <fmt/format.h>
-
-#include <string>
-
 #include "base/error.h"
-#include "base/rng.h"
 
 namespace braid {
 namespace {
@@ -62,31 +57,38 @@ std::vector<Action> make_schedule(int num_micro_batches, std::span<const int> se
     check(sharing.reduce || !sharing.gather, "values can be handed out only where gradients are summed");
     const auto num_segments = static_cast<int>(segment_units.size());
     const std::vector<UnitSegments> units = by_unit(segment_units);
+    using Kind = Action::Kind;
     std::vector<Action> actions;
-    if (sharing.gather)
+    const auto run = [&](Kind kind, int micro_batch, int first, int last) {
+        actions.push_back({.kind = kind, .micro_batch = micro_batch, .first = first, .last = last});
+    };
+    const auto border = [&](Kind kind, int micro_batch) {
+        actions.push_back({.kind = kind, .micro_batch = micro_batch});
+    };
+    if (sharing.gather) {
+        if (num_micro_batches > 0) border(Kind::begin, 0);
         for (const UnitSegments& u : units) {
-            actions.push_back({.kind = Action::Kind::all_gather_finish, .unit = u.unit});
-            if (num_micro_batches > 0)
-                actions.push_back({.kind = Action::Kind::forward, .first = u.first, .last = u.last});
+            actions.push_back({.kind = Kind::all_gather_finish, .unit = u.unit});
+            if (num_micro_batches > 0) run(Kind::forward, 0, u.first, u.last);
         }
+    }
+    const int last = num_micro_batches - 1;
     for (int m = 0; m < num_micro_batches; ++m) {
-        if (m > 0 || !sharing.gather)
-            actions.push_back(
-                {.kind = Action::Kind::forward, .micro_batch = m, .first = 0, .last = num_segments});
-        if (!sharing.reduce || m + 1 < num_micro_batches)
-            actions.push_back(
-                {.kind = Action::Kind::backward, .micro_batch = m, .first = 0, .last = num_segments});
+        if (m > 0 || !sharing.gather) {
+            border(Kind::begin, m);
+            run(Kind::forward, m, 0, num_segments);
+        }
+        if (sharing.reduce && m == last) break; // whose backward runs unit by unit
+        run(Kind::backward, m, 0, num_segments);
+        border(Kind::end, m);
     }
     if (!sharing.reduce) return actions;
     ReductionPipeline reductions(actions);
     for (auto u = units.rbegin(); u != units.rend(); ++u) {
-        if (num_micro_batches > 0)
-            actions.push_back({.kind = Action::Kind::backward,
-                               .micro_batch = num_micro_batches - 1,
-                               .first = u->first,
-                               .last = u->last});
+        if (num_micro_batches > 0) run(Kind::backward, last, u->first, u->last);
         reductions.unit_complete(u->unit);
     }
+    if (num_micro_batches > 0) border(Kind::end, last);
     reductions.drain();
     return actions;
 }
@@ -98,16 +100,6 @@ std::vector<Action> make_update_schedule(int num_units, const Sharing& sharing) 
         if (sharing.gather) actions.push_back({.kind = Action::Kind::all_gather_start, .unit = unit});
     }
     return actions;
-}
-
-uint64_t schedule_hash(std::span<const Action> actions) {
-    std::string text;
-    for (const Action& action : actions) {
-        const bool computes = action.kind == Action::Kind::forward || action.kind == Action::Kind::backward ||
-                              action.kind == Action::Kind::update;
-        if (!computes) text += fmt::format("{} {}\n", static_cast<int>(action.kind), action.unit);
-    }
-    return stable_hash(text);
 }
 
 } // namespace braid

@@ -5,7 +5,6 @@
 
 #include "layers/sublayer/decode_state.h"
 #include "layers/sublayer/regions.h"
-#include "ops/attention/attention.h"
 #include "ops/attention/rope.h"
 #include "ops/basic/activation.h"
 #include "ops/basic/linear.h"
@@ -130,38 +129,37 @@ AttentionLayer::Projected AttentionLayer::project(LayerContext& ctx, const Tenso
         y = y.view({tokens, num_heads, dim});
         if (config_.rope.fraction == 0) return y;
         return ops::rope(ctx, y, ctx.documents,
-                         {.theta = config_.rope.theta,
-                          .fraction = config_.rope.fraction,
-                          .first_position = ctx.decode ? ctx.decode->position() : 0});
+                         {.theta = config_.rope.theta, .fraction = config_.rope.fraction});
     };
     out.q = position_encoded(parts.front(), q_norm_.get(), heads);
     out.k = position_encoded(parts[parts.size() - 2], k_norm_.get(), kv_heads);
     return out;
 }
 
+ops::AttentionOptions AttentionLayer::options() const {
+    return {.scale = 1 / std::sqrt(static_cast<double>(config_.head_dim)), .window = config_.window};
+}
+
 Tensor AttentionLayer::attend(LayerContext& ctx, const Projected& in) const {
-    const ops::AttentionOptions options{.scale = 1 / std::sqrt(static_cast<double>(config_.head_dim)),
-                                        .window = config_.window};
     if (ctx.reports() && ctx.reports()->wants_diagnostics()) {
-        const auto statistics = ops::attention_statistics(ctx, in.q, in.k, ctx.documents, options);
+        const auto statistics = ops::attention_statistics(ctx, in.q, in.k, ctx.documents, options());
         const auto tokens = static_cast<double>(in.q.dim(0));
         for (const double logit : host_values<double>(statistics.max_logit))
             ctx.reports()->max(site_, "attention_logit_max", logit);
         for (const double entropy : host_values<double>(statistics.mean_entropy))
             ctx.reports()->mean(site_, "attention_entropy", entropy * tokens, tokens);
     }
-    return ops::attention(ctx, in.q, in.k, in.v, ctx.documents, options);
+    return ops::attention(ctx, in.q, in.k, in.v, ctx.documents, options());
 }
 
 Tensor AttentionLayer::attend_with_cache(LayerContext& ctx, const Projected& in) const {
     DecodeState::Tensors& state = ctx.decode->of(this);
     Tensor &keys = state["keys"], &values = state["values"]; // [capacity, H_kv, d]
-    const int64_t before = ctx.decode->position(), after = before + in.q.dim(0);
+    const int64_t before = ctx.documents->first_position, after = before + in.q.dim(0);
     append_rows(*ctx.allocator, keys, before, in.k);
     append_rows(*ctx.allocator, values, before, in.v);
-    return ops::attention_decode(
-        ctx, in.q, keys.rows(0, after), values.rows(0, after),
-        {.scale = 1 / std::sqrt(static_cast<double>(config_.head_dim)), .window = config_.window});
+    return ops::attention(ctx, in.q, keys.rows(0, after), values.rows(0, after), ctx.documents,
+                          Documents::single(after), options());
 }
 
 } // namespace braid

@@ -6,6 +6,7 @@
 #include "layers/sublayer/layer.h"
 #include "layers/sublayer/norm.h"
 #include "layers/sublayer/recorder.h"
+#include "ops/attention/attention.h"
 
 namespace braid {
 
@@ -28,6 +29,7 @@ class AttentionLayer : public Sublayer {
     Projected project(LayerContext& ctx, const Tensor& h) const;
     Tensor attend(LayerContext& ctx, const Projected& in) const;
     Tensor attend_with_cache(LayerContext& ctx, const Projected& in) const;
+    ops::AttentionOptions options() const;
     int64_t gate_width() const;
 
     AttentionConfig config_; // with the heads of this rank

@@ -10,8 +10,11 @@ namespace braid {
 /// which are carried as "conv".
 inline Tensor short_convolution(LayerContext& ctx, const Sublayer* mixer, const Tensor& x, const Parameter* w,
                                 bool silu) {
-    return ctx.decode ? ops::causal_conv_step(ctx, x, w, ctx.decode->of(mixer)["conv"], silu)
-                      : ops::causal_conv(ctx, x, w, ctx.documents, silu);
+    if (!ctx.decode) return ops::causal_conv(ctx, x, w, ctx.documents, silu);
+    Tensor& last = ctx.decode->of(mixer)["conv"];
+    const auto continued = ops::causal_conv_continued(ctx, x, w, ctx.documents, last, silu);
+    last = continued.last;
+    return continued.y;
 }
 
 } // namespace braid

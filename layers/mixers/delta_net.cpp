@@ -117,8 +117,10 @@ Tensor DeltaNetLayer::forward(LayerContext& ctx, const Tensor& stream) const {
     const Tensor beta = ops::scale(ctx, ops::sigmoid(ctx, gate), config_.negative_eigenvalues ? 2 : 1);
 
     const double scale = 1 / std::sqrt(static_cast<double>(dk));
-    const Tensor o = state ? ops::gated_delta_rule_step(ctx, q, k, v, {}, beta, (*state)["recurrent"], scale)
-                           : ops::gated_delta_rule(ctx, q, k, v, {}, beta, ctx.documents, scale);
+    Tensor last;
+    const Tensor o = ops::gated_delta_rule(ctx, q, k, v, {}, beta, ctx.documents, scale,
+                                           state ? (*state)["recurrent"] : Tensor(), state ? &last : nullptr);
+    if (state) (*state)["recurrent"] = last;
     const Tensor y = ops::rms_norm(ctx, o, norm_, norm_eps_, false);
     return from_row_parallel(ctx, ops::linear(ctx, y.view({tokens, heads * dv}), output_));
 }

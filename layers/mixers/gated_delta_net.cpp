@@ -100,11 +100,12 @@ Tensor GatedDeltaNetLayer::forward(LayerContext& ctx, const Tensor& stream) cons
 
     const double scale = 1 / std::sqrt(static_cast<double>(c.key_head_dim));
     const bool diagnose = ctx.reports() && ctx.reports()->wants_diagnostics();
-    Tensor states;
-    const Tensor o = state ? ops::gated_delta_rule_step(ctx, q, k, v, g, beta, (*state)["recurrent"], scale)
-                           : ops::gated_delta_rule(ctx, q, k, v, g, beta, ctx.documents, scale,
-                                                   diagnose ? &states : nullptr);
-    if (states.defined()) record_state(*ctx.reports(), g, states);
+    Tensor last;
+    const Tensor o =
+        ops::gated_delta_rule(ctx, q, k, v, g, beta, ctx.documents, scale,
+                              state ? (*state)["recurrent"] : Tensor(), state || diagnose ? &last : nullptr);
+    if (state) (*state)["recurrent"] = last;
+    if (diagnose) record_state(*ctx.reports(), g, last);
     const Tensor z = projected[1].view({tokens, heads, c.value_head_dim});
     const Tensor y = ops::gated_rms_norm(ctx, o, z, norm_, norm_eps_, ops::GateKind::silu);
     return from_row_parallel(ctx, ops::linear(ctx, y.view({tokens, vd}), output_));

@@ -21,30 +21,31 @@ bool allows(const LayoutRules& rules, const RankGrid& grid) {
 
 /// The sizes up to num_ranks that the rules allow one axis while the others are 1. What does not fit alone
 /// fits with nothing, so that few layouts of all axes are left to try.
-std::vector<int> sizes_alone(const LayoutRules& rules, int MeshSizes::*axis, int num_ranks) {
+std::vector<int> sizes_alone(const LayoutRules& rules, int64_t ParallelConfig::*axis, int num_ranks) {
     std::vector<int> sizes;
     for (int size = 1; size <= num_ranks; ++size) {
-        MeshSizes alone;
+        ParallelConfig alone;
         alone.*axis = size;
         if (allows(rules, make_grid(alone, size, 0))) sizes.push_back(size);
     }
     return sizes;
 }
 
-double distance(const MeshSizes& a, const MeshSizes& b) {
+double distance(const ParallelConfig& a, const ParallelConfig& b) {
     double sum = 0;
     for (const AxisRow& row : kAxes)
-        if (row.size) sum += std::abs(std::log(static_cast<double>(a.*row.size) / b.*row.size));
+        if (!row.is_rest)
+            sum += std::abs(std::log(static_cast<double>(a.*row.key) / static_cast<double>(b.*row.key)));
     return sum;
 }
 
 /// All layouts whose axes take sizes from these lists.
-std::vector<MeshSizes> combinations(const std::vector<std::pair<int MeshSizes::*, std::vector<int>>>& choices,
-                                    bool sequence) {
-    std::vector<MeshSizes> all = {MeshSizes{.sequence = sequence}};
+std::vector<ParallelConfig> combinations(
+    const std::vector<std::pair<int64_t ParallelConfig::*, std::vector<int>>>& choices, bool sequence) {
+    std::vector<ParallelConfig> all = {ParallelConfig{.sequence = sequence}};
     for (const auto& [axis, sizes] : choices) {
-        std::vector<MeshSizes> longer;
-        for (const MeshSizes& start : all)
+        std::vector<ParallelConfig> longer;
+        for (const ParallelConfig& start : all)
             for (const int size : sizes) {
                 longer.push_back(start);
                 longer.back().*axis = size;
@@ -54,16 +55,16 @@ std::vector<MeshSizes> combinations(const std::vector<std::pair<int MeshSizes::*
     return all;
 }
 
-bool divides(const MeshSizes& sizes, int ranks) {
+bool divides(const ParallelConfig& sizes, int ranks) {
     return ranks % asked_ranks(sizes, false) == 0 && ranks % asked_ranks(sizes, true) == 0;
 }
 
 } // namespace
 
 std::string NearestLayouts::to_text(
-    const std::function<std::string(const MeshSizes&, int num_ranks)>& write) const {
+    const std::function<std::string(const ParallelConfig&, int num_ranks)>& write) const {
     std::string text;
-    for (const MeshSizes& layout : sizes)
+    for (const ParallelConfig& layout : layouts)
         text += (text.empty() ? fmt::format("\nlayouts that would work on {} rank{}: ", num_ranks,
                                             num_ranks == 1 ? "" : "s")
                               : "; ") +
@@ -72,24 +73,24 @@ std::string NearestLayouts::to_text(
 }
 
 NearestLayouts nearest_layouts(const LayoutRules& rules, const LayoutCondition& condition,
-                               const MeshSizes& asked, int num_ranks) {
-    std::vector<std::pair<int MeshSizes::*, std::vector<int>>> choices;
+                               const ParallelConfig& asked, int num_ranks) {
+    std::vector<std::pair<int64_t ParallelConfig::*, std::vector<int>>> choices;
     for (const AxisRow& row : kAxes)
-        if (row.size) choices.emplace_back(row.size, sizes_alone(rules, row.size, num_ranks));
-    std::vector<MeshSizes> all = combinations(choices, asked.sequence);
+        if (!row.is_rest) choices.emplace_back(row.key, sizes_alone(rules, row.key, num_ranks));
+    std::vector<ParallelConfig> all = combinations(choices, asked.sequence);
     // By distance; equal ones with the smaller sizes first, as they were made.
-    std::stable_sort(all.begin(), all.end(), [&](const MeshSizes& a, const MeshSizes& b) {
+    std::stable_sort(all.begin(), all.end(), [&](const ParallelConfig& a, const ParallelConfig& b) {
         return distance(a, asked) < distance(b, asked);
     });
     for (int ranks = num_ranks; ranks > 0; --ranks) {
         NearestLayouts found{ranks, {}};
-        for (const MeshSizes& sizes : all) {
-            if (found.sizes.size() == NearestLayouts::kMost) break;
+        for (const ParallelConfig& sizes : all) {
+            if (found.layouts.size() == NearestLayouts::kMost) break;
             if (!divides(sizes, ranks)) continue;
             const RankGrid grid = make_grid(sizes, ranks, 0);
-            if (condition(grid) && allows(rules, grid)) found.sizes.push_back(sizes);
+            if (condition(grid) && allows(rules, grid)) found.layouts.push_back(sizes);
         }
-        if (!found.sizes.empty()) return found;
+        if (!found.layouts.empty()) return found;
     }
     return {};
 }

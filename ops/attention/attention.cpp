@@ -17,12 +17,16 @@ void expect_heads(const Tensor& q, const Tensor& k, const AttentionOptions& opti
     check(options.window >= 0, "attention: a window of {}", options.window);
 }
 
-AttentionProblem problem_of(Allocator& allocator, const Documents& documents,
+AttentionProblem problem_of(Allocator& allocator, const Documents& documents, const Documents& keys,
                             const AttentionOptions& options) {
+    check(keys.num_documents() == documents.num_documents(), "attention: keys of {} documents for {}",
+          keys.num_documents(), documents.num_documents());
     AttentionProblem problem{{}, options.scale, options.window};
     for (size_t i = 1; i < documents.offsets.size(); ++i) {
-        const int64_t begin = documents.offsets[i - 1], count = documents.offsets[i] - begin;
-        if (count > 0) problem.spans.push_back({begin, count, begin, count});
+        const int64_t begin = documents.offsets[i - 1], count = documents.offsets[i] - begin,
+                      key_begin = keys.offsets[i - 1], num_keys = keys.offsets[i] - key_begin;
+        check(num_keys >= count, "attention: a document of {} keys for {} queries", num_keys, count);
+        if (num_keys > 0) problem.spans.push_back({begin, count, key_begin, num_keys});
     }
     problem.upload(allocator);
     return problem;
@@ -61,13 +65,20 @@ void AttentionProblem::upload(Allocator& allocator) {
 
 Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
                  const DocumentsPtr& documents, const AttentionOptions& options) {
-    const int64_t tokens = documents->num_tokens(), num_heads = q.dim(1), value_size = v.dim(-1);
+    return attention(ctx, q, k, v, documents, documents, options);
+}
+
+Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
+                 const DocumentsPtr& documents, const DocumentsPtr& key_documents,
+                 const AttentionOptions& options) {
+    const int64_t tokens = documents->num_tokens(), num_keys = key_documents->num_tokens(),
+                  num_heads = q.dim(1), value_size = v.dim(-1);
     expect_heads(q, k, options);
     expect_shape(q, {tokens, num_heads, q.dim(2)}, "attention q");
-    expect_shape(k, {tokens, k.dim(1), q.dim(2)}, "attention k");
-    expect_shape(v, {tokens, k.dim(1), value_size}, "attention v");
+    expect_shape(k, {num_keys, k.dim(1), q.dim(2)}, "attention k");
+    expect_shape(v, {num_keys, k.dim(1), value_size}, "attention v");
     ProfileScope scope(ctx.profiler, "attention");
-    AttentionProblem problem = problem_of(*ctx.allocator, *documents, options);
+    AttentionProblem problem = problem_of(*ctx.allocator, *documents, *key_documents, options);
     const double pairs = visible_pairs(problem) * static_cast<double>(num_heads);
     const auto d = static_cast<double>(q.dim(2)), dv = static_cast<double>(value_size);
     scope.count_flops(pairs * (2 * d + 2 * dv));
@@ -98,26 +109,6 @@ Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
     return o;
 }
 
-Tensor attention_decode(Context& ctx, const Tensor& q, const Tensor& keys, const Tensor& values,
-                        const AttentionOptions& options) {
-    expect_heads(q, keys, options);
-    expect_shape(values, {keys.dim(0), keys.dim(1), values.dim(-1)}, "attention_decode values");
-    check(!ctx.tape, "attention_decode has no gradient");
-    check(q.dim(0) <= keys.dim(0), "attention_decode: {} new tokens, but {} keys", q.dim(0), keys.dim(0));
-    ProfileScope scope(ctx.profiler, "attention_decode");
-    AttentionProblem problem{{{0, q.dim(0), 0, keys.dim(0)}}, options.scale, options.window};
-    problem.upload(*ctx.allocator);
-    scope.count_flops(visible_pairs(problem) *
-                      static_cast<double>(2 * q.dim(1) * (q.dim(2) + values.dim(2))));
-    const Shape rows = {q.dim(0), q.dim(1)};
-    const DType wide = accumulation_dtype(q.dtype());
-    Tensor o = Tensor::empty(*ctx.allocator, {q.dim(0), q.dim(1), values.dim(2)}, q.dtype());
-    device::attention_forward(*ctx.allocator, problem, q, keys, values, o,
-                              Tensor::empty(*ctx.allocator, rows, wide),
-                              Tensor::empty(*ctx.allocator, rows, wide));
-    return o;
-}
-
 AttentionStatistics attention_statistics(Context& ctx, const Tensor& q, const Tensor& k,
                                          const DocumentsPtr& documents, const AttentionOptions& options) {
     expect_heads(q, k, options);
@@ -126,8 +117,8 @@ AttentionStatistics attention_statistics(Context& ctx, const Tensor& q, const Te
     ProfileScope scope(ctx.profiler, "attention_statistics", ProfilePhase::other);
     AttentionStatistics statistics{Tensor::empty(*ctx.allocator, {q.dim(1)}, DType::f64),
                                    Tensor::empty(*ctx.allocator, {q.dim(1)}, DType::f64)};
-    device::attention_statistics(*ctx.allocator, problem_of(*ctx.allocator, *documents, options), q, k,
-                                 statistics.max_logit, statistics.mean_entropy);
+    device::attention_statistics(*ctx.allocator, problem_of(*ctx.allocator, *documents, *documents, options),
+                                 q, k, statistics.max_logit, statistics.mean_entropy);
     return statistics;
 }
 
@@ -143,9 +134,8 @@ AttentionContinued attention_continued(Context& ctx, const Tensor& q, const Tens
     AttentionContinued result{{}, {joined(earlier.keys, k), joined(earlier.values, v), {}}};
     for (size_t d = 0; d + 1 < both.documents()->offsets.size(); ++d)
         result.state.length.push_back(both.documents()->offsets[d + 1] - both.documents()->offsets[d]);
-    const Tensor o =
-        attention(ctx, both.pad(ctx, q), result.state.keys, result.state.values, both.documents(), options);
-    result.o = both.tokens(ctx, o);
+    result.o =
+        attention(ctx, q, result.state.keys, result.state.values, documents, both.documents(), options);
     return result;
 }
 

@@ -23,10 +23,12 @@ struct AttentionOptions {
 Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
                  const DocumentsPtr& documents, const AttentionOptions& options);
 
-/// The same without gradients for the last T' of S tokens of one document, whose keys [S, Hkv, d] and values
-/// [S, Hkv, dv] are known: q [T', Hq, d] gives [T', Hq, dv].
-Tensor attention_decode(Context& ctx, const Tensor& q, const Tensor& keys, const Tensor& values,
-                        const AttentionOptions& options);
+/// The same for the last tokens of documents: `documents` are those of the queries q [T, Hq, d], and
+/// `key_documents`, as many, those of all keys [S, Hkv, d] and values [S, Hkv, dv], none of them shorter than
+/// its queries.
+Tensor attention(Context& ctx, const Tensor& q, const Tensor& keys, const Tensor& values,
+                 const DocumentsPtr& documents, const DocumentsPtr& key_documents,
+                 const AttentionOptions& options);
 
 /// The keys and values of earlier tokens of some documents: those of document 0 first.
 struct AttentionState {
@@ -38,8 +40,7 @@ struct AttentionContinued {
     AttentionState state; // with the new tokens behind the earlier ones
 };
 /// attention of documents that go on after `earlier` tokens, which are visible to the new ones as they would
-/// be in the whole documents; gradients reach through states. Made of primitives around attention(), which
-/// takes the earlier tokens along as queries that nobody reads.
+/// be in the whole documents; gradients reach through states.
 AttentionContinued attention_continued(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
                                        const DocumentsPtr& documents, const AttentionState& earlier,
                                        const AttentionOptions& options);

@@ -18,20 +18,29 @@ int64_t rotary_size(int64_t head_size, double fraction) {
     return rounded;
 }
 
-int64_t longest_document(const Documents& documents) {
-    int64_t longest = 0;
-    for (size_t i = 1; i < documents.offsets.size(); ++i)
-        longest = std::max<int64_t>(longest, documents.offsets[i] - documents.offsets[i - 1]);
-    return longest;
-}
+/// The positions of all tokens: that of token t is first + t - offsets[d], where offsets[d] is the last at or
+/// before t; all of them are in [first, first + count).
+struct Positions {
+    int64_t first = 0, count = 0;
+    std::vector<int32_t> offsets;
+
+    explicit Positions(const Documents& documents) : offsets(documents.offsets) {
+        // A table from 0 on would grow with what has been generated.
+        if (documents.num_documents() == 1) first = documents.first_position;
+        offsets[0] = static_cast<int32_t>(first - documents.first_position);
+        for (size_t i = 1; i < offsets.size(); ++i)
+            count = std::max<int64_t>(count, offsets[i] - offsets[i - 1]);
+    }
+};
 
 Tensor rotate(Allocator& allocator, const Tensor& x, const Documents& documents, int64_t rotary,
               const RopeOptions& options, bool inverse) {
     Tensor y = Tensor::empty(allocator, x.shape(), x.dtype());
+    const Positions positions(documents);
     const Tensor table =
-        Tensor::empty(allocator, {longest_document(documents), 2, rotary / 2}, accumulation_dtype(x.dtype()));
-    device::rope_table(options.theta, options.first_position, table);
-    device::rope(x, documents.offsets, table, inverse, y);
+        Tensor::empty(allocator, {positions.count, 2, rotary / 2}, accumulation_dtype(x.dtype()));
+    device::rope_table(options.theta, positions.first, table);
+    device::rope(x, positions.offsets, table, inverse, y);
     return y;
 }
 

@@ -6,9 +6,8 @@
 namespace braid::ops {
 
 struct RopeOptions {
-    double theta = 10000;       // base of the wavelengths
-    double fraction = 1;        // the part of each head that turns; fraction * d is an even integer
-    int64_t first_position = 0; // of the first token of every document; generation continues a document
+    double theta = 10000; // base of the wavelengths
+    double fraction = 1;  // the part of each head that turns; fraction * d is an even integer
 };
 
 /// Rotary position embedding (Su et al., 2021, arXiv:2104.09864) of x [T, H, d], pairing element i with

@@ -62,32 +62,16 @@ Tensor causal_conv(Context& ctx, const Tensor& x, const Parameter* w, const Docu
     return y;
 }
 
-Tensor causal_conv_step(Context& ctx, const Tensor& x, const Parameter* w, Tensor& state, bool silu) {
-    expect_sizes(x, w);
-    ProfileScope scope(ctx.profiler, "causal_conv_step");
-    const int64_t tokens = x.dim(0), channels = x.dim(1), past = w->shape()[1] - 1;
-    const DType wide = accumulation_dtype(x.dtype());
-    if (!state.defined()) state = Tensor::zeros(*ctx.allocator, {past, channels}, wide);
-    expect_shape(state, {past, channels}, "causal_conv_step, state");
-    const Tensor rows = Tensor::empty(*ctx.allocator, {past + tokens, channels}, wide);
-    device::cast(state, rows.rows(0, past));
-    device::cast(x, rows.rows(past, tokens));
-    ConvReach reach{
-        std::vector<int32_t>(static_cast<size_t>(tokens), static_cast<int32_t>(past)), {}, {}, {}};
-    reach.upload(*ctx.allocator);
-    Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
-    device::causal_conv(rows.rows(past, tokens), w->value(), reach, silu, y, *ctx.allocator);
-    device::cast(rows.rows(tokens, past), state);
-    return y;
-}
-
 ConvContinued causal_conv_continued(Context& ctx, const Tensor& x, const Parameter* w,
                                     const DocumentsPtr& documents, const Tensor& initial, bool silu) {
-    const int64_t reach = w->shape()[1] - 1;
-    expect_shape(initial, {documents->num_documents() * reach, x.dim(1)}, "causal_conv_continued, initial");
+    expect_sizes(x, w);
+    const int64_t reach = w->shape()[1] - 1, rows = documents->num_documents() * reach;
+    if (initial.defined()) expect_shape(initial, {rows, x.dim(1)}, "causal_conv_continued, initial");
+    const Tensor earlier =
+        initial.defined() ? initial : Tensor::zeros(*ctx.allocator, {rows, x.dim(1)}, x.dtype());
     const Prefixed both(*ctx.allocator, *documents,
                         std::vector<int64_t>(static_cast<size_t>(documents->num_documents()), reach));
-    const Tensor joined = both.join(ctx, initial, x);
+    const Tensor joined = both.join(ctx, earlier, x);
     const Tensor y = causal_conv(ctx, joined, w, both.documents(), silu);
     return {both.tokens(ctx, y), both.last(ctx, joined, reach)};
 }

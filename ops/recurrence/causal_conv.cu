@@ -29,14 +29,14 @@ struct Convolution {
     }
 };
 
-template <typename S, typename Out, typename T = Accumulation<S>>
+template <typename S, typename T = Accumulation<S>>
 void forward(const Tensor& x, const Tensor& w, const ConvReach& reach, bool silu, const Tensor& y) {
     const Convolution<S> conv(x, w, reach);
     const int64_t channels = x.dim(1);
-    Out* out = y.data<Out>();
+    S* out = y.data<S>();
     for_each(y, y.numel(), [=] __device__(int64_t i) {
         const T u = conv.at(i / channels, i % channels);
-        out[i] = static_cast<Out>(silu ? u * sigmoid(u) : u);
+        out[i] = static_cast<S>(silu ? u * sigmoid(u) : u);
     });
 }
 
@@ -95,8 +95,7 @@ void weight_gradient(const Tensor& x, const Tensor& w, const ConvReach& reach, b
 
 void causal_conv(const Tensor& x, const Tensor& w, const ConvReach& reach, bool silu, const Tensor& y,
                  Allocator&) {
-    if (x.dtype() != y.dtype()) return forward<float, bf16>(x, w, reach, silu, y); // a step of decoding
-    dispatch_storage(x.dtype(), [&]<typename S>() { forward<S, S>(x, w, reach, silu, y); });
+    dispatch_storage(x.dtype(), [&]<typename S>() { forward<S>(x, w, reach, silu, y); });
 }
 
 void causal_conv_data_gradient(const Tensor& x, const Tensor& w, const ConvReach& reach, bool silu,

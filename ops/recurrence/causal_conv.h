@@ -19,14 +19,9 @@ struct ConvContinued {
     Tensor last; // [num_documents (K - 1), C], the last inputs of each document
 };
 /// causal_conv of documents whose last inputs so far are `initial` [num_documents (K - 1), C], all of
-/// document 0 first, in x's dtype: y is what the whole documents would give, and gradients reach through
-/// states. Made of primitives around causal_conv.
+/// document 0 first, in x's dtype, zeros or undefined where they begin: y is what the whole documents would
+/// give, and gradients reach through states. Made of primitives around causal_conv.
 ConvContinued causal_conv_continued(Context& ctx, const Tensor& x, const Parameter* w,
                                     const DocumentsPtr& documents, const Tensor& initial, bool silu);
-
-/// The same for the next T >= 0 tokens of one document in generation. `state` [K - 1, C] holds the inputs
-/// before them, zero at the start of a document (an undefined state starts one), and receives those before
-/// the next; for x in bf16 it is f32. Not recorded on the tape.
-Tensor causal_conv_step(Context& ctx, const Tensor& x, const Parameter* w, Tensor& state, bool silu);
 
 } // namespace braid::ops

@@ -26,8 +26,7 @@ struct ConvReach {
 
 namespace braid::ops::cpu {
 
-/// y [T, C], packed, from x [T, C] and w [C, K]. Row t reads the before[t] rows in front of it, which for the
-/// first rows may lie in front of x, unless x is bf16.
+/// y [T, C], packed, from x [T, C] and w [C, K]. Row t reads the before[t] rows in front of it.
 void causal_conv(const Tensor& x, const Tensor& w, const ConvReach& reach, bool silu, const Tensor& y,
                  Allocator& allocator);
 /// dx [T, C] from dy [T, C].

@@ -30,26 +30,64 @@ void expect_inputs(const DeltaInputs& in) {
           name_of(in.k.dtype()), name_of(in.v.dtype()), name_of(in.beta.dtype()));
 }
 
-void record(Context& ctx, const DeltaInputs& in, std::shared_ptr<const ChunkPlan> plan, const Tensor& o,
-            const DeltaSaved& saved) {
+Shape states_shape(const DeltaInputs& in, int64_t count) {
+    return {count, in.num_value_heads(), in.key_dim(), in.value_dim()};
+}
+
+/// A copy of x, or zeros.
+Tensor copy_or_zeros(Allocator& allocator, const Tensor& x, const Shape& shape, DType dtype) {
+    if (!x.defined()) return Tensor::zeros(allocator, shape, dtype);
+    const Tensor y = Tensor::empty(allocator, shape, dtype);
+    copy(x, y);
+    return y;
+}
+
+/// The states of forward, with those that documents start from. A document without a token ends with the
+/// same.
+Tensor states_from(Allocator& allocator, const DeltaInputs& in, const ChunkPlan& plan,
+                   const Tensor& initial) {
+    const Tensor states = Tensor::empty(allocator, states_shape(in, plan.num_states), state_dtype(in));
+    if (initial.defined()) copy(initial, plan.initial_of(states));
+    if (!plan.borders.last) return states;
+    if (initial.defined())
+        copy(initial, plan.last_of(states));
+    else
+        plan.last_of(states).fill_zero();
+    return states;
+}
+
+void record(Context& ctx, const DeltaInputs& in, const DocumentsPtr& documents, const Tensor& initial,
+            const Tensor& o, const Tensor* last, const DeltaSaved& saved) {
+    std::vector<ValueRef> outputs = {o.ref()};
+    if (last) outputs.push_back(last->ref());
     ctx.tape->record(
         {"gated_delta_rule",
-         {o.ref()},
-         {in.q, in.k, in.v, in.g, in.beta, saved.inverse, saved.corrected},
-         [plan = std::move(plan), scale = in.scale](const Backward& run) {
+         outputs,
+         {in.q, in.k, in.v, in.g, in.beta, saved.inverse, saved.corrected, initial},
+         [documents, scale = in.scale](const Backward& run) {
              const auto& x = run.saved;
+             Allocator& allocator = *run.ctx.allocator;
              const DeltaInputs in{x[0], x[1], x[2], x[3], x[4], scale};
+             const Tensor &initial = x[7], d_last = run.dy.size() > 1 ? run.dy[1] : Tensor();
+             ChunkPlan plan(*documents, {.initial = initial.defined(), .last = d_last.defined()});
+             plan.upload(allocator);
+             DeltaBorders borders{initial, {}, d_last};
+             if (initial.defined()) // of a document without a token the two states are one
+                 borders.d_initial = copy_or_zeros(allocator, d_last, initial.shape(), initial.dtype());
              const auto like = [&](const Tensor& x) {
-                 return x.defined() ? Tensor::empty(*run.ctx.allocator, x.shape(), x.dtype()) : Tensor();
+                 return x.defined() ? Tensor::empty(allocator, x.shape(), x.dtype()) : Tensor();
              };
              const DeltaGradients d{like(in.q), like(in.k), like(in.v), like(in.g), like(in.beta)};
-             device::delta_rule_backward(in, *plan, DeltaSaved{x[5], x[6]}, run.dy[0], d, *run.ctx.allocator);
-             run.count_flops(cpu::delta_rule_backward_flops(in, *plan));
+             const Tensor d_output =
+                 run.dy[0].defined() ? run.dy[0] : Tensor::zeros(allocator, in.v.shape(), in.v.dtype());
+             device::delta_rule_backward(in, plan, DeltaSaved{x[5], x[6]}, d_output, borders, d, allocator);
+             run.count_flops(cpu::delta_rule_backward_flops(in, plan));
              run.add(in.q.ref(), d.q);
              run.add(in.k.ref(), d.k);
              run.add(in.v.ref(), d.v);
              if (d.g.defined()) run.add(in.g.ref(), d.g);
              run.add(in.beta.ref(), d.beta);
+             if (initial.defined()) run.add(initial.ref(), borders.d_initial);
          }});
 }
 
@@ -68,45 +106,39 @@ Tensor on_host(Allocator& host, const Tensor& x) {
 
 Tensor gated_delta_rule(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& g,
                         const Tensor& beta, const DocumentsPtr& documents, double scale,
-                        Tensor* final_states) {
+                        const Tensor& initial, Tensor* last) {
     const DeltaInputs in{q, k, v, g, beta, scale};
     expect_inputs(in);
     check(documents->num_tokens() == in.num_tokens(), "gated_delta_rule: documents of {} tokens for {} rows",
           documents->num_tokens(), in.num_tokens());
+    if (initial.defined()) {
+        expect_shape(initial, states_shape(in, documents->num_documents()), "gated_delta_rule, initial");
+        check(initial.dtype() == state_dtype(in), "gated_delta_rule: an initial state in {}",
+              name_of(initial.dtype()));
+    }
     ProfileScope scope(ctx.profiler, "gated_delta_rule");
     Allocator& allocator = *ctx.allocator;
-    auto plan = std::make_shared<ChunkPlan>(*documents);
-    plan->upload(allocator);
+    ChunkPlan plan(*documents, {.initial = initial.defined(), .last = last != nullptr});
+    plan.upload(allocator);
     const int64_t heads = in.num_value_heads();
     Tensor o = Tensor::empty(allocator, v.shape(), v.dtype());
     const DeltaSaved saved{
-        Tensor::empty(allocator, {heads * plan->num_square_elements}, state_dtype(in)),
+        Tensor::empty(allocator, {heads * plan.num_square_elements}, state_dtype(in)),
         Tensor::empty(allocator, {heads, in.num_tokens(), in.value_dim()}, state_dtype(in))};
-    if (final_states)
-        *final_states = Tensor::empty(allocator, {plan->num_documents(), heads, in.key_dim(), in.value_dim()},
-                                      state_dtype(in));
-    device::delta_rule_forward(in, *plan, o, saved, final_states ? *final_states : Tensor(), allocator);
-    scope.count_flops(cpu::delta_rule_forward_flops(in, *plan, final_states != nullptr));
-    if (ctx.tape) record(ctx, in, std::move(plan), o, saved);
-    return o;
-}
-
-Tensor gated_delta_rule_step(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& g,
-                             const Tensor& beta, Tensor& state, double scale) {
-    const DeltaInputs in{q, k, v, g, beta, scale};
-    expect_inputs(in);
-    ProfileScope scope(ctx.profiler, "gated_delta_rule_step");
-    const Shape shape{in.num_value_heads(), in.key_dim(), in.value_dim()};
-    if (!state.defined()) state = Tensor::zeros(*ctx.allocator, shape, state_dtype(in));
-    expect_shape(state, shape, "gated_delta_rule_step, state");
-    Tensor o = Tensor::empty(*ctx.allocator, v.shape(), v.dtype());
-    device::delta_rule_step(in, o, state);
+    const Tensor states = states_from(allocator, in, plan, initial);
+    device::delta_rule_forward(in, plan, o, saved, states, allocator);
+    scope.count_flops(cpu::delta_rule_forward_flops(in, plan));
+    // a copy, as the part of `states` would keep all of them
+    if (last)
+        *last = copy_or_zeros(allocator, plan.last_of(states), states_shape(in, plan.num_documents()),
+                              state_dtype(in));
+    if (ctx.tape) record(ctx, in, documents, initial, o, last, saved);
     return o;
 }
 
 DeltaDiagnostics delta_diagnostics(const Tensor& device_g, const Tensor& device_states) {
     Allocator host;
-    const Tensor g = on_host(host, device_g), final_states = on_host(host, device_states);
+    const Tensor g = on_host(host, device_g), last_states = on_host(host, device_states);
     DeltaDiagnostics result;
     if (g.defined() && g.numel() > 0)
         dispatch_float(g.dtype(), [&]<typename T>() {
@@ -119,11 +151,11 @@ DeltaDiagnostics delta_diagnostics(const Tensor& device_g, const Tensor& device_
                 }
             result.decay_mean = sum / static_cast<double>(g.numel());
         });
-    if (final_states.defined() && final_states.numel() > 0)
-        dispatch_float(final_states.dtype(), [&]<typename T>() {
+    if (last_states.defined() && last_states.numel() > 0)
+        dispatch_float(last_states.dtype(), [&]<typename T>() {
             double sum = 0;
-            for (const T x : final_states.span<T>()) sum += static_cast<double>(x) * static_cast<double>(x);
-            result.state_rms = std::sqrt(sum / static_cast<double>(final_states.numel()));
+            for (const T x : last_states.span<T>()) sum += static_cast<double>(x) * static_cast<double>(x);
+            result.state_rms = std::sqrt(sum / static_cast<double>(last_states.numel()));
         });
     return result;
 }

@@ -19,27 +19,22 @@ namespace braid::ops {
 /// and value head), which also exist during forward but are not kept. Time is linear in T. Bits do not depend
 /// on the number of threads.
 ///
-/// `final_states`, if given, receives the state after the last token of each document as
-/// [num_documents, H_v, d_k, d_v], without gradient and without a change to any bit of o. With gradients
-/// through states, and from initial ones: linear_recurrence (ops/recurrence/linear_recurrence.h).
+/// Documents start from the states `initial` [num_documents, H_v, d_k, d_v] (f32 where q is bf16) instead of
+/// zero if it is defined, and `last`, if given, receives those after the last token of each document, in the
+/// same shape and without a change to any bit of o; gradients reach through both. So one document in parts,
+/// each from the `last` of the part before, is the whole document.
 Tensor gated_delta_rule(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& g,
                         const Tensor& beta, const DocumentsPtr& documents, double scale,
-                        Tensor* final_states = nullptr);
-
-/// The same token by token, for generation: continues one document of which `state` [H_v, d_k, d_v] has seen
-/// the tokens so far, by any number T >= 0 of new ones, and leaves their state there. An undefined `state`
-/// starts a document. Not recorded on the tape.
-Tensor gated_delta_rule_step(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& g,
-                             const Tensor& beta, Tensor& state, double scale);
+                        const Tensor& initial = {}, Tensor* last = nullptr);
 
 /// What a run tells about a delta-rule sublayer.
 struct DeltaDiagnostics {
     double decay_mean = 1, decay_min = 1; // of e^g over tokens and heads
-    double state_rms = 0;                 // root mean square of the final states
+    double state_rms = 0;                 // root mean square of the last states
 };
 
-/// From g [T, H_v] (may be undefined) and the final states of gated_delta_rule. Waits for a GPU that they
+/// From g [T, H_v] (may be undefined) and the last states of gated_delta_rule. Waits for a GPU that they
 /// lie on.
-DeltaDiagnostics delta_diagnostics(const Tensor& g, const Tensor& final_states);
+DeltaDiagnostics delta_diagnostics(const Tensor& g, const Tensor& last_states);
 
 } // namespace braid::ops

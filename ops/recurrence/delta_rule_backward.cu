@@ -114,11 +114,14 @@ __global__ void carry_kernel(DeltaView<Stored> view, DeltaBackward<Stored> grad)
     const int64_t elements = static_cast<int64_t>(view.key_dim) * view.value_dim;
     for (int64_t e = blockIdx.y * static_cast<int64_t>(blockDim.x) + threadIdx.x; e < elements;
          e += static_cast<int64_t>(gridDim.y) * blockDim.x) {
-        T state = 0;
-        for (int64_t c = begin; c + 1 < end; ++c) { // the last chunk leaves no state
+        const int64_t initial = begin < end ? view.chunks[begin].state_in : -1;
+        T state = initial >= 0 ? grad.states[view.state_at(initial, head) + e] : T(0);
+        for (int64_t c = begin; c + 1 < end; ++c) { // nobody reads what the last chunk leaves
             const int64_t index = view.chunks[c].state_out;
             T& share = grad.states[view.state_at(index, head) + e];
-            state = c == begin ? share : grad.totals[index * view.num_value_heads + head] * state + share;
+            state = c == begin && initial < 0
+                        ? share
+                        : grad.totals[index * view.num_value_heads + head] * state + share;
             share = state;
         }
     }
@@ -403,7 +406,7 @@ __global__ void __launch_bounds__(kTileThreads)
 
 template <typename Stored>
 void backward(const DeltaInputs& in, const ChunkPlan& plan, const DeltaSaved& saved, const Tensor& d_output,
-              const DeltaGradients& d, Allocator& allocator) {
+              const DeltaBorders& borders, const DeltaGradients& d, Allocator& allocator) {
     using T = Accumulation<Stored>;
     const auto view = view_with_plan<Stored>(in, plan);
     const auto empty = [&](const Shape& shape) { return Tensor::empty(allocator, shape, dtype_of<T>()); };
@@ -424,6 +427,11 @@ void backward(const DeltaInputs& in, const ChunkPlan& plan, const DeltaSaved& sa
                                      .dk = d.k.data<Stored>(),
                                      .dg = d.g.defined() ? d.g.data<T>() : nullptr,
                                      .dbeta = d.beta.data<T>()};
+    if (borders.initial.defined()) {
+        copy(borders.initial, plan.initial_of(states));
+        copy(borders.d_initial, plan.initial_of(d_states));
+    }
+    if (borders.d_last.defined()) copy(borders.d_last, plan.last_of(d_states));
     const auto blocks = [](int64_t x, int64_t y = 1) {
         return dim3(static_cast<unsigned>(x), static_cast<unsigned>(y));
     };
@@ -438,20 +446,21 @@ void backward(const DeltaInputs& in, const ChunkPlan& plan, const DeltaSaved& sa
     const DeltaScan<Stored> scan{.inverse = saved.inverse.data<T>(),
                                  .rows = grad.errors,
                                  .states = grad.d_states,
-                                 .final_states = nullptr,
                                  .d_values = d.v.data<Stored>()};
     run_scan<true>(view, plan, scan, d.q);
     launch(weights_kernel<Stored>, blocks(by_key_head), kTileThreads,
            2 * kSquare + 2 * sizeof(T) * kSide * kSide, d.q, view, grad);
     launch(gradient_kernel<Stored>, blocks(by_key_head), kTileThreads, 2 * kSquare, d.q, view, grad);
+    if (borders.initial.defined()) copy(plan.initial_of(d_states), borders.d_initial);
 }
 
 } // namespace
 
 void delta_rule_backward(const DeltaInputs& in, const ChunkPlan& plan, const DeltaSaved& saved,
-                         const Tensor& d_output, const DeltaGradients& gradients, Allocator& allocator) {
+                         const Tensor& d_output, const DeltaBorders& borders, const DeltaGradients& gradients,
+                         Allocator& allocator) {
     dispatch_storage(d_output.dtype(), [&]<typename Stored>() {
-        backward<Stored>(in, plan, saved, d_output, gradients, allocator);
+        backward<Stored>(in, plan, saved, d_output, borders, gradients, allocator);
     });
 }
 

@@ -12,9 +12,11 @@ template <typename T>
 class DeltaBackward {
   public:
     DeltaBackward(const DeltaInputs& in, const ChunkPlan& plan, const DeltaSaved& saved,
-                  const Tensor& d_output, const DeltaGradients& gradients, Allocator& allocator)
+                  const Tensor& d_output, const DeltaBorders& borders, const DeltaGradients& gradients,
+                  Allocator& allocator)
         : view_(in),
           plan_(plan),
+          borders_(borders),
           inverse_(saved.inverse.data<T>()),
           corrected_(saved.corrected.data<T>()),
           d_output_(d_output.data<T>()),
@@ -97,9 +99,12 @@ class DeltaBackward {
         T* keys = arrays.take(kSide * dk);
         ChunkDecay<T> decay;
         const auto last = plan_.document_chunks[static_cast<size_t>(task.document) + 1];
+        if (borders_.initial.defined())
+            transpose(dk, task.num_columns, border_columns(borders_.initial, task), dv,
+                      state_columns(states_, task.document, task), dk);
         for (auto c = plan_.document_chunks[static_cast<size_t>(task.document)]; c < last; ++c) {
+            if (c + 1 == last) return;
             const Chunk& chunk = plan_.chunks[static_cast<size_t>(c)];
-            if (chunk.state_out < 0) return;
             load_decay(view_, chunk, head, false, decay);
             scale_rows(chunk.length, dk, decay.to_end,
                        view_.key(chunk.first_token, head / view_.heads_per_key), view_.k_stride, keys, dk);
@@ -125,14 +130,18 @@ class DeltaBackward {
         T* d_state = arrays.take(dk * width); // of the state after the chunk at hand
         ChunkDecay<T> decay;
         T beta[kSide], factor[kSide];
-        const auto first_chunk = plan_.document_chunks[static_cast<size_t>(task.document)];
-        for (auto c = plan_.document_chunks[static_cast<size_t>(task.document) + 1] - 1; c >= first_chunk;
-             --c) {
+        const auto first_chunk = plan_.document_chunks[static_cast<size_t>(task.document)],
+                   last = plan_.document_chunks[static_cast<size_t>(task.document) + 1] - 1;
+        for (auto c = last; c >= first_chunk; --c) {
             const Chunk& chunk = plan_.chunks[static_cast<size_t>(c)];
             const int64_t length = chunk.length, first = chunk.first_token;
             load_decay(view_, chunk, head, false, decay);
             T* y = errors(first, head) + task.first_column;
             copy_matrix(length, width, y, dv, d_errors, width);
+            if (c == last && chunk.state_out >= 0) {
+                copy_matrix(dk, width, border_columns(borders_.d_last, task), dv, d_state, width);
+                transpose(dk, width, d_state, width, state_columns(d_states_, chunk.state_out, task), dk);
+            }
             if (chunk.state_out >= 0) {
                 scale_rows(length, dk, decay.to_end, view_.key(first, key_head), view_.k_stride, keys, dk);
                 multiply(length, width, dk, keys, dk, d_state, width, d_errors, width, true);
@@ -152,7 +161,10 @@ class DeltaBackward {
             if (chunk.state_out >= 0) scale_all(dk * width, decay.total, d_state, d_state);
             multiply_transposed(dk, width, 2 * length, keys, dk, stacked, width, d_state, width,
                                 chunk.state_out >= 0);
-            transpose(dk, width, d_state, width, state_columns(d_states_, chunk.state_in, task), dk);
+            if (c == first_chunk)
+                copy_matrix(dk, width, d_state, width, border_columns(borders_.d_initial, task), dv);
+            else
+                transpose(dk, width, d_state, width, state_columns(d_states_, chunk.state_in, task), dk);
         }
     }
 
@@ -324,9 +336,14 @@ class DeltaBackward {
     T* state_columns(const Tensor& states, int64_t index, const StateScan& task) const {
         return states.data<T>() + view_.state_at(index, task.head) + task.first_column * view_.key_dim;
     }
+    /// The same of a state [d_k, d_v] at the border of a document.
+    T* border_columns(const Tensor& states, const StateScan& task) const {
+        return states.data<T>() + view_.state_at(task.document, task.head) + task.first_column;
+    }
 
     const DeltaView<T> view_;
     const ChunkPlan& plan_;
+    const DeltaBorders& borders_;
     const T *inverse_, *corrected_, *d_output_;
     T *dq_, *dk_, *dv_, *dg_, *dbeta_;
     Tensor errors_;            // [H_v, T, d_v]: dV', then Y
@@ -337,13 +354,14 @@ class DeltaBackward {
 } // namespace
 
 void delta_rule_backward(const DeltaInputs& in, const ChunkPlan& plan, const DeltaSaved& saved,
-                         const Tensor& d_output, const DeltaGradients& gradients, Allocator& allocator) {
+                         const Tensor& d_output, const DeltaBorders& borders, const DeltaGradients& gradients,
+                         Allocator& allocator) {
     const DeltaInputs wide = widened(in);
     const Tensor wide_d_output = widened(d_output);
     const Rounded dq(gradients.q), dk(gradients.k), dv(gradients.v);
     const DeltaGradients wide_gradients{dq, dk, dv, gradients.g, gradients.beta};
     dispatch_float(saved.corrected.dtype(), [&]<typename T>() {
-        DeltaBackward<T>(wide, plan, saved, wide_d_output, wide_gradients, allocator).run();
+        DeltaBackward<T>(wide, plan, saved, wide_d_output, borders, wide_gradients, allocator).run();
     });
 }
 

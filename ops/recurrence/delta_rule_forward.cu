@@ -126,18 +126,14 @@ __global__ void __launch_bounds__(kTileThreads)
 
 template <typename Stored>
 void forward(const DeltaInputs& in, const ChunkPlan& plan, const Tensor& o, const DeltaSaved& saved,
-             const Tensor& final_states, Allocator& allocator) {
+             const Tensor& states) {
     using T = Accumulation<Stored>;
     const auto view = view_with_plan<Stored>(in, plan);
-    const Tensor states = Tensor::empty(
-        allocator, {plan.num_states, view.num_value_heads, view.key_dim, view.value_dim}, dtype_of<T>());
     const dim3 blocks(static_cast<unsigned>(plan.num_chunks() * view.num_value_heads));
     constexpr size_t kSquare = sizeof(T) * kSide * kPitch;
     T *inverse = saved.inverse.data<T>(), *corrected = saved.corrected.data<T>();
     launch(inverse_kernel<Stored>, blocks, kTileThreads, 2 * kSquare, o, view, inverse);
-    DeltaScan<Stored> scan{inverse, corrected, states.data<T>(), nullptr, nullptr};
-    if (final_states.defined()) scan.final_states = final_states.data<T>();
-    run_scan<false>(view, plan, scan, o);
+    run_scan<false>(view, plan, DeltaScan<Stored>{inverse, corrected, states.data<T>(), nullptr}, o);
     launch(output_kernel<Stored>, blocks, kTileThreads, 3 * kSquare, o, view, corrected, states.data<T>(),
            o.data<Stored>());
 }
@@ -145,10 +141,8 @@ void forward(const DeltaInputs& in, const ChunkPlan& plan, const Tensor& o, cons
 } // namespace
 
 void delta_rule_forward(const DeltaInputs& in, const ChunkPlan& plan, const Tensor& o,
-                        const DeltaSaved& saved, const Tensor& final_states, Allocator& allocator) {
-    if (final_states.defined()) final_states.fill_zero(); // of documents without a token
-    dispatch_storage(
-        o.dtype(), [&]<typename Stored>() { forward<Stored>(in, plan, o, saved, final_states, allocator); });
+                        const DeltaSaved& saved, const Tensor& states, Allocator&) {
+    dispatch_storage(o.dtype(), [&]<typename Stored>() { forward<Stored>(in, plan, o, saved, states); });
 }
 
 } // namespace braid::ops::cuda

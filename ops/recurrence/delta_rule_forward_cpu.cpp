@@ -10,17 +10,13 @@ template <typename T>
 class DeltaForward {
   public:
     DeltaForward(const DeltaInputs& in, const ChunkPlan& plan, const Tensor& o, const DeltaSaved& saved,
-                 const Tensor& final_states, Allocator& allocator)
+                 const Tensor& states, Allocator& allocator)
         : view_(in),
           plan_(plan),
           o_(o.data<T>()),
           inverse_(saved.inverse.data<T>()),
           corrected_(saved.corrected.data<T>()),
-          final_states_(final_states.defined() ? final_states.data<T>() : nullptr),
-          state_memory_(Tensor::empty(
-              allocator, {plan.num_states, view_.num_value_heads, view_.key_dim, view_.value_dim},
-              dtype_of<T>())),
-          states_(state_memory_.data<T>()),
+          states_(states.data<T>()),
           scratch_(allocator, 3 * kSide * (kSide + view_.key_dim) + kSide * view_.value_dim + 1024) {}
 
     void run() {
@@ -82,8 +78,8 @@ class DeltaForward {
             T* corrected = corrected_ + view_.corrected_at(first, head) + task.first_column;
             multiply_lower(length, width, inverse_ + view_.inverse_at(chunk, head), length, errors, width,
                            corrected, dv, false);
-            T* next = chunk.state_out >= 0 ? state_columns(chunk.state_out, task) : final_columns(task);
-            if (!next) continue;
+            if (chunk.state_out < 0) continue;
+            T* next = state_columns(chunk.state_out, task);
             scale_rows(length, dk, decay.to_end, view_.key(first, key_head), view_.k_stride, keys, dk);
             for (int64_t i = 0; state && i < dk; ++i)
                 scale_rows(1, width, &decay.total, state + i * dv, dv, next + i * dv, dv);
@@ -126,41 +122,32 @@ class DeltaForward {
     T* state_columns(int64_t index, const StateScan& task) const {
         return states_ + view_.state_at(index, task.head) + task.first_column;
     }
-    /// Where the state at the end of the document goes; null if nobody wants it.
-    T* final_columns(const StateScan& task) const {
-        return final_states_ ? final_states_ + view_.state_at(task.document, task.head) + task.first_column
-                             : nullptr;
-    }
 
     const DeltaView<T> view_;
     const ChunkPlan& plan_;
-    T *o_, *inverse_, *corrected_, *final_states_;
-    Tensor state_memory_;
-    T* states_;
+    T *o_, *inverse_, *corrected_, *states_;
     ThreadScratch<T> scratch_;
 };
 
 } // namespace
 
 void delta_rule_forward(const DeltaInputs& in, const ChunkPlan& plan, const Tensor& o,
-                        const DeltaSaved& saved, const Tensor& final_states, Allocator& allocator) {
+                        const DeltaSaved& saved, const Tensor& states, Allocator& allocator) {
     const DeltaInputs wide = widened(in);
     const Rounded result(o);
     dispatch_float(saved.corrected.dtype(), [&]<typename T>() {
-        if (final_states.defined()) std::fill_n(final_states.data<T>(), final_states.numel(), T(0));
-        DeltaForward<T>(wide, plan, result, saved, final_states, allocator).run();
+        DeltaForward<T>(wide, plan, result, saved, states, allocator).run();
     });
 }
 
-double delta_rule_forward_flops(const DeltaInputs& in, const ChunkPlan& plan, bool with_final_states) {
+double delta_rule_forward_flops(const DeltaInputs& in, const ChunkPlan& plan) {
     const double key_heads = static_cast<double>(in.num_key_heads()),
                  heads = static_cast<double>(in.num_value_heads());
     const int64_t dk = in.key_dim(), dv = in.value_dim();
     double flops = 0;
     for (const Chunk& chunk : plan.chunks) {
         const double state_product = 2.0 * static_cast<double>(chunk.length) * static_cast<double>(dk * dv);
-        const int read = chunk.state_in >= 0 ? 2 : 0,
-                  written = chunk.state_out >= 0 || with_final_states ? 1 : 0;
+        const int read = chunk.state_in >= 0 ? 2 : 0, written = chunk.state_out >= 0 ? 1 : 0;
         const double inverse = static_cast<double>(chunk.length * chunk.length * chunk.length) / 3;
         flops += key_heads * 2 * lower_flops(chunk.length, dk) +
                  heads * (inverse + 2 * lower_flops(chunk.length, dv) + (read + written) * state_product);

@@ -25,6 +25,13 @@ struct DeltaSaved {
     Tensor inverse, corrected;
 };
 
+/// The states at the borders of documents in backward, [num_documents, H_v, d_k, d_v]: those that documents
+/// start from, their gradients, and the gradients of those at their ends; undefined where the plan has none.
+/// What d_initial holds of a document without a token is left.
+struct DeltaBorders {
+    Tensor initial, d_initial, d_last;
+};
+
 /// The gradients, packed, in the shapes of the inputs; g is undefined where the input is.
 struct DeltaGradients {
     Tensor q, k, v, g, beta;
@@ -34,21 +41,20 @@ struct DeltaGradients {
 
 namespace braid::ops::cpu {
 
-/// On a GPU `plan` has been uploaded. Fills o [T, H_v, d_v] and `saved`; final_states [num_documents, H_v,
-/// d_k, d_v] unless undefined. Transient memory comes from `allocator`.
+/// On a GPU `plan` has been uploaded. `states` [plan.num_states, H_v, d_k, d_v] holds those at the starts of
+/// documents, if the plan has any, and gets the others; what it holds of a document without a token is left.
+/// Fills o [T, H_v, d_v] and `saved`. Transient memory comes from `allocator`.
 void delta_rule_forward(const DeltaInputs& in, const ChunkPlan& plan, const Tensor& o,
-                        const DeltaSaved& saved, const Tensor& final_states, Allocator& allocator);
+                        const DeltaSaved& saved, const Tensor& states, Allocator& allocator);
 
-/// Fills `gradients` from dO = `d_output` [T, H_v, d_v].
+/// Fills `gradients` and borders.d_initial from dO = `d_output` [T, H_v, d_v] and borders.d_last.
 void delta_rule_backward(const DeltaInputs& in, const ChunkPlan& plan, const DeltaSaved& saved,
-                         const Tensor& d_output, const DeltaGradients& gradients, Allocator& allocator);
+                         const Tensor& d_output, const DeltaBorders& borders, const DeltaGradients& gradients,
+                         Allocator& allocator);
 
 /// Floating-point operations in the matrix products that delta_rule_forward and delta_rule_backward execute.
-double delta_rule_forward_flops(const DeltaInputs& in, const ChunkPlan& plan, bool with_final_states);
+double delta_rule_forward_flops(const DeltaInputs& in, const ChunkPlan& plan);
 double delta_rule_backward_flops(const DeltaInputs& in, const ChunkPlan& plan);
-
-/// Token by token: updates state [H_v, d_k, d_v] and fills o [T, H_v, d_v].
-void delta_rule_step(const DeltaInputs& in, const Tensor& o, const Tensor& state);
 
 } // namespace braid::ops::cpu
 
@@ -56,6 +62,5 @@ namespace braid::ops {
 
 BRAID_KERNEL(delta_rule_forward)
 BRAID_KERNEL(delta_rule_backward)
-BRAID_KERNEL(delta_rule_step)
 
 } // namespace braid::ops

@@ -12,7 +12,6 @@ struct DeltaScan {
     const T* inverse; // see DeltaSaved
     T* rows;          // [H_v, T, d_v]: forward V', backward dV' and then Y
     T* states;        // [num_states, H_v, d_k, d_v]: S, or in backward dS, which holds its share from q first
-    T* final_states;  // forward, may be null: [num_documents, H_v, d_k, d_v]
     Stored* d_values; // backward: dv [T, H_v, d_v]
 };
 
@@ -61,11 +60,19 @@ __global__ void __launch_bounds__(kTileThreads) scan_kernel(DeltaView<Stored> vi
     for (int64_t step = begin; step < end; ++step) {
         const Chunk chunk = view.chunks[kBackward ? begin + end - 1 - step : step];
         const int length = static_cast<int>(chunk.length);
-        const bool has_state = (kBackward ? chunk.state_out : chunk.state_in) >= 0;
-        const int64_t next = kBackward ? chunk.state_in : chunk.state_out;
+        const int64_t known = kBackward ? chunk.state_out : chunk.state_in,
+                      next = kBackward ? chunk.state_in : chunk.state_out;
+        const bool has_state = known >= 0;
         T* out = next >= 0 ? scan.states + view.state_at(next, head) : nullptr;
-        if (!kBackward && !out && scan.final_states) out = scan.final_states + view.state_at(document, head);
-
+        if (step == begin && has_state) {
+            const T* start = scan.states + view.state_at(known, head);
+            for (int e = static_cast<int>(threadIdx.x); e < memory.depth * kColumns; e += kTileThreads) {
+                const int i = e / kColumns, j = e % kColumns;
+                memory.state[e] = i < view.key_dim && j < width
+                                      ? start[static_cast<int64_t>(i) * view.value_dim + first_column + j]
+                                      : T(0);
+            }
+        }
         gates.load(view, chunk, head);
         const auto load_keys = [&](int first) {
             load_rows(view.key(chunk.first_token, key_head) + first, view.k_stride, length,

@@ -32,28 +32,28 @@ void expect_parity(const DeviceRanks& ranks, OptimizerType optimizer, const Layo
     ASSERT_GT(reference[1].grad_norm, 0);
     ASSERT_FALSE(found[0].gradients.empty());
     const LayoutDifference worst = compare(found, reference);
-    const MeshSizes& sizes = layout.sizes;
+    const ParallelConfig& sizes = layout.parallel;
     EXPECT_LE(worst.error, kParityBound)
         << worst.where
         << fmt::format(" on {} ranks, tensor {}, sequence {}, expert {}, expert_tensor {}, ZeRO {}",
                        ranks.world->size(), sizes.tensor, sizes.sequence, sizes.expert, sizes.expert_tensor,
-                       layout.sharded);
+                       layout.parallel.zero);
 }
 
 TEST(axes, give_the_gradients_and_updates_of_one_rank) {
     const DeviceRanks ranks;
     const int size = ranks.world->size();
     constexpr auto adamw = OptimizerType::adamw, muon = OptimizerType::muon;
-    expect_parity(ranks, adamw, {.sharded = false}); // data
-    expect_parity(ranks, muon, {.micro_batch = 2});  // and ZeRO
+    expect_parity(ranks, adamw, {.parallel = {.zero = false}}); // data
+    expect_parity(ranks, muon, {.micro_batch = 2});             // and ZeRO
     if (size == 1) return;
-    expect_parity(ranks, adamw, {.sizes = {.tensor = 2}});
-    expect_parity(ranks, muon, {.sizes = {.tensor = 2, .sequence = false}});
-    expect_parity(ranks, adamw, {.sizes = {.expert = 2}});
-    expect_parity(ranks, adamw, {.sizes = {.expert_tensor = 2}});
+    expect_parity(ranks, adamw, {.parallel = {.tensor = 2}});
+    expect_parity(ranks, muon, {.parallel = {.tensor = 2, .sequence = false}});
+    expect_parity(ranks, adamw, {.parallel = {.expert = 2}});
+    expect_parity(ranks, adamw, {.parallel = {.expert_tensor = 2}});
     if (size < 4) return;
-    expect_parity(ranks, OptimizerType::muon, {.sizes = {.tensor = 2, .expert = 2}});
-    expect_parity(ranks, OptimizerType::adamw, {.sizes = {.expert = 2, .expert_tensor = 2}});
+    expect_parity(ranks, OptimizerType::muon, {.parallel = {.tensor = 2, .expert = 2}});
+    expect_parity(ranks, OptimizerType::adamw, {.parallel = {.expert = 2, .expert_tensor = 2}});
 }
 
 } // namespace

@@ -20,10 +20,12 @@ TEST(parity, processes_compute_the_steps_of_one_rank) {
         run.compute = ranks.compute;
         const auto reference = run_layout(run, {.micro_batch = run.global_batch}, *self_communicator());
         for (int64_t micro_batch : {1, 2, 4})
-            for (const MeshSizes& sizes :
-                 {MeshSizes{}, MeshSizes{.tensor = size > 1 ? 2 : 1}, MeshSizes{.expert = size > 1 ? 2 : 1},
-                  MeshSizes{.tensor = size > 1 ? 2 : 1, .expert = size > 1 ? 2 : 1, .sequence = false}}) {
-                const Layout layout{.sizes = sizes, .micro_batch = micro_batch};
+            for (const ParallelConfig& sizes :
+                 {ParallelConfig{}, ParallelConfig{.tensor = size > 1 ? 2 : 1},
+                  ParallelConfig{.expert = size > 1 ? 2 : 1},
+                  ParallelConfig{
+                      .tensor = size > 1 ? 2 : 1, .expert = size > 1 ? 2 : 1, .sequence = false}}) {
+                const Layout layout{.parallel = sizes, .micro_batch = micro_batch};
                 const auto together = run_layout(run, layout, *world, &reference);
                 const LayoutDifference worst = compare(together, reference);
                 EXPECT_LE(worst.error, kParityBound)

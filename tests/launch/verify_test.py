@@ -75,9 +75,13 @@ class Verify(unittest.TestCase):
         for layouts, words in [("tensor=3", ["num_key_heads", "parallel.tensor: 3", "1, 2",
                                              "layouts that would work on 3 ranks: data=3"]),
                                ("expert=5", ["num_experts", "parallel.expert: 5"]),
-                               ("pipelin=2", ["'pipelin'", "expert_tensor"]),
-                               ("pipeline=2", ["not built yet"]),
-                               ("tensor=0", ["from 1 to 64", "'0'"]),
+                               ("pipelin=2", ["--layouts: 'pipelin=2': pipelin: unknown key", "expert_tensor"]),
+                               ("pipeline=2", ["pipeline: not built yet"]),
+                               ("tensor=0", ["tensor: expected", "from 1 to 65536", "found 0"]),
+                               ("tensor=2,tensor=2", ["tensor is there twice"]),
+                               ("micro_batch=0", ["micro_batch: expected", "from 1", "found 0"]),
+                               ("sequence=maybe", ["sequence: expected", "found maybe"]),
+                               ("tensor=32,expert=8", ["needs 256 ranks, at most 64"]),
                                ("tensor", ["AXIS=SIZE"]),
                                ("", ["at least one layout"])]:
             code, out, err, seconds = verify("--shrink", "--layouts", layouts)
@@ -101,8 +105,8 @@ class Verify(unittest.TestCase):
                                    "layouts that would work on 6 ranks: tensor=2,data=3; data=6")
         self.expect_refused_by_six("data=2; tensor=2,expert=4", "needs 8 ranks, and this job has 6",
                                    "layouts that would work on 6 ranks: expert=2,data=3;")
-        self.expect_refused_by_six("tensro=2", "expected an axis (data, tensor, expert, expert_tensor)",
-                                   "'tensro'; did you mean tensor?")
+        self.expect_refused_by_six("tensro=2", "--layouts: 'tensro=2': tensro: unknown key; did you mean tensor?",
+                                   "expected an axis (data, tensor, expert, expert_tensor)")
 
 
 if __name__ == "__main__":

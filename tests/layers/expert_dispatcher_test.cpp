@@ -38,7 +38,7 @@ ExpertDispatcher::Dispatched dispatch(TestContext& t, const Mesh& mesh, const Ch
 }
 
 /// What every rank throws; all must throw the same.
-std::string refusal(const MeshSizes& sizes, const std::vector<Choices>& tokens, int64_t receive_tokens) {
+std::string refusal(const ParallelConfig& sizes, const std::vector<Choices>& tokens, int64_t receive_tokens) {
     std::mutex mutex;
     std::multiset<std::string> messages;
     run_thread_ranks(static_cast<int>(tokens.size()), [&](Communicator& world) {
@@ -63,9 +63,9 @@ std::string refusal(const MeshSizes& sizes, const std::vector<Choices>& tokens, 
 const std::vector<Choices> kTokens = {{{0, 2}}, {}, {{0, 1}, {1, 0}, {1, 3}}, {{3, 2}}};
 
 TEST(expert_dispatcher, a_load_that_fits_travels_as_without_a_bound) {
-    for (const MeshSizes& sizes :
-         {MeshSizes{.expert = 2}, MeshSizes{.expert = 4}, MeshSizes{.expert = 2, .expert_tensor = 2},
-          MeshSizes{.expert_tensor = 4}, MeshSizes{.expert = 1}})
+    for (const ParallelConfig& sizes : {ParallelConfig{.expert = 2}, ParallelConfig{.expert = 4},
+                                        ParallelConfig{.expert = 2, .expert_tensor = 2},
+                                        ParallelConfig{.expert_tensor = 4}, ParallelConfig{.expert = 1}})
         run_thread_ranks(4, [&](Communicator& world) {
             TestContext t;
             const Mesh mesh(world, sizes);

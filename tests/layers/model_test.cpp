@@ -131,7 +131,7 @@ TEST(model, decoding_step_by_step_equals_one_forward_run) {
         for (size_t count : {4, 1, 1, 2, 5}) { // a prompt, single tokens, and several at once
             const std::vector<int32_t> next(ids.begin() + static_cast<int64_t>(at),
                                             ids.begin() + static_cast<int64_t>(at + count));
-            ctx.documents = Documents::single(static_cast<int64_t>(count));
+            ctx.documents = Documents::single(static_cast<int64_t>(count), state.position());
             const Tensor logits = a.model.logits(ctx, a.model.hidden(ctx, a.tokens(next)));
             state.advance(static_cast<int64_t>(count));
             expect_close(logits, all.rows(static_cast<int64_t>(at), static_cast<int64_t>(count)), 1e-12,

@@ -21,11 +21,11 @@ ModelConfig test_model() {
     return model;
 }
 
-std::string text(const MeshSizes& sizes, int) {
+std::string text(const ParallelConfig& sizes, int) {
     return fmt::format("{} {} {}", sizes.tensor, sizes.expert, sizes.expert_tensor);
 }
 
-std::string nearest(const MeshSizes& asked, int num_ranks, const LayoutCondition& condition) {
+std::string nearest(const ParallelConfig& asked, int num_ranks, const LayoutCondition& condition) {
     return nearest_layouts(LayoutRules(test_model()), condition, asked, num_ranks).to_text(text);
 }
 
@@ -47,7 +47,7 @@ TEST(nearest_layouts, keep_what_the_caller_asks_beside_the_sizes) {
               "\nlayouts that would work on 8 ranks: 4 1 1; 4 2 1; 8 1 1; 4 4 1; 8 2 1");
     const NearestLayouts found =
         nearest_layouts(LayoutRules(test_model()), any, {.tensor = 2, .sequence = false}, 2);
-    EXPECT_FALSE(found.sizes.at(0).sequence);
+    EXPECT_FALSE(found.layouts.at(0).sequence);
 }
 
 TEST(nearest_layouts, on_fewer_ranks_where_none_fits) {
@@ -62,9 +62,9 @@ TEST(nearest_layouts, pass_the_checks_that_refuse_others) {
     for (int ranks = 1; ranks <= 48; ++ranks) {
         const NearestLayouts found = nearest_layouts(rules, any, {.tensor = 8, .expert = 6}, ranks);
         EXPECT_EQ(found.num_ranks, ranks);
-        EXPECT_GE(found.sizes.size(), 1u);
-        EXPECT_LE(found.sizes.size(), NearestLayouts::kMost);
-        for (const MeshSizes& sizes : found.sizes)
+        EXPECT_GE(found.layouts.size(), 1u);
+        EXPECT_LE(found.layouts.size(), NearestLayouts::kMost);
+        for (const ParallelConfig& sizes : found.layouts)
             for (int rank = 0; rank < ranks; ++rank)
                 EXPECT_NO_THROW(rules.expect_fits(make_grid(sizes, ranks, rank)));
     }

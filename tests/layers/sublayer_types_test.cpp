@@ -58,7 +58,7 @@ TEST_P(every_type, decoding_equals_teacher_forcing_and_goes_on_from_a_snapshot) 
     LayerContext ctx = t.ctx;
     ctx.decode = &state;
     const auto decode = [&](int64_t first, int64_t count) {
-        ctx.documents = Documents::single(count);
+        ctx.documents = Documents::single(count, state.position());
         const Tensor logits = model.logits(ctx, model.hidden(ctx, tokens.rows(first, count)));
         state.advance(count);
         return logits;

@@ -373,7 +373,7 @@ TEST(attention, memory_is_linear_in_the_sequence) {
     EXPECT_LT(peaks[1], longest * longest); // a byte per pair would be more
 }
 
-TEST(attention, decode_has_the_bits_of_the_whole) {
+TEST(attention, last_queries_have_the_bits_of_the_whole) {
     for (const int64_t window : {0, 5, 100})
         for (const int64_t count : {1, 3, 200}) { // new tokens at once
             TestContext t;
@@ -384,8 +384,9 @@ TEST(attention, decode_has_the_bits_of_the_whole) {
             const Inputs moved = there(tested, in);
             for (int64_t known = count; known <= 301; known += count == 1 ? 25 : count) {
                 const Tensor o =
-                    ops::attention_decode(tested.ctx, moved.q.rows(known - count, count),
-                                          moved.k.rows(0, known), moved.v.rows(0, known), sizes.options());
+                    ops::attention(tested.ctx, moved.q.rows(known - count, count), moved.k.rows(0, known),
+                                   moved.v.rows(0, known), Documents::single(count), Documents::single(known),
+                                   sizes.options());
                 expect_identical(to_device(t.allocator, o), whole.rows(known - count, count), "decode");
             }
         }
@@ -497,8 +498,13 @@ TEST(attention, refuses_shapes_that_do_not_fit) {
     EXPECT_THROW(run(make(5, 3, 3), make(5, 2, 3), make(5, 2, 3)), InternalError); // 3 heads over 2
     EXPECT_THROW(run(make(5, 4, 3), make(5, 2, 4), make(5, 2, 3)), InternalError); // sizes of q and k
     EXPECT_THROW(run(make(5, 4, 3), make(5, 2, 3), make(5, 4, 3)), InternalError); // heads of k and v
-    EXPECT_THROW(ops::attention_decode(t.ctx, make(6, 2, 3), make(5, 2, 3), make(5, 2, 3), {}),
-                 InternalError);
+    const auto behind = [&](const DocumentsPtr& queries, const DocumentsPtr& keys) {
+        ops::attention(t.ctx, make(queries->num_tokens(), 2, 3), make(keys->num_tokens(), 2, 3),
+                       make(keys->num_tokens(), 2, 3), queries, keys, {});
+    };
+    behind(documents, Documents::single(7));
+    EXPECT_THROW(behind(Documents::single(6), documents), InternalError); // fewer keys than queries
+    EXPECT_THROW(behind(documents, std::make_shared<Documents>(Documents{{0, 2, 5}, 1})), InternalError);
 }
 
 } // namespace

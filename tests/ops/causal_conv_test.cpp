@@ -85,7 +85,7 @@ TEST(causal_conv, f32_and_threads) {
     expect_bf16_close_to_f32(op);
 }
 
-TEST(causal_conv, step_continues_a_document) {
+TEST(causal_conv, parts_are_the_document) {
     for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
         for (const int64_t taps : {1, 2, 4}) {
             TestContext t(test_device());
@@ -100,10 +100,12 @@ TEST(causal_conv, step_continues_a_document) {
             const Tensor x = to_device(*t.ctx.allocator, random_tensor(t.allocator, {20, 7}, dtype, "x"));
             t.set_documents({20});
             const Tensor whole = ops::causal_conv(t.ctx, x, w, t.ctx.documents, true);
-            Tensor state;
+            Tensor last;
             int64_t first = 0;
             for (const int64_t count : {2, 0, 1, 1, 11, 5}) {
-                const Tensor y = ops::causal_conv_step(t.ctx, x.rows(first, count), w, state, true);
+                const auto [y, inputs] = ops::causal_conv_continued(t.ctx, x.rows(first, count), w,
+                                                                    Documents::single(count), last, true);
+                last = inputs;
                 // zeros in front of a document add nothing, so bits agree
                 if (count)
                     expect_identical(to_device(t.allocator, y),

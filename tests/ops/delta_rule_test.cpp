@@ -4,6 +4,7 @@
 
 #include "ops/basic/split.h"
 #include "ops/recurrence/chunk_plan.h"
+#include "ops/recurrence/linear_recurrence.h"
 #include "tests/support/op_case.h"
 
 namespace braid::testing {
@@ -209,6 +210,12 @@ TEST(delta_rule, chunks_cover_documents) {
     EXPECT_EQ(plan.num_states, 3);
     EXPECT_EQ(plan.num_square_elements, 4 * 64 * 64 + 4 + 1 + 1);
     EXPECT_EQ(plan.chunks.back().square_offset, plan.num_square_elements - 1);
+    const ops::ChunkPlan open(*make_documents({65, 0, 1}), {.initial = true, .last = true});
+    found.clear();
+    for (const ops::Chunk& c : open.chunks)
+        found.push_back({c.first_token, c.length, c.state_in, c.state_out});
+    EXPECT_EQ(found, (std::vector<std::array<int64_t, 4>>{{0, 64, 0, 6}, {64, 1, 6, 3}, {65, 1, 2, 5}}));
+    EXPECT_EQ(open.num_states, 7);
 }
 
 TEST(delta_rule, equals_the_recurrence_with_gradients) {
@@ -362,33 +369,85 @@ TEST(delta_rule, f32_and_threads) {
     expect_same_bits_for_any_threads(delta_case(t.allocator, {{200}, 1, 1, 24, 80}, kSlow));
 }
 
-TEST(delta_rule, step_continues_a_document) {
+TEST(delta_rule, parts_are_the_document) {
     TestContext t(test_device());
-    const Sizes sizes{{90}, 2, 4, 8, 12};
+    const Sizes sizes{{190}, 2, 4, 8, 12};
     const Values x = on_device(t, make_inputs(t.allocator, sizes, kSlow));
     const auto documents = make_documents(sizes.documents);
-    Tensor final_state;
-    const Tensor o =
-        ops::gated_delta_rule(t.ctx, x[0], x[1], x[2], x[3], x[4], documents, kScale, &final_state);
-    Tensor state;
-    int64_t first = 0;
-    for (const int64_t count : {1, 0, 50, 3, 36}) {
-        Values part;
-        for (const Tensor& input : x) part.push_back(input.rows(first, count));
-        const Tensor y =
-            ops::gated_delta_rule_step(t.ctx, part[0], part[1], part[2], part[3], part[4], state, kScale);
-        if (count)
-            expect_close(to_device(t.allocator, y), to_device(t.allocator, o.rows(first, count)), 1e-12,
-                         fmt::format("tokens from {}", first));
-        first += count;
+    for (const bool with_decay : {true, false}) {
+        const auto g = [&](const Tensor& all) { return with_decay ? all : Tensor(); };
+        Tensor expected;
+        const Tensor o =
+            ops::gated_delta_rule(t.ctx, x[0], x[1], x[2], g(x[3]), x[4], documents, kScale, {}, &expected);
+        Tensor state;
+        int64_t first = 0;
+        for (const int64_t count : {1, 0, 50, 3, 136}) {
+            Values part;
+            for (const Tensor& input : x) part.push_back(input.rows(first, count));
+            const Tensor y = ops::gated_delta_rule(t.ctx, part[0], part[1], part[2], g(part[3]), part[4],
+                                                   Documents::single(count), kScale, state, &state);
+            if (count)
+                expect_close(to_device(t.allocator, y), to_device(t.allocator, o.rows(first, count)), 1e-12,
+                             fmt::format("tokens from {}", first));
+            first += count;
+        }
+        expect_close(to_device(t.allocator, state), to_device(t.allocator, expected), 1e-12, "state");
     }
-    expect_close(to_device(t.allocator, state), to_device(t.allocator, final_state.view(state.shape())),
-                 1e-12, "state");
-    Tensor plain_state;
-    const Tensor plain =
-        ops::gated_delta_rule_step(t.ctx, x[0], x[1], x[2], Tensor(), x[4], plain_state, kScale);
-    const Tensor expected = ops::gated_delta_rule(t.ctx, x[0], x[1], x[2], Tensor(), x[4], documents, kScale);
-    expect_close(to_device(t.allocator, plain), to_device(t.allocator, expected), 1e-12, "plain delta rule");
+}
+
+/// The kernels against the composite of primitives, whose gradients are those of its parts.
+TEST(delta_rule, states_have_the_gradients_of_the_composite) {
+    for (const Sizes& sizes :
+         {Sizes{{3}, 1, 1, 2, 3}, Sizes{{130, 0, 1, 64, 0}, 2, 6, 12, 20}, Sizes{{70, 128}, 1, 2, 33, 70}})
+        for (const double rate : {kSlow, kFast}) {
+            TestContext t;
+            OpCase kernels = delta_case(t.allocator, sizes, rate);
+            kernels.inputs.push_back(random_tensor(t.allocator,
+                                                   {static_cast<int64_t>(sizes.documents.size()),
+                                                    sizes.value_heads, sizes.key_dim, sizes.value_dim},
+                                                   DType::f64, "initial"));
+            OpCase composite = kernels;
+            const DocumentsPtr documents = make_documents(sizes.documents);
+            kernels.forward = [documents](Context& ctx, const Values& x, const OpCase::Weights&) {
+                Tensor last;
+                const Tensor o =
+                    ops::gated_delta_rule(ctx, x[0], x[1], x[2], x[3], x[4], documents, kScale, x[5], &last);
+                return Values{o, last};
+            };
+            composite.forward = [documents](Context& ctx, const Values& x, const OpCase::Weights&) {
+                const auto all =
+                    ops::linear_recurrence(ctx, {x[0], x[1], x[2], x[3], x[4], kScale}, documents, x[5]);
+                return Values{all.o, all.last};
+            };
+            TestContext tested(test_device());
+            const Values expected = run_op(composite, tested, DType::f64),
+                         found = run_op(kernels, tested, DType::f64);
+            ASSERT_EQ(found.size(), 8U);
+            for (size_t i = 0; i < found.size(); ++i) // as equals_the_recurrence_with_gradients
+                expect_close(found[i], expected[i], 1e-10,
+                             fmt::format("{} tokens, result {}", sizes.tokens(), i));
+        }
+}
+
+/// One of the two alone, and an output that nobody read.
+TEST(delta_rule, gradients_through_states) {
+    GradientCheckOptions options;
+    options.max_elements = 40;
+    TestContext t;
+    const Sizes sizes{{66, 0, 5}, 1, 2, 3, 4};
+    const DocumentsPtr documents = make_documents(sizes.documents);
+    OpCase op = delta_case(t.allocator, sizes, kSlow);
+    op.forward = [documents](Context& ctx, const Values& x, const OpCase::Weights&) {
+        Tensor last;
+        ops::gated_delta_rule(ctx, x[0], x[1], x[2], x[3], x[4], documents, kScale, {}, &last);
+        return Values{last};
+    };
+    check_op_gradients(op, options);
+    op.inputs.push_back(random_tensor(t.allocator, {3, 2, 3, 4}, DType::f64, "initial"));
+    op.forward = [documents](Context& ctx, const Values& x, const OpCase::Weights&) {
+        return Values{ops::gated_delta_rule(ctx, x[0], x[1], x[2], x[3], x[4], documents, kScale, x[5])};
+    };
+    check_op_gradients(op, options);
 }
 
 TEST(delta_rule, final_states_change_no_bit_and_feed_diagnostics) {
@@ -397,7 +456,8 @@ TEST(delta_rule, final_states_change_no_bit_and_feed_diagnostics) {
     const Values inputs = make_inputs(t.allocator, sizes, kSlow), x = on_device(t, inputs);
     const auto documents = make_documents(sizes.documents);
     Tensor states;
-    const Tensor o = ops::gated_delta_rule(t.ctx, x[0], x[1], x[2], x[3], x[4], documents, kScale, &states);
+    const Tensor o =
+        ops::gated_delta_rule(t.ctx, x[0], x[1], x[2], x[3], x[4], documents, kScale, {}, &states);
     const Tensor alone = ops::gated_delta_rule(t.ctx, x[0], x[1], x[2], x[3], x[4], documents, kScale);
     expect_identical(to_device(t.allocator, alone), to_device(t.allocator, o), "o");
     ASSERT_EQ(states.shape(), (Shape{3, 2, 4, 6}));
@@ -407,12 +467,11 @@ TEST(delta_rule, final_states_change_no_bit_and_feed_diagnostics) {
     for (int64_t d = 0; d < 3; ++d) {
         const int64_t length = sizes.documents[static_cast<size_t>(d)];
         Tensor state;
-        ops::gated_delta_rule_step(t.ctx, x[0].rows(first, length), x[1].rows(first, length),
-                                   x[2].rows(first, length), x[3].rows(first, length),
-                                   x[4].rows(first, length), state, kScale);
+        ops::gated_delta_rule(t.ctx, x[0].rows(first, length), x[1].rows(first, length),
+                              x[2].rows(first, length), x[3].rows(first, length), x[4].rows(first, length),
+                              Documents::single(length), kScale, {}, &state);
         state = to_device(t.allocator, state);
-        expect_close(final_states.rows(d, 1).view(state.shape()), state, 1e-12,
-                     fmt::format("document {}", d));
+        expect_identical(final_states.rows(d, 1), state, fmt::format("document {}", d));
         for (const double s : to_vector(state)) squares += s * s;
         first += length;
     }

@@ -46,8 +46,9 @@ TEST(delta_rule_types, heads_of_256) {
     expect_bf16_close_to_f32(op);
 }
 
-/// Holds steps in `dtype` against the whole document in f64, from the same numbers. `bound` for outputs.
-void check_steps(DType dtype, double bound) {
+/// Holds parts in `dtype`, each from the state of the one before, against the whole document in f64, from the
+/// same numbers. `bound` for outputs.
+void check_parts(DType dtype, double bound) {
     TestContext t, tested(test_device());
     const DType wide = accumulation_dtype(dtype);
     Values given, exact;
@@ -59,15 +60,15 @@ void check_steps(DType dtype, double bound) {
     t.set_documents({41});
     Tensor final_state;
     const Tensor whole = ops::gated_delta_rule(t.ctx, exact[0], exact[1], exact[2], exact[3], exact[4],
-                                               t.ctx.documents, kScale, &final_state);
+                                               t.ctx.documents, kScale, {}, &final_state);
     Tensor state;
     int64_t first = 0;
     for (const int64_t count : {1, 3, 37}) {
         Values part;
         for (const Tensor& input : given)
             part.push_back(to_device(*tested.ctx.allocator, input).rows(first, count));
-        const Tensor o = ops::gated_delta_rule_step(tested.ctx, part[0], part[1], part[2], part[3], part[4],
-                                                    state, kScale);
+        const Tensor o = ops::gated_delta_rule(tested.ctx, part[0], part[1], part[2], part[3], part[4],
+                                               Documents::single(count), kScale, state, &state);
         expect_close(to_device(t.allocator, o), whole.rows(first, count), bound,
                      fmt::format("{} tokens in {}", count, name_of(dtype)));
         first += count;
@@ -77,11 +78,11 @@ void check_steps(DType dtype, double bound) {
                  256 * std::numeric_limits<float>::epsilon(), "state");
 }
 
-TEST(delta_rule_types, steps_are_near_the_document_in_f64) {
+TEST(delta_rule_types, parts_are_near_the_document_in_f64) {
     // as delta_rule.f32_and_threads; of bf16 the outputs are rounded once more
     const double sums = 256 * std::numeric_limits<float>::epsilon();
-    check_steps(DType::f32, sums);
-    check_steps(DType::bf16, sums + 0x1p-8);
+    check_parts(DType::f32, sums);
+    check_parts(DType::bf16, sums + 0x1p-8);
 }
 
 } // namespace

@@ -176,7 +176,7 @@ std::map<std::string, std::vector<double>> expected_values(const OptimizerConfig
 }
 
 /// Runs Muon on the ranks of a mesh and compares every element that any of them updates.
-void check_ranks(const OptimizerConfig& config, int ranks, const MeshSizes& sizes, bool sharded,
+void check_ranks(const OptimizerConfig& config, int ranks, const ParallelConfig& sizes, bool sharded,
                  DType dtype = DType::f64) {
     const auto expected = expected_values(config);
     // Matrices of up to 7 x 5: 15 products of at most 7 terms and 4 steps, grown by the slope of 485, of
@@ -235,7 +235,7 @@ TEST(muon, equals_the_formula) {
 TEST(muon, equals_the_formula_on_every_mesh) {
     struct Case {
         int ranks;
-        MeshSizes sizes;
+        ParallelConfig sizes;
     };
     for (const Case& c :
          {Case{3, {}}, Case{8, {}}, Case{2, {.tensor = 2}}, Case{4, {.tensor = 4}}, // k on two ranks each

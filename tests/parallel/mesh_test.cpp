@@ -13,7 +13,7 @@ namespace braid {
 namespace {
 
 TEST(mesh, both_views_hold_every_rank_once_with_neighbours_on_the_last_axis) {
-    const MeshSizes sizes{.tensor = 4, .expert = 3, .expert_tensor = 2};
+    const ParallelConfig sizes{.tensor = 4, .expert = 3, .expert_tensor = 2};
     std::map<std::vector<int>, int> dense, experts;
     for (int rank = 0; rank < 12; ++rank) {
         const RankGrid grid = make_grid(sizes, 12, rank);
@@ -52,6 +52,10 @@ TEST(mesh, groups_hold_the_ranks_that_share_a_parameter) {
         mesh.prepare(pairs);
         const int pair = left / 2 * 2;
         EXPECT_EQ(members(mesh.group(pairs)), (std::vector<int64_t>{pair, pair + 1, pair + 4, pair + 5}));
+        for (const ReductionGroup& group : {pairs, ReductionGroup{}, ReductionGroup{.expert = true}}) {
+            const std::vector<int> known = mesh.members(group, rank);
+            EXPECT_EQ(members(mesh.group(group)), std::vector<int64_t>(known.begin(), known.end()));
+        }
         EXPECT_EQ(mesh.group(pairs).rank(), mesh.grid().place_in(pairs).index);
         EXPECT_EQ(mesh.group(pairs).size(), mesh.grid().place_in(pairs).size);
     });

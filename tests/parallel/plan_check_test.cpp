@@ -1,4 +1,4 @@
-#include "tests/parallel/plan_check.h"
+#include "parallel/plan_check.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,6 +6,8 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "parallel/agreement.h"
+#include "parallel/thread_comm.h"
 
 namespace braid::testing {
 namespace {
@@ -90,12 +92,21 @@ TEST(plan_check, schedules_of_ranks_with_any_number_of_micro_batches_end) {
     std::vector<int> members(micro_batches.size());
     std::iota(members.begin(), members.end(), 0);
     std::vector<RankPlan> plans;
-    const uint64_t hash = schedule_hash(make_schedule(1, units, {.reduce = true}));
+    const auto collectives = [](const std::vector<Action>& actions) {
+        std::vector<std::string> found;
+        for (const Action& action : actions)
+            if (std::string collective = collective_of(action); !collective.empty())
+                found.push_back(std::move(collective));
+        return found;
+    };
+    const std::vector<std::string> expected = collectives(make_schedule(1, units, {.reduce = true}));
     for (const int count : micro_batches) {
         const auto actions = make_schedule(count, units, {.reduce = true});
-        plans.push_back(communication_of(actions, 0, members));
+        plans.emplace_back();
+        for (std::string& collective : collectives(actions))
+            plans.back().push_back({0, members, std::move(collective)});
         EXPECT_EQ(plans.back().size(), 8u) << "an all_to_all and an all_gather for each of four units";
-        EXPECT_EQ(schedule_hash(actions), hash);
+        EXPECT_EQ(collectives(actions), expected);
     }
     EXPECT_FALSE(find_deadlock(plans));
     // One rank whose reductions are in another order, or one too few.
@@ -105,8 +116,39 @@ TEST(plan_check, schedules_of_ranks_with_any_number_of_micro_batches_end) {
     broken = plans;
     broken[2].pop_back();
     EXPECT_TRUE(find_deadlock(broken));
-    const std::vector<int> other = {0, 1, 2, 3, 4};
-    EXPECT_NE(schedule_hash(make_schedule(1, other, {.reduce = true})), hash);
+}
+
+/// Pairs (0, 1) and (2, 3) as group 0, pairs (0, 2) and (1, 3) as group 1.
+std::vector<int> pair_of(int group, int rank) {
+    const int first = group == 0 ? rank / 2 * 2 : rank % 2;
+    return {first, first + (group == 0 ? 1 : 2)};
+}
+
+TEST(plan_check, ranks_with_different_programs_agree_where_these_end) {
+    // Two stages of two ranks: units 0 and 1 on one, unit 2 on the other, which sends something back at the
+    // end.
+    run_thread_ranks(4, [](Communicator& world) {
+        RankProgram program;
+        if (world.rank() < 2) program = {{0, "gradients of unit 0"}, {0, "gradients of unit 1"}};
+        if (world.rank() >= 2) program = {{0, "gradients of unit 2"}};
+        program.emplace_back(1, "the head's share of unit 0");
+        EXPECT_NO_THROW(expect_programs_end(world, program, pair_of));
+    });
+}
+
+TEST(plan_check, programs_that_do_not_end_are_refused_on_all_ranks) {
+    run_thread_ranks(4, [](Communicator& world) {
+        RankProgram program = {{0, "a"}, {1, "b"}};
+        if (world.rank() == 0 || world.rank() == 3) std::swap(program[0], program[1]); // a circle of four
+        try {
+            expect_programs_end(world, program, pair_of);
+            FAIL() << "no exception on rank " << world.rank();
+        } catch (const AgreedError& error) {
+            EXPECT_EQ(error.exit_code(), ExitCode::communication);
+            EXPECT_THAT(error.what(), HasSubstr("the plans of a step do not fit together: rank "));
+            EXPECT_THAT(error.what(), HasSubstr("rank 0 at 0 (b, communicator 4) waits for rank 2"));
+        }
+    });
 }
 
 } // namespace

@@ -15,7 +15,7 @@ using Kind = Action::Kind;
 std::vector<Action> communication_in(const std::vector<Action>& actions) {
     std::vector<Action> result;
     for (const Action& action : actions)
-        if (action.kind != Kind::forward && action.kind != Kind::backward) result.push_back(action);
+        if (action.kind >= Kind::reduce_start) result.push_back(action);
     return result;
 }
 
@@ -32,6 +32,23 @@ TEST(schedule, every_segment_runs_once_each_way) {
             EXPECT_EQ(forward.size(), units.size() * static_cast<size_t>(micro_batches));
             EXPECT_EQ(forward, backward);
             for (const auto& [key, count] : forward) EXPECT_EQ(count, 1);
+        }
+}
+
+TEST(schedule, a_micro_batch_runs_between_its_begin_and_its_end) {
+    const std::vector<int> units = {0, 1, 1, 2};
+    for (const Sharing& sharing : {Sharing{}, Sharing{.reduce = true}, Sharing{true, true}})
+        for (int micro_batches : {0, 1, 3}) {
+            std::set<int> in_flight, ended;
+            for (const Action& action : make_schedule(micro_batches, units, sharing)) {
+                const int m = action.micro_batch;
+                if (action.kind == Kind::begin) EXPECT_TRUE(in_flight.insert(m).second && !ended.contains(m));
+                if (action.kind == Kind::forward || action.kind == Kind::backward)
+                    EXPECT_TRUE(in_flight.contains(m)) << m;
+                if (action.kind == Kind::end) EXPECT_TRUE(in_flight.erase(m) == 1 && ended.insert(m).second);
+            }
+            EXPECT_TRUE(in_flight.empty());
+            EXPECT_EQ(ended.size(), static_cast<size_t>(micro_batches));
         }
 }
 

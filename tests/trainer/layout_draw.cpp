@@ -98,15 +98,15 @@ void draw_layout(Draw& draw, int num_ranks, LayoutDraw& result) {
     while (true) {
         const int drawn = draw.of({2, 3, 4, 6, 8});
         result.num_ranks = num_ranks > 0 ? num_ranks : drawn;
-        result.layout = {.sizes = {.tensor = draw.of({1, 2, 4}),
-                                   .expert = draw.of({1, 2, 3, 4}),
-                                   .expert_tensor = draw.of({1, 1, 2}),
-                                   .sequence = draw.coin()},
-                         .sharded = draw.coin(),
+        result.layout = {.parallel = {.tensor = draw.of({1, 2, 4}),
+                                      .expert = draw.of({1, 2, 3, 4}),
+                                      .expert_tensor = draw.of({1, 1, 2}),
+                                      .sequence = draw.coin(),
+                                      .zero = draw.coin()},
                          .micro_batch = draw.of<int64_t>({1, 2, 3}),
                          .recompute = draw.coin()};
         try {
-            LayoutRules(result.run.model).expect_fits(make_grid(result.layout.sizes, result.num_ranks, 0));
+            LayoutRules(result.run.model).expect_fits(make_grid(result.layout.parallel, result.num_ranks, 0));
             return;
         } catch (const ConfigError&) {
         }
@@ -125,23 +125,23 @@ LayoutDraw draw_layout(uint64_t seed, int num_ranks) {
     const std::vector<std::string> frozen[] = {
         {}, {}, {"embedding.*", "layers.0.*"}, {"*.moe.*"}, {"*norm*"}};
     result.run.freeze = result.laid_out.freeze = frozen[draw.of({0, 1, 2, 3, 4})];
-    result.layout.reduction = draw.of({Reduction::ordered, Reduction::library});
+    result.layout.parallel.reduction = draw.of({Reduction::ordered, Reduction::library});
     return result;
 }
 
 std::string describe(const LayoutDraw& draw) {
     const LayoutCase& run = draw.run;
     const auto& moe = draw.laid_out.model.sublayers.at("moe").kind.get<MoeConfig>();
-    const auto& [sizes, sharded, micro_batch, recompute, reduction] = draw.layout;
+    const ParallelConfig& sizes = draw.layout.parallel;
     return fmt::format(
         "BRAID_LAYOUT_SEED={}: {} ranks, tensor {}, sequence {}, expert {}, expert_tensor {}, ZeRO {}, "
         "micro-batch {}, recompute {}, reduction {}, pieces of {}, receive_tokens {}; {}, {} sequences of "
         "{}, "
         "{}{}",
-        draw.seed, draw.num_ranks, sizes.tensor, sizes.sequence, sizes.expert, sizes.expert_tensor, sharded,
-        micro_batch, recompute, to_string(reduction), moe.piece_tokens, moe.receive_tokens, run.model.pattern,
-        run.global_batch, run.sequence_length, to_string(run.optimizer.type),
-        run.optimizer.muon.split_heads ? " by head" : "");
+        draw.seed, draw.num_ranks, sizes.tensor, sizes.sequence, sizes.expert, sizes.expert_tensor,
+        sizes.zero, draw.layout.micro_batch, draw.layout.recompute, to_string(sizes.reduction),
+        moe.piece_tokens, moe.receive_tokens, run.model.pattern, run.global_batch, run.sequence_length,
+        to_string(run.optimizer.type), run.optimizer.muon.split_heads ? " by head" : "");
 }
 
 std::vector<uint64_t> layout_seeds(uint64_t first, uint64_t count) {

@@ -87,9 +87,9 @@ void expect_parity(const LayoutCase& run, const std::vector<LayoutStep>& referen
                    const Layout& layout) {
     const LayoutDifference worst = compare(on_ranks(run, ranks, layout, &reference), reference);
     EXPECT_LE(worst.error, kParityBound)
-        << worst.where << " on " << ranks << " ranks, tensor " << layout.sizes.tensor << ", sequence "
-        << layout.sizes.sequence << ", expert " << layout.sizes.expert << ", expert_tensor "
-        << layout.sizes.expert_tensor << ", ZeRO " << layout.sharded << ", micro-batch "
+        << worst.where << " on " << ranks << " ranks, tensor " << layout.parallel.tensor << ", sequence "
+        << layout.parallel.sequence << ", expert " << layout.parallel.expert << ", expert_tensor "
+        << layout.parallel.expert_tensor << ", ZeRO " << layout.parallel.zero << ", micro-batch "
         << layout.micro_batch;
 }
 

@@ -26,7 +26,8 @@ TEST(parity, data_ranks_and_micro_batches) {
         for (int ranks : {1, 2, 4, 6})
             for (int64_t micro_batch = 1; micro_batch <= 4; micro_batch += test::kSanitized ? 3 : 1)
                 for (bool sharded : {false, true})
-                    expect_parity(run, reference, ranks, {.sharded = sharded, .micro_batch = micro_batch});
+                    expect_parity(run, reference, ranks,
+                                  {.parallel = {.zero = sharded}, .micro_batch = micro_batch});
     }
 }
 
@@ -36,9 +37,9 @@ TEST(parity, tensor_ranks) {
         const auto reference = alone(run);
         for (bool sequence : {true, false}) {
             expect_parity(run, reference, 2,
-                          {.sizes = {.tensor = 2, .sequence = sequence}, .micro_batch = 2});
+                          {.parallel = {.tensor = 2, .sequence = sequence}, .micro_batch = 2});
             expect_parity(run, reference, 4,
-                          {.sizes = {.tensor = 2, .sequence = sequence}, .micro_batch = 3});
+                          {.parallel = {.tensor = 2, .sequence = sequence}, .micro_batch = 3});
         }
     }
 }
@@ -54,7 +55,7 @@ TEST(parity, a_norm_over_heads_that_several_ranks_hold) {
         const auto reference = alone(run);
         for (const bool sequence : {true, false})
             expect_parity(run, reference, 4,
-                          {.sizes = {.tensor = 4, .sequence = sequence}, .micro_batch = 3});
+                          {.parallel = {.tensor = 4, .sequence = sequence}, .micro_batch = 3});
     }
 }
 
@@ -82,9 +83,9 @@ TEST(parity, frozen_parameters_in_every_kind_of_layout) {
             EXPECT_FALSE(name.starts_with("optimizer/") && name.find("/layers.0.") != std::string::npos)
                 << name;
         for (const bool sharded : {false, true}) {
-            expect_parity(run, reference, 3, {.sharded = sharded});
+            expect_parity(run, reference, 3, {.parallel = {.zero = sharded}});
             expect_parity(run, reference, 4,
-                          {.sizes = {.tensor = 2, .expert = 2}, .sharded = sharded, .micro_batch = 2});
+                          {.parallel = {.tensor = 2, .expert = 2, .zero = sharded}, .micro_batch = 2});
         }
     }
 }
@@ -93,9 +94,9 @@ TEST(parity, expert_ranks) {
     const LayoutCase run = parity_case(AuxScope::global, false);
     const auto reference = alone(run);
     for (int expert : {2, 3, 6})
-        expect_parity(run, reference, 6, {.sizes = {.expert = expert}, .micro_batch = 1});
-    expect_parity(run, reference, 4, {.sizes = {.expert = 2}, .micro_batch = 1}); // 6 sequences on 4 ranks
-    expect_parity(run, reference, 5, {.sizes = {.expert_tensor = 5}, .micro_batch = 2});
+        expect_parity(run, reference, 6, {.parallel = {.expert = expert}, .micro_batch = 1});
+    expect_parity(run, reference, 4, {.parallel = {.expert = 2}, .micro_batch = 1}); // 6 sequences on 4 ranks
+    expect_parity(run, reference, 5, {.parallel = {.expert_tensor = 5}, .micro_batch = 2});
 }
 
 TEST(parity, matrices_that_lie_on_several_ranks) {
@@ -109,13 +110,13 @@ TEST(parity, matrices_that_lie_on_several_ranks) {
         run.optimizer.muon.split_heads = split_heads;
         const auto reference = alone(run);
         for (bool sharded : {false, true}) {
-            expect_parity(run, reference, 3, {.sharded = sharded});
-            expect_parity(run, reference, 4, {.sizes = {.tensor = 4}, .sharded = sharded, .micro_batch = 2});
-            expect_parity(run, reference, 8, {.sizes = {.tensor = 4, .expert = 2}, .sharded = sharded});
-            expect_parity(run, reference, 6, {.sizes = {.tensor = 2, .expert = 3}, .sharded = sharded});
-            expect_parity(run, reference, 5, {.sizes = {.expert_tensor = 5}, .sharded = sharded});
+            expect_parity(run, reference, 3, {.parallel = {.zero = sharded}});
+            expect_parity(run, reference, 4, {.parallel = {.tensor = 4, .zero = sharded}, .micro_batch = 2});
+            expect_parity(run, reference, 8, {.parallel = {.tensor = 4, .expert = 2, .zero = sharded}});
+            expect_parity(run, reference, 6, {.parallel = {.tensor = 2, .expert = 3, .zero = sharded}});
+            expect_parity(run, reference, 5, {.parallel = {.expert_tensor = 5, .zero = sharded}});
             expect_parity(run, reference, 6,
-                          {.sizes = {.tensor = 2, .expert = 2, .sequence = false}, .sharded = sharded});
+                          {.parallel = {.tensor = 2, .expert = 2, .sequence = false, .zero = sharded}});
         }
     }
 }
@@ -151,16 +152,16 @@ TEST(parity, experts_in_pieces) {
         if (test::kSanitized && piece_tokens != 5) continue;
         const LayoutCase pieces = in_pieces(run, piece_tokens);
         expect_parity(pieces, reference, 1, {.micro_batch = 4});
-        expect_parity(pieces, reference, 2, {.sizes = {.expert = 2}, .micro_batch = 2});
-        expect_parity(pieces, reference, 4, {.sizes = {.expert = 2}, .micro_batch = 1}); // idle data ranks
-        expect_parity(pieces, reference, 5, {.sizes = {.expert_tensor = 5}, .micro_batch = 2});
-        expect_parity(pieces, reference, 6, {.sizes = {.tensor = 2, .expert = 6}, .micro_batch = 3});
+        expect_parity(pieces, reference, 2, {.parallel = {.expert = 2}, .micro_batch = 2});
+        expect_parity(pieces, reference, 4, {.parallel = {.expert = 2}, .micro_batch = 1}); // idle data ranks
+        expect_parity(pieces, reference, 5, {.parallel = {.expert_tensor = 5}, .micro_batch = 2});
+        expect_parity(pieces, reference, 6, {.parallel = {.tensor = 2, .expert = 6}, .micro_batch = 3});
     }
 }
 
 TEST(parity, pieces_and_recomputation_of_layers_go_together) {
     const LayoutCase run = in_pieces(parity_case(AuxScope::sequence, false), 7);
-    const Layout layout{.sizes = {.expert = 2}, .micro_batch = 2};
+    const Layout layout{.parallel = {.expert = 2}, .micro_batch = 2};
     Layout recomputed = layout;
     recomputed.recompute = true;
     EXPECT_EQ(compare(on_ranks(run, 2, recomputed), on_ranks(run, 2, layout)).error, 0);
@@ -177,7 +178,7 @@ TEST(parity, a_batch_balanced_as_a_whole_does_not_depend_on_ranks) {
 TEST(parity, twice_the_same_layout_gives_the_same_bits) {
     const LayoutCase run = parity_case(AuxScope::sequence, false);
     for (int ranks : {1, 2, 4}) {
-        const Layout layout{.sizes = {.tensor = ranks > 1 ? 2 : 1, .expert = ranks > 1 ? 2 : 1}};
+        const Layout layout{.parallel = {.tensor = ranks > 1 ? 2 : 1, .expert = ranks > 1 ? 2 : 1}};
         EXPECT_EQ(compare(on_ranks(run, ranks, layout), on_ranks(run, ranks, layout)).error, 0);
     }
 }
@@ -186,17 +187,18 @@ TEST(parity, recomputation_and_sharding_give_the_same_bits) {
     LayoutCase run = parity_case(AuxScope::global, false);
     for (const OptimizerType type : {OptimizerType::adamw, OptimizerType::muon}) {
         run.optimizer.type = type;
-        const auto kept = on_ranks(run, 2, {.sharded = false, .micro_batch = 2});
-        const auto recomputed = on_ranks(run, 2, {.sharded = false, .micro_batch = 2, .recompute = true});
+        const auto kept = on_ranks(run, 2, {.parallel = {.zero = false}, .micro_batch = 2});
+        const auto recomputed =
+            on_ranks(run, 2, {.parallel = {.zero = false}, .micro_batch = 2, .recompute = true});
         EXPECT_EQ(compare(recomputed, kept).error, 0);
-        EXPECT_EQ(compare(on_ranks(run, 2, {.sharded = true, .micro_batch = 2}), kept).error, 0);
+        EXPECT_EQ(compare(on_ranks(run, 2, {.parallel = {.zero = true}, .micro_batch = 2}), kept).error, 0);
     }
 }
 
 TEST(parity, an_update_that_is_only_reported_leaves_no_trace) {
     LayoutCase run = parity_case(AuxScope::sequence, false);
     for (bool sharded : {false, true}) {
-        const Layout layout{.sizes = {.tensor = 2}, .sharded = sharded};
+        const Layout layout{.parallel = {.tensor = 2, .zero = sharded}};
         const auto plain = on_ranks(run, 4, layout);
         LayoutCase reporting = run;
         reporting.reported_eps = 1e-7;
@@ -226,9 +228,9 @@ TEST(parity, tokens_go_where_they_went_in_the_reference_in_every_layout) {
     EXPECT_GT(reference[0].num_flips, choices / 2);
     for (const auto& [ranks, layout] :
          {std::pair{1, Layout{.micro_batch = 4, .recompute = true}},
-          {2, Layout{.sizes = {.tensor = 2}, .micro_batch = 4}},
-          {4, Layout{.sizes = {.tensor = 2, .expert = 2, .sequence = false}}},
-          {6, Layout{.sizes = {.tensor = 2, .expert = 3}, .micro_batch = 2, .recompute = true}}}) {
+          {2, Layout{.parallel = {.tensor = 2}, .micro_batch = 4}},
+          {4, Layout{.parallel = {.tensor = 2, .expert = 2, .sequence = false}}},
+          {6, Layout{.parallel = {.tensor = 2, .expert = 3}, .micro_batch = 2, .recompute = true}}}) {
         const auto steps = on_ranks(run, ranks, layout, &start);
         EXPECT_LE(compare(steps, reference).error, kParityBound);
         EXPECT_EQ(steps[0].num_choices, choices);

@@ -12,11 +12,11 @@ namespace {
 /// The losses of four steps of a case with ZeRO-1, nothing awaited between them but what the plan awaits.
 std::vector<double> losses(const LayoutCase& run, Communicator& world) {
     TrainingRank rank(run.model, run.freeze, world,
-                      {.global_batch = run.global_batch,
+                      {.parallel = {.zero = 1},
+                       .global_batch = run.global_batch,
                        .micro_batch = run.global_batch,
                        .sequence_length = run.sequence_length,
-                       .precision = DType::f64,
-                       .sharded = true},
+                       .precision = DType::f64},
                       Stream());
     rank.allocate(run.optimizer, run.seed);
     std::vector<double> result;

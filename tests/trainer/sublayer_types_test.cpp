@@ -25,14 +25,15 @@ LayoutCase case_of(const AnyStruct& config) {
 }
 
 /// All sizes of axes on so many ranks that fit.
-std::vector<MeshSizes> sizes_that_fit(const ModelConfig& model, int ranks) {
+std::vector<ParallelConfig> sizes_that_fit(const ModelConfig& model, int ranks) {
     const LayoutRules rules(model);
-    std::vector<MeshSizes> found;
+    std::vector<ParallelConfig> found;
     for (int tensor = 1; tensor <= ranks; ++tensor)
         for (int expert = 1; expert <= ranks; ++expert)
             for (int expert_tensor = 1; expert * expert_tensor <= ranks; ++expert_tensor) {
                 if (ranks % tensor != 0 || ranks % (expert * expert_tensor) != 0) continue;
-                const MeshSizes sizes{.tensor = tensor, .expert = expert, .expert_tensor = expert_tensor};
+                const ParallelConfig sizes{
+                    .tensor = tensor, .expert = expert, .expert_tensor = expert_tensor};
                 if (rules.faults(make_grid(sizes, ranks, 0)).empty()) found.push_back(sizes);
             }
     return found;
@@ -44,14 +45,13 @@ TEST_P(every_layout, compute_what_one_rank_computes) {
     int num_layouts = 0;
     for (const int ranks : {2, 3, 4}) {
         if (test::kSanitized && ranks == 4) continue;
-        for (MeshSizes sizes : sizes_that_fit(run.model, ranks)) {
+        for (ParallelConfig sizes : sizes_that_fit(run.model, ranks)) {
             // What an axis need not be tried with all of takes turns.
             sizes.sequence = num_layouts % 2 == 0;
-            expect_parity(run, reference, ranks,
-                          {.sizes = sizes,
-                           .sharded = num_layouts % 3 != 0,
-                           .micro_batch = 1 + num_layouts % 2,
-                           .recompute = num_layouts % 3 == 1});
+            sizes.zero = num_layouts % 3 != 0;
+            expect_parity(
+                run, reference, ranks,
+                {.parallel = sizes, .micro_batch = 1 + num_layouts % 2, .recompute = num_layouts % 3 == 1});
             ++num_layouts;
         }
     }

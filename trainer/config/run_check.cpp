@@ -86,9 +86,8 @@ void expect_run_starts(const RunConfig& run, int num_ranks) {
 }
 
 int64_t fewest_ranks(const ParallelConfig& parallel) {
-    const MeshSizes sizes = mesh_sizes(parallel);
-    return parallel.data > 0 ? parallel.data * asked_ranks(sizes, false)
-                             : std::lcm(asked_ranks(sizes, false), asked_ranks(sizes, true));
+    return parallel.data > 0 ? parallel.data * asked_ranks(parallel, false)
+                             : std::lcm(asked_ranks(parallel, false), asked_ranks(parallel, true));
 }
 
 std::vector<std::string> run_warnings(const RunConfig& run) {

@@ -64,11 +64,11 @@ void expect_data_ranks(const ParallelConfig& parallel, const RankGrid& grid) {
 }
 
 /// As keys for the command line.
-std::string to_text(const MeshSizes& sizes, int num_ranks) {
-    std::string text = fmt::format("parallel.data={}", num_ranks / asked_ranks(sizes, false));
+std::string to_text(const ParallelConfig& layout, int num_ranks) {
+    std::string text = fmt::format("parallel.data={}", num_ranks / asked_ranks(layout, false));
     for (const AxisRow& row : kAxes)
-        if (row.size && sizes.*row.size > 1)
-            text += fmt::format(" parallel.{}={}", row.name, sizes.*row.size);
+        if (!row.is_rest && layout.*row.key > 1)
+            text += fmt::format(" parallel.{}={}", row.name, layout.*row.key);
     return text;
 }
 
@@ -76,11 +76,11 @@ std::string to_text(const MeshSizes& sizes, int num_ranks) {
 
 std::vector<std::string> layout_faults(const RunConfig& config, int num_ranks) {
     const RunRules rules(config);
-    const MeshSizes asked = mesh_sizes(config.parallel);
+    const ParallelConfig& asked = config.parallel;
     // Whether the model's sizes can be shared out does not depend on the number of ranks.
     RankGrid sizes;
     for (const AxisRow& row : kAxes)
-        if (row.size) (sizes.*row.place).size = asked.*row.size;
+        if (!row.is_rest) (sizes.*row.place).size = static_cast<int>(asked.*row.key);
     std::vector<std::string> faults;
     const auto note = [&](const std::function<void()>& body) {
         try {
@@ -90,16 +90,16 @@ std::vector<std::string> layout_faults(const RunConfig& config, int num_ranks) {
         }
     };
     for (const bool of_experts : {false, true}) { // one view at a time, so that both are told
-        MeshSizes view;
+        ParallelConfig view;
         for (const AxisRow& row : kAxes)
-            if (row.size && row.of_experts == of_experts) view.*row.size = asked.*row.size;
+            if (!row.is_rest && row.of_experts == of_experts) view.*row.key = asked.*row.key;
         note([&] { make_grid(view, num_ranks, 0); });
     }
     const bool has_grid = faults.empty();
     for (const std::string& fault : rules.model().faults(sizes)) faults.push_back(fault);
     if (has_grid) {
         const RankGrid grid = make_grid(asked, num_ranks, 0);
-        note([&] { expect_data_ranks(config.parallel, grid); });
+        note([&] { expect_data_ranks(asked, grid); });
         note([&] { rules.expect_batch_fits(grid); });
     }
     // The search takes seconds beyond; who asks for so many ranks knows what divides them.

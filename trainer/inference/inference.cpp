@@ -83,7 +83,7 @@ int64_t generate(InferenceModel& model, std::span<const int32_t> prompt, const S
         ctx.allocator = &model.allocator();
         ctx.decode = &state;
         const auto count = static_cast<int64_t>(next.size());
-        ctx.documents = Documents::single(count);
+        ctx.documents = Documents::single(count, state.position());
         const Tensor hidden = model.model().hidden(ctx, tensor_of(model.allocator(), next));
         state.advance(count);
         const Tensor logits = model.model().logits(ctx, hidden.rows(count - 1, 1));

@@ -34,13 +34,17 @@ void StepRunner::run(int num_micro_batches, const BatchSource& batch, const Step
     for (const Action& action : step_plan(num_micro_batches)) {
         const int m = action.micro_batch;
         switch (action.kind) {
+            case Action::Kind::begin:
+                flights.emplace(m, begin(ctx, batch(m)));
+                break;
             case Action::Kind::forward:
-                if (action.first == 0) flights.emplace(m, begin(ctx, batch(m)));
                 forward(flights.at(m), action.first, action.last);
                 break;
             case Action::Kind::backward:
                 backward(flights.at(m), action.first, action.last);
-                if (action.first == 0) flights.erase(m);
+                break;
+            case Action::Kind::end:
+                flights.erase(m);
                 break;
             case Action::Kind::all_gather_finish:
                 all_gather_.finish(action.unit);

@@ -10,6 +10,7 @@
 #include "optim/gradient_norm.h"
 #include "optim/lr_schedule.h"
 #include "parallel/agreement.h"
+#include "parallel/plan_check.h"
 #include "tensor/cuda/runtime.h"
 #include "tensor/memory/build_cuda.h"
 #include "tensor/memory/host_wait.h"
@@ -43,13 +44,11 @@ std::pair<double, std::string> memory_of_rank(Device device, int node_size) {
 TrainingRank::Options options_of(const RunConfig& config, Communicator& world) {
     agree(world, [&] { expect_run_starts(config, world.size()); });
     const TrainConfig& train = config.train;
-    return {.sizes = mesh_sizes(config.parallel),
+    return {.parallel = config.parallel,
             .global_batch = train.global_batch,
             .micro_batch = train.micro_batch,
             .sequence_length = train.sequence_length,
             .precision = train.precision,
-            .reduction = config.parallel.reduction,
-            .sharded = config.parallel.zero > 0,
             .recompute = train.recompute == Recompute::layers};
 }
 
@@ -66,7 +65,7 @@ Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size, co
     expect_same_everywhere(world_, loader_->fingerprint(), "the training data", ExitCode::data);
     rank_.allocate(config_.optimizer, config_.seed);
     prefetcher_ = std::make_unique<Prefetcher>(loader_);
-    expect_same_plan();
+    expect_plans_end();
 }
 
 ParameterStore& Trainer::store() {
@@ -75,13 +74,23 @@ ParameterStore& Trainer::store() {
 }
 
 /// A rank with another program would wait for messages that nobody sends.
-void Trainer::expect_same_plan() {
-    const std::vector<Action> plan = rank_.runner().plan(1);
-    std::string text = fmt::format("{} actions with hash {:016x}", plan.size(), schedule_hash(plan));
-    for (const Action& action : plan)
-        if (action.kind == Action::Kind::update && rank_.optimizer().exchanges(action.unit))
-            text += fmt::format(", matrices of unit {}", action.unit);
-    expect_same_everywhere(world_, text, "the plan of a step", ExitCode::communication);
+void Trainer::expect_plans_end() {
+    const std::vector<ReductionGroup> groups = reduction_groups(rank_.store());
+    RankProgram program;
+    for (const Action& action : rank_.runner().plan(1)) {
+        const bool exchanges =
+            action.kind == Action::Kind::update && rank_.optimizer().exchanges(action.unit);
+        const std::string collective =
+            exchanges ? fmt::format("exchange of matrices of unit {}", action.unit) : collective_of(action);
+        if (collective.empty()) continue;
+        for (const Bucket& bucket : rank_.store().units()[static_cast<size_t>(action.unit)]->buckets) {
+            const auto group = std::find(groups.begin(), groups.end(), bucket.group) - groups.begin();
+            program.emplace_back(static_cast<int>(group), collective);
+        }
+    }
+    expect_programs_end(world_, program, [&](int group, int rank) {
+        return rank_.mesh().members(groups.at(static_cast<size_t>(group)), rank);
+    });
 }
 
 void Trainer::check_memory(int node_size) const {

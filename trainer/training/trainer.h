@@ -81,7 +81,7 @@ class Trainer {
   private:
     void check_memory(int node_size) const;
     void open_data();
-    void expect_same_plan();
+    void expect_plans_end();
     int64_t first_sample(int64_t steps_done) const {
         return position_.sample_after(steps_done, config_.train.global_batch);
     }

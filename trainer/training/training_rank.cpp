@@ -12,7 +12,7 @@ namespace braid {
 
 TrainingRank::TrainingRank(const ModelConfig& model, const std::vector<std::string>& freeze,
                            Communicator& world, const Options& options, const Stream& compute)
-    : options_(options), mesh_(world, options.sizes), allocator_(compute), store_(mesh_.grid()) {
+    : options_(options), mesh_(world, options.parallel), allocator_(compute), store_(mesh_.grid()) {
     agree(world, [&] {
         model_ = std::make_unique<Model>(model, store_);
         store_.freeze(freeze);
@@ -34,11 +34,12 @@ void TrainingRank::allocate(const OptimizerConfig& optimizer, uint64_t seed) {
     agree(mesh_.world(), [&] {
         store_.allocate(allocator_, options_.precision, true);
         store_.initialize(seed);
-        optimizer_ = make_optimizer(optimizer, store_, mesh_, allocator_, options_.sharded);
+        optimizer_ = make_optimizer(optimizer, store_, mesh_, allocator_, options_.parallel.zero > 0);
     });
     for (const ReductionGroup& group : reduction_groups(store_)) mesh_.prepare(group);
-    runner_ = std::make_unique<StepRunner>(*model_, store_, mesh_, allocator_, options_.recompute,
-                                           GradientReducer::Options{options_.reduction, options_.sharded});
+    runner_ = std::make_unique<StepRunner>(
+        *model_, store_, mesh_, allocator_, options_.recompute,
+        GradientReducer::Options{options_.parallel.reduction, options_.parallel.zero > 0});
 }
 
 int64_t TrainingRank::num_micro_batches() const {

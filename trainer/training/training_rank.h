@@ -28,12 +28,10 @@ struct StepLosses {
 class TrainingRank {
   public:
     struct Options {
-        MeshSizes sizes;
+        ParallelConfig parallel;
         int64_t global_batch = 1, micro_batch = 1; // sequences, of all ranks a step and of a rank at once
         int64_t sequence_length = 1;
         DType precision = DType::f32;
-        Reduction reduction = Reduction::ordered;
-        bool sharded = false;   // the optimizer's state (ZeRO-1)
         bool recompute = false; // activations, in backward
     };
     /// `count` sequences from sample `first` on.

@@ -13,13 +13,11 @@ namespace braid {
 namespace {
 
 TrainingRank::Options options_of(const LayoutCase& run, const Layout& layout) {
-    return {.sizes = layout.sizes,
+    return {.parallel = layout.parallel,
             .global_batch = run.global_batch,
             .micro_batch = layout.micro_batch,
             .sequence_length = run.sequence_length,
             .precision = run.precision,
-            .reduction = layout.reduction,
-            .sharded = layout.sharded,
             .recompute = layout.recompute};
 }
 
@@ -93,7 +91,7 @@ GlobalTensors LayoutRank::update_and_undo(double eps, int64_t index, double clip
     config.eps = eps;
     ParameterStore& store = rank_.store();
     const auto optimizer =
-        make_optimizer(config, store, rank_.mesh(), rank_.allocator(), rank_.options().sharded);
+        make_optimizer(config, store, rank_.mesh(), rank_.allocator(), rank_.options().parallel.zero > 0);
     scatter_tensors(state, optimizer_parts(store, *optimizer, Extent::held));
     GlobalTensors updates = update(*optimizer, index, clip, state);
     scatter_tensors(state, parameter_parts(store, Extent::held));
@@ -147,8 +145,9 @@ LayoutCase in_pieces(LayoutCase run, int64_t piece_tokens) {
 
 std::vector<LayoutStep> run_layout(const LayoutCase& run, const Layout& layout, Communicator& world,
                                    const std::vector<LayoutStep>* reference) {
-    agree(world,
-          [&] { LayoutRules(run.model).expect_fits(make_grid(layout.sizes, world.size(), world.rank())); });
+    agree(world, [&] {
+        LayoutRules(run.model).expect_fits(make_grid(layout.parallel, world.size(), world.rank()));
+    });
     LayoutRank rank(run, layout, world);
     std::vector<LayoutStep> steps;
     for (int64_t step = 0; step < run.steps; ++step)

@@ -31,11 +31,10 @@ struct LayoutCase {
 
 /// How ranks share out a case.
 struct Layout {
-    MeshSizes sizes;
-    bool sharded = true; // ZeRO-1
+    ParallelConfig parallel;
     int64_t micro_batch = 1;
     bool recompute = false;
-    Reduction reduction = Reduction::ordered;
+    std::string name; // as a user wrote it
 };
 
 /// What a step gives, equal on all ranks.

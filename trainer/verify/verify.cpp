@@ -4,14 +4,15 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
-#include "base/suggest.h"
+#include "base/schema.h"
+#include "base/yaml_document.h"
 #include "layers/model/model.h"
 #include "layers/specification/nearest_layouts.h"
 #include "layers/specification/sublayer_type.h"
 #include "parallel/agreement.h"
+#include "parallel/parallel_schema.h"
 #include "parallel/thread_comm.h"
 
 namespace braid {
@@ -36,50 +37,59 @@ void for_each_part(std::string_view text, char separator, const Body& body) {
     }
 }
 
-int positive(std::string_view key, std::string_view value) {
-    int number = 0;
-    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-    if (error != std::errc() || end != value.data() + value.size() || number < 1 || number > kMostRanks)
-        throw ConfigError("--layouts: {}: expected a whole number from 1 to {}, found '{}'", key, kMostRanks,
-                          value);
-    return number;
+/// What a layout says beside how ranks share out the work.
+const Schema<Layout>& layout_schema() {
+    static const Schema<Layout> schema = Schema<Layout>().key("micro_batch", &Layout::micro_batch,
+                                                              {.help = "sequences that a rank runs at once",
+                                                               .min = 1,
+                                                               .max = kMostRanks,
+                                                               .changes_numbers = false});
+    return schema;
 }
 
-bool flag(std::string_view key, std::string_view value) {
-    if (value == "true" || value == "1") return true;
-    if (value == "false" || value == "0") return false;
-    throw ConfigError("--layouts: {}: expected true or false, found '{}'", key, value);
-}
-
-Reduction reduction(std::string_view value) {
-    if (value == "ordered") return Reduction::ordered;
-    if (value == "library") return Reduction::library;
-    throw ConfigError("--layouts: reduction: expected ordered or library, found '{}'", value);
-}
-
-void set(NamedLayout& named, std::string_view key, std::string_view value) {
-    MeshSizes& sizes = named.layout.sizes;
-    const auto size = [&](int& place) {
-        place = positive(key, value);
-        named.num_ranks *= place;
-    };
-    int data = 1;
+template <typename S>
+void read(const Schema<S>& schema, const YamlNode& given, S& target) {
+    ReadLog log;
+    schema.read(given, "", target, log);
+    SchemaDocs docs;
+    schema.describe("", docs);
+    const std::string faults = log.fault_lines(docs, given);
+    if (faults.empty()) return;
+    std::vector<std::string_view> axes;
     for (const AxisRow& row : kAxes)
-        if (row.key && key == row.name) return size(row.size ? sizes.*row.size : data);
-    if (key == "sequence") return void(sizes.sequence = flag(key, value));
-    if (key == "zero") return void(named.layout.sharded = flag(key, value));
-    if (key == "micro_batch") return void(named.layout.micro_batch = positive(key, value));
-    if (key == "reduction") return void(named.layout.reduction = reduction(value));
-    if (key == "context" || key == "pipeline")
-        throw ConfigError("--layouts: the axis '{}' is not built yet", key);
-    std::vector<std::string> axes, known;
-    for (const AxisRow& row : kAxes)
-        if (row.key) axes.emplace_back(row.name);
-    known = axes;
-    known.insert(known.end(), {"sequence", "zero", "micro_batch", "reduction"});
-    throw ConfigError(
-        "--layouts: expected an axis ({}) or sequence, zero, micro_batch, reduction, found '{}'{}",
-        fmt::join(axes, ", "), key, did_you_mean(key, known));
+        if (row.key) axes.push_back(row.name);
+    throw ConfigError("{}{}", faults,
+                      log.unknown.empty()
+                          ? ""
+                          : fmt::format("\nexpected an axis ({}), sequence, zero, reduction or micro_batch",
+                                        fmt::join(axes, ", ")));
+}
+
+Layout parse_layout(std::string_view text) {
+    Layout layout{.name = std::string(text)};
+    const Location place{std::make_shared<const std::string>(fmt::format("--layouts: '{}'", text)), 0, 0};
+    YamlNode parallel = YamlNode::map(), own = YamlNode::map();
+    for_each_part(text, ',', [&](std::string_view item) {
+        const size_t equals = item.find('=');
+        if (equals == std::string_view::npos)
+            throw ConfigError("{}: expected AXIS=SIZE, found '{}'", place.text(), item);
+        const std::string key(trimmed(item.substr(0, equals)));
+        if (key == "watchdog_seconds") throw ConfigError("{}: {} is of no layout", place.text(), key);
+        YamlNode value = parse_yaml(trimmed(item.substr(equals + 1)), place.text());
+        relocate(value, place);
+        YamlNode& map = key == "micro_batch" ? own : parallel;
+        if (map.find(key)) throw ConfigError("{}: {} is there twice", place.text(), key);
+        map.add(key, std::move(value));
+        map.entries.back().location = place;
+    });
+    read(layout_schema(), own, layout);
+    read(parallel_schema(), parallel, layout.parallel);
+    return layout;
+}
+
+/// The product of the axes: data ranks are those of each place in both views.
+int64_t num_ranks_of(const ParallelConfig& parallel) {
+    return std::max<int64_t>(parallel.data, 1) * asked_ranks(parallel, false) * asked_ranks(parallel, true);
 }
 
 LayoutCase make_case(const VerifyRequest& request) {
@@ -164,72 +174,65 @@ ReferenceRuns run_reference(const LayoutCase& run) {
     return runs;
 }
 
-std::vector<LayoutStep> run_on(const LayoutCase& run, const NamedLayout& named, Communicator& world,
+std::vector<LayoutStep> run_on(const LayoutCase& run, const Layout& layout, Communicator& world,
                                const std::vector<LayoutStep>& reference) {
+    const auto num_ranks = static_cast<int>(num_ranks_of(layout.parallel));
     std::vector<LayoutStep> result;
     if (world.size() == 1) {
-        run_thread_ranks(named.num_ranks, [&](Communicator& ranks) {
-            auto steps = run_layout(run, named.layout, ranks, &reference);
+        run_thread_ranks(num_ranks, [&](Communicator& ranks) {
+            auto steps = run_layout(run, layout, ranks, &reference);
             if (ranks.rank() == 0) result = std::move(steps);
         });
         return result;
     }
-    const bool takes_part = world.rank() < named.num_ranks;
+    const bool takes_part = world.rank() < num_ranks;
     const auto ranks = world.split(takes_part ? 0 : 1, world.rank(), "verify");
-    return takes_part ? run_layout(run, named.layout, *ranks, &reference) : result;
+    return takes_part ? run_layout(run, layout, *ranks, &reference) : result;
 }
 
 /// As --layouts takes it.
-std::string to_text(const MeshSizes& sizes, int num_ranks) {
+std::string to_text(const ParallelConfig& layout, int num_ranks) {
     std::string text;
     const auto add = [&](std::string_view axis, int64_t size) {
         if (size > 1) text += fmt::format("{}{}={}", text.empty() ? "" : ",", axis, size);
     };
     for (const AxisRow& row : kAxes)
-        if (row.size) add(row.name, sizes.*row.size);
-    add("data", num_ranks / (asked_ranks(sizes, false) * asked_ranks(sizes, true)));
+        if (!row.is_rest) add(row.name, layout.*row.key);
+    add("data", num_ranks / (asked_ranks(layout, false) * asked_ranks(layout, true)));
     return text.empty() ? "data=1" : text;
 }
 
 /// num_processes is 1 where ranks are threads.
-void expect_fits(const LayoutCase& run, const NamedLayout& named, int num_processes) {
+void expect_fits(const LayoutCase& run, const Layout& layout, int num_processes) {
     const LayoutRules rules(run.model);
-    const MeshSizes& asked = named.layout.sizes;
+    const auto num_ranks = static_cast<int>(num_ranks_of(layout.parallel));
     try {
-        if (num_processes == 1 && named.num_ranks > 1 && run.compute.device().kind == DeviceKind::cuda)
+        if (num_processes == 1 && num_ranks > 1 && run.compute.device().kind == DeviceKind::cuda)
             throw ConfigError("on GPUs each rank is a process of its own: start this with braid-mpirun -n {}",
-                              named.num_ranks);
-        if (num_processes > 1 && named.num_ranks > num_processes)
-            throw ConfigError("it needs {} ranks, and this job has {}", named.num_ranks, num_processes);
-        rules.expect_fits(make_grid(asked, named.num_ranks, 0));
+                              num_ranks);
+        if (num_processes > 1 && num_ranks > num_processes)
+            throw ConfigError("it needs {} ranks, and this job has {}", num_ranks, num_processes);
+        rules.expect_fits(make_grid(layout.parallel, num_ranks, 0));
     } catch (const ConfigError& error) {
-        const int most = num_processes > 1 ? std::min(named.num_ranks, num_processes) : named.num_ranks;
+        const int most = num_processes > 1 ? std::min(num_ranks, num_processes) : num_ranks;
         const auto is_product = [](const RankGrid& grid) { // as --layouts can say it
             return grid.expert_data.size % grid.tensor.size == 0;
         };
-        throw ConfigError("--layouts: '{}': {}{}", named.name, error.what(),
-                          nearest_layouts(rules, is_product, asked, most).to_text(to_text));
+        throw ConfigError("--layouts: '{}': {}{}", layout.name, error.what(),
+                          nearest_layouts(rules, is_product, layout.parallel, most).to_text(to_text));
     }
-    expect_memory(run, named.num_ranks);
+    expect_memory(run, num_ranks);
 }
 
 } // namespace
 
-std::vector<NamedLayout> parse_layouts(std::string_view text) {
-    std::vector<NamedLayout> layouts;
+std::vector<Layout> parse_layouts(std::string_view text) {
+    std::vector<Layout> layouts;
     for_each_part(text, ';', [&](std::string_view part) {
         if (part.empty()) return;
-        NamedLayout named{.name = std::string(part)};
-        for_each_part(part, ',', [&](std::string_view item) {
-            const size_t equals = item.find('=');
-            if (equals == std::string_view::npos)
-                throw ConfigError("--layouts: expected AXIS=SIZE, found '{}'", item);
-            set(named, trimmed(item.substr(0, equals)), trimmed(item.substr(equals + 1)));
-        });
-        if (named.num_ranks > kMostRanks)
-            throw ConfigError("--layouts: '{}' needs {} ranks, at most {}", part, named.num_ranks,
-                              kMostRanks);
-        layouts.push_back(std::move(named));
+        layouts.push_back(parse_layout(part));
+        if (const int64_t ranks = num_ranks_of(layouts.back().parallel); ranks > kMostRanks)
+            throw ConfigError("--layouts: '{}' needs {} ranks, at most {}", part, ranks, kMostRanks);
     });
     if (layouts.empty()) throw ConfigError("--layouts: expected at least one layout, such as \"tensor=2\"");
     return layouts;
@@ -248,15 +251,16 @@ std::vector<VerifyResult> verify_layouts(const VerifyRequest& request, Communica
                                          const VerifyReport& report) {
     const LayoutCase run = make_case(request);
     agree(world, [&] {
-        for (const NamedLayout& named : request.layouts) expect_fits(run, named, world.size());
+        for (const Layout& layout : request.layouts) expect_fits(run, layout, world.size());
     });
     const ReferenceRuns reference = run_reference(in_pieces(run, 0));
     if (world.rank() == 0) report.reference(reference.summary);
     std::vector<VerifyResult> results;
-    for (const NamedLayout& named : request.layouts) {
-        const std::vector<LayoutStep> steps = run_on(run, named, world, reference.start);
-        VerifyResult result{
-            .name = named.name, .num_ranks = named.num_ranks, .bound = reference.summary.bound};
+    for (const Layout& layout : request.layouts) {
+        const std::vector<LayoutStep> steps = run_on(run, layout, world, reference.start);
+        VerifyResult result{.name = layout.name,
+                            .num_ranks = static_cast<int>(num_ranks_of(layout.parallel)),
+                            .bound = reference.summary.bound};
         if (!steps.empty()) result.worst = compare(steps, reference.exact, reference.unit_roundoff());
         for (const LayoutStep& step : steps) {
             result.num_choices += step.num_choices;

@@ -10,24 +10,16 @@
 
 namespace braid {
 
-/// A layout as the user wrote it.
-struct NamedLayout {
-    std::string name;
-    Layout layout;
-    int num_ranks = 1;
-};
-
-/// Reads "tensor=2; expert=2,data=2; ...": sizes of axes, 1 where not named, on as many ranks as their
-/// product; also sequence=false, zero=0 and micro_batch=N. ConfigError naming what is wrong and what is
-/// known.
-std::vector<NamedLayout> parse_layouts(std::string_view text);
+/// Reads "tensor=2; expert=2,data=2; ...": keys of `parallel` as in a run file, on as many ranks as the sizes
+/// of the axes make, and micro_batch=N. ConfigError naming what is wrong and what is known.
+std::vector<Layout> parse_layouts(std::string_view text);
 
 /// The model with pattern, norms, head ratios and router as they are, and small sizes everywhere.
 ModelConfig shrunk(ModelConfig model);
 
 struct VerifyRequest {
     RunConfig config;
-    std::vector<NamedLayout> layouts;
+    std::vector<Layout> layouts;
     int64_t steps = 2;
     DType precision = DType::f64; // or f32
     Stream compute;               // on a GPU, each rank is a process with its own, which `world` knows of

@@ -1,12 +1,14 @@
-#include "tests/parallel/plan_check.h"
+#include "parallel/plan_check.h"
 
 #include <fmt/ranges.h>
 
 #include <algorithm>
 
 #include "base/error.h"
+#include "parallel/agreement.h"
+#include "parallel/collectives.h"
 
-namespace braid::testing {
+namespace braid {
 namespace {
 
 /// All ranks, each at a place in its plan.
@@ -85,17 +87,25 @@ class Rendezvous {
     std::vector<size_t> next_; // by rank
 };
 
-std::string operation_of(const Action& action) {
-    switch (action.kind) {
-        case Action::Kind::reduce_start:
-            return fmt::format("all_to_all of the gradients of unit {}", action.unit);
-        case Action::Kind::reduce_add:
-            return fmt::format("all_gather of the sums of unit {}", action.unit);
-        case Action::Kind::all_gather_start:
-            return fmt::format("all_gather of the values of unit {}", action.unit);
-        default:
-            return "";
+std::string to_text(const RankProgram& program) {
+    std::string text;
+    for (const auto& [group, operation] : program) text += fmt::format("{} {}\n", group, operation);
+    return text;
+}
+
+/// The program that to_text() wrote, of which the groups of `rank` are known.
+RankPlan plan_of(const std::string& text, int rank, int num_ranks,
+                 const std::function<std::vector<int>(int group, int rank)>& members) {
+    RankPlan plan;
+    for (size_t at = 0; at < text.size();) {
+        const size_t blank = text.find(' ', at), end = text.find('\n', at);
+        const int group = std::stoi(text.substr(at, blank - at));
+        std::vector<int> ranks = members(group, rank);
+        const int communicator = group * num_ranks + ranks.at(0);
+        plan.push_back({communicator, std::move(ranks), text.substr(blank + 1, end - blank - 1)});
+        at = end + 1;
     }
+    return plan;
 }
 
 } // namespace
@@ -119,13 +129,31 @@ std::optional<Deadlock> find_deadlock(std::span<const RankPlan> plans) {
     return ranks.deadlock();
 }
 
-RankPlan communication_of(std::span<const Action> actions, int communicator,
-                          const std::vector<int>& members) {
-    RankPlan plan;
-    for (const Action& action : actions)
-        if (std::string operation = operation_of(action); !operation.empty())
-            plan.push_back({communicator, members, std::move(operation)});
-    return plan;
+std::string collective_of(const Action& action) {
+    switch (action.kind) {
+        case Action::Kind::reduce_start:
+            return fmt::format("all_to_all of the gradients of unit {}", action.unit);
+        case Action::Kind::reduce_add:
+            return fmt::format("all_gather of the sums of unit {}", action.unit);
+        case Action::Kind::all_gather_start:
+            return fmt::format("all_gather of the values of unit {}", action.unit);
+        default:
+            return "";
+    }
 }
 
-} // namespace braid::testing
+void expect_programs_end(Communicator& world, const RankProgram& own,
+                         const std::function<std::vector<int>(int group, int rank)>& members) {
+    const std::vector<std::string> texts = all_gather_text(world, to_text(own));
+    // One program of all ranks ends: who comes to an operation of a group finds the others of it on their
+    // way.
+    if (std::all_of(texts.begin(), texts.end(), [&](const auto& text) { return text == texts[0]; })) return;
+    std::vector<RankPlan> plans;
+    for (int rank = 0; rank < world.size(); ++rank)
+        plans.push_back(plan_of(texts[static_cast<size_t>(rank)], rank, world.size(), members));
+    if (const auto deadlock = find_deadlock(plans))
+        throw AgreedError(ExitCode::communication,
+                          "the plans of a step do not fit together: " + deadlock->describe());
+}
+
+} // namespace braid

@@ -1,13 +1,15 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "parallel/communicator.h"
 #include "parallel/schedule.h"
 
-namespace braid::testing {
+namespace braid {
 
 /// A collective, or a message between two ranks, as a plan has it.
 struct PlannedOperation {
@@ -40,7 +42,16 @@ struct Deadlock {
 /// InternalError if a plan names members that do not exist or leaves out its own rank.
 std::optional<Deadlock> find_deadlock(std::span<const RankPlan> plans);
 
-/// The collectives that the actions of a step issue over `communicator`, whose members are `members`.
-RankPlan communication_of(std::span<const Action> actions, int communicator, const std::vector<int>& members);
+/// The collective that an action starts, as all its members call it; "" where it starts none.
+std::string collective_of(const Action& action);
 
-} // namespace braid::testing
+/// A rank's collectives in order, with groups by numbers that mean the same to all ranks.
+using RankProgram = std::vector<std::pair<int, std::string>>; // group, operation
+
+/// Collective: AgreedError with who waits for whom in what, unless the programs of all ranks, of which each
+/// gives its own, end together. Ranks may have different ones, as stages of a model do. members(group, rank)
+/// are the ranks of the world in the group with this number that `rank` is in, ascending.
+void expect_programs_end(Communicator& world, const RankProgram& own,
+                         const std::function<std::vector<int>(int group, int rank)>& members);
+
+} // namespace braid
