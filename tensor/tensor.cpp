@@ -192,6 +192,7 @@ Tensor upload(Allocator& allocator, std::span<const T> values) {
 
 template Tensor upload(Allocator&, std::span<const int32_t>);
 template Tensor upload(Allocator&, std::span<const int64_t>);
+template Tensor upload(Allocator&, std::span<const double>);
 
 void expect_shape(const Tensor& x, const Shape& shape, const char* what) {
     check(x.defined(), "{}: expected shape {}, found no tensor", what, to_string(shape));

@@ -128,8 +128,7 @@ AttentionLayer::Projected AttentionLayer::project(LayerContext& ctx, const Tenso
         if (norm) y = norm->forward(ctx, y);
         y = y.view({tokens, num_heads, dim});
         if (config_.rope.fraction == 0) return y;
-        return ops::rope(ctx, y, ctx.documents,
-                         {.theta = config_.rope.theta, .fraction = config_.rope.fraction});
+        return ops::rope(ctx, y, ctx.documents, config_.rope.options());
     };
     out.q = position_encoded(parts.front(), q_norm_.get(), heads);
     out.k = position_encoded(parts[parts.size() - 2], k_norm_.get(), kv_heads);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "layers/mixers/rope_config.h"
 #include "layers/specification/sublayer_type.h"
 
 namespace braid {
@@ -17,12 +18,6 @@ enum class AttentionGate { none, head, elementwise };
 constexpr auto enum_names(AttentionGate) {
     return std::array<std::string_view, 3>{"none", "head", "elementwise"};
 }
-
-struct RopeConfig {
-    double theta = 10000;
-    double fraction = 1; // the share of head_dim that is rotated; 0 means no position encoding
-    bool operator==(const RopeConfig&) const = default;
-};
 
 struct AttentionConfig {
     int64_t num_heads = 0;

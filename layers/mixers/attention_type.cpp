@@ -21,24 +21,6 @@ std::string nearest_divisors(int64_t whole, int64_t found) {
     return join_choices(choices);
 }
 
-const Schema<RopeConfig>& rope_schema() {
-    static const Schema<RopeConfig> schema =
-        Schema<RopeConfig>()
-            .key("theta", &RopeConfig::theta,
-                 {.help = "base of the rotation frequencies",
-                  .above = 0,
-                  .aliases = {"rope_theta", "rotary_base"}})
-            .key("fraction", &RopeConfig::fraction,
-                 {.help = "share of head_dim that is rotated; 0 means no position encoding",
-                  .min = 0,
-                  .max = 1,
-                  .aliases = {"partial_rotary_factor", "rotary_percent", "rope_fraction"}})
-            .pointless("theta", "fraction is 0, so nothing is rotated",
-                       [](const RopeConfig& r) { return r.fraction == 0; })
-            .example("{theta: 10000, fraction: 0.5}");
-    return schema;
-}
-
 /// The rotation turns pairs of elements.
 void check_rotation(const AttentionConfig& a, SectionCheck& check) {
     const double head_dim = static_cast<double>(a.head_dim);
@@ -131,8 +113,14 @@ std::vector<SublayerType::Example> examples() {
     windowed.gate = AttentionGate::head;
     windowed.window = 3;
     windowed.rope.fraction = 0;
-    return {
-        {"attention", half_turned}, {"attention_per_head_gated", gated}, {"attention_full_window", windowed}};
+    AttentionConfig long_texts{.num_heads = 2, .num_kv_heads = 1, .head_dim = 12};
+    long_texts.rope = {.theta = 100, .pairing = ops::RopePairing::interleaved};
+    long_texts.rope.scaling = {
+        .type = ops::RopeScalingType::yarn, .factor = 4, .original_length = 40, .beta_fast = 3};
+    return {{"attention", half_turned},
+            {"attention_per_head_gated", gated},
+            {"attention_full_window", windowed},
+            {"attention_yarn_interleaved", long_texts}};
 }
 
 /// A mean over a width that ranks share would need one more sum over them than an RMSNorm does.

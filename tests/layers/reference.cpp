@@ -15,21 +15,6 @@
 namespace braid::testing::reference {
 namespace {
 
-/// Rotates pairs (i, i + n/2) of the first n = fraction d numbers by position theta^(-2 i / n).
-Row rotate(Row x, const RopeConfig& rope, int64_t position) {
-    const auto n = static_cast<int64_t>(std::llround(rope.fraction * static_cast<double>(x.size())));
-    for (int64_t i = 0; i < n / 2; ++i) {
-        const double angle = static_cast<double>(position) *
-                             std::pow(rope.theta, -2.0 * static_cast<double>(i) / static_cast<double>(n));
-        double& a = x[static_cast<size_t>(i)];
-        double& b = x[static_cast<size_t>(i + n / 2)];
-        const double a0 = a, b0 = b;
-        a = a0 * std::cos(angle) - b0 * std::sin(angle);
-        b = b0 * std::cos(angle) + a0 * std::sin(angle);
-    }
-    return x;
-}
-
 Matrix attention(const Weights& weights, const ResolvedSublayer& sublayer, const AttentionConfig& c,
                  const std::string& prefix, const Matrix& h) {
     const Matrix wq = weights.matrix(prefix + "q.weight"), wk = weights.matrix(prefix + "k.weight"),

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "layers/mixers/rope_config.h"
 #include "tests/layers/reference.h"
 
 namespace braid::testing::reference {
@@ -60,6 +61,37 @@ inline Row convolved(const Matrix& x, size_t t, const Matrix& w) {
         for (size_t back = 0; back < w[channel].size() && back <= t; ++back)
             y[channel] += w[channel][w[channel].size() - 1 - back] * x[t - back][channel];
     return y;
+}
+
+/// The angle of pair i of n / 2 at a position, and what the pair is multiplied with: of YaRN, the equations
+/// of its paper with the ramp's ends rounded, as its code does.
+inline std::pair<double, double> turn_of(const RopeConfig& rope, int64_t i, double n, double position) {
+    const double frequency = std::pow(rope.theta, -2.0 * static_cast<double>(i) / n);
+    if (rope.scaling.type != ops::RopeScalingType::yarn) return {position * frequency, 1.0};
+    const auto border = [&](double turns) {
+        return n * std::log(static_cast<double>(rope.scaling.original_length) / (turns * 2 * M_PI)) /
+               (2 * std::log(rope.theta));
+    };
+    const double low = std::max(std::floor(border(rope.scaling.beta_fast)), 0.0),
+                 high = std::min(std::ceil(border(rope.scaling.beta_slow)), n - 1);
+    const double slowed = std::min(std::max((static_cast<double>(i) - low) / (high - low), 0.0), 1.0);
+    return {position * frequency * (1 - slowed + slowed / rope.scaling.factor),
+            0.1 * std::log(rope.scaling.factor) + 1};
+}
+
+/// Rotates pairs of the first n = fraction d numbers.
+inline Row rotate(Row x, const RopeConfig& rope, int64_t position) {
+    const auto n = static_cast<int64_t>(std::llround(rope.fraction * static_cast<double>(x.size())));
+    const bool neighbours = rope.pairing == ops::RopePairing::interleaved;
+    for (int64_t i = 0; i < n / 2; ++i) {
+        const auto [angle, factor] = turn_of(rope, i, static_cast<double>(n), static_cast<double>(position));
+        double& a = x[static_cast<size_t>(neighbours ? 2 * i : i)];
+        double& b = x[static_cast<size_t>(neighbours ? 2 * i + 1 : i + n / 2)];
+        const double a0 = factor * a, b0 = factor * b;
+        a = a0 * std::cos(angle) - b0 * std::sin(angle);
+        b = b0 * std::cos(angle) + a0 * std::sin(angle);
+    }
+    return x;
 }
 
 } // namespace braid::testing::reference
