@@ -3,31 +3,16 @@
 #include <algorithm>
 #include <cmath>
 
+#include "layers/mixers/attention_diagnostics.h"
 #include "layers/sublayer/decode_state.h"
+#include "layers/sublayer/growing_rows.h"
 #include "layers/sublayer/regions.h"
 #include "ops/attention/rope.h"
 #include "ops/basic/activation.h"
 #include "ops/basic/linear.h"
 #include "ops/basic/split.h"
-#include "tensor/host_values.h"
 
 namespace braid {
-namespace {
-
-/// Writes new rows [n, H, d] behind the first `count` rows of a growing buffer.
-void append_rows(Allocator& allocator, Tensor& buffer, int64_t count, const Tensor& rows) {
-    const int64_t needed = count + rows.dim(0), capacity = buffer.defined() ? buffer.dim(0) : 0;
-    if (needed > capacity) {
-        Tensor larger = Tensor::empty(allocator, {std::max(needed, 2 * capacity), rows.dim(1), rows.dim(2)},
-                                      rows.dtype());
-        if (count > 0) copy(buffer.rows(0, count), larger.rows(0, count));
-        buffer = larger;
-    }
-    copy(rows, buffer.rows(count, rows.dim(0)));
-}
-
-} // namespace
-
 AttentionLayer::AttentionLayer(const LayerBuilder& build, const AttentionConfig& config)
     : config_(config),
       site_{build.layer, build.position, build.sublayer.name},
@@ -140,14 +125,7 @@ ops::AttentionOptions AttentionLayer::options() const {
 }
 
 Tensor AttentionLayer::attend(LayerContext& ctx, const Projected& in) const {
-    if (ctx.reports() && ctx.reports()->wants_diagnostics()) {
-        const auto statistics = ops::attention_statistics(ctx, in.q, in.k, ctx.documents, options());
-        const auto tokens = static_cast<double>(in.q.dim(0));
-        for (const double logit : host_values<double>(statistics.max_logit))
-            ctx.reports()->max(site_, "attention_logit_max", logit);
-        for (const double entropy : host_values<double>(statistics.mean_entropy))
-            ctx.reports()->mean(site_, "attention_entropy", entropy * tokens, tokens);
-    }
+    record_attention(ctx, site_, in.q, in.k, options());
     return ops::attention(ctx, in.q, in.k, in.v, ctx.documents, options());
 }
 

@@ -204,6 +204,8 @@ Matrix branch(const Weights& weights, const ResolvedSublayer& sublayer, const st
               const Matrix& h) {
     if (const auto* c = sublayer.config.kind.get_if<AttentionConfig>())
         return attention(weights, sublayer, *c, prefix, h);
+    if (const auto* c = sublayer.config.kind.get_if<MlaConfig>())
+        return mla(weights, sublayer, *c, prefix, h);
     if (const auto* c = sublayer.config.kind.get_if<GatedDeltaNetConfig>())
         return gated_delta_net(weights, sublayer, *c, prefix, h);
     if (const auto* c = sublayer.config.kind.get_if<DeltaNetConfig>())

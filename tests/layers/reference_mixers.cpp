@@ -202,6 +202,69 @@ Matrix mamba2(const Weights& weights, const ResolvedSublayer& sublayer, const Ma
     return y;
 }
 
+Matrix mla(const Weights& weights, const ResolvedSublayer& sublayer, const MlaConfig& c,
+           const std::string& prefix, const Matrix& h) {
+    NormConfig norms = sublayer.norm;
+    norms.eps = c.latent_norm_eps.value_or(norms.eps);
+    RopeConfig rope = c.rope;
+    double scale =
+        c.score_scale.value_or(1 / std::sqrt(static_cast<double>(c.nope_head_dim + c.rope_head_dim)));
+    const bool yarn = rope.scaling.type == ops::RopeScalingType::yarn;
+    if (yarn) scale *= std::pow(0.1 * c.mscale * std::log(rope.scaling.factor) + 1, 2);
+    // The paper's factor of what turns is in the scale, so that only angles are left of YaRN.
+    const auto turned = [&](const Row& x, size_t t) {
+        Row y = rotate(x, rope, static_cast<int64_t>(t));
+        const double factor = yarn && rope.fraction > 0 ? 0.1 * std::log(rope.scaling.factor) + 1 : 1;
+        for (double& value : y) value /= factor; // all of it turns where examples scale
+        return y;
+    };
+    std::vector<Matrix> keys, values; // of each token, by head
+    Matrix y;
+    for (size_t t = 0; t < h.size(); ++t) {
+        const auto projected = [&](const char* name, const Row& x) {
+            return multiply(weights.matrix(prefix + name), x);
+        };
+        const Row down = projected("kv_a.weight", h[t]);
+        const Row latent = norm(weights, norms, prefix + "kv_norm", slice(down, 0, c.kv_rank));
+        const Row shared = turned(slice(down, c.kv_rank, c.rope_head_dim), t);
+        const Row q = c.q_rank > 0 ? projected("q_b.weight", norm(weights, norms, prefix + "q_norm",
+                                                                  projected("q_a.weight", h[t])))
+                                   : projected("q.weight", h[t]);
+        const Row both = projected("kv_b.weight", latent);
+        const int64_t rows = c.nope_head_dim + c.value_head_dim, size = c.nope_head_dim + c.rope_head_dim;
+        keys.emplace_back();
+        values.emplace_back();
+        Row out;
+        for (int64_t head = 0; head < c.num_heads; ++head) {
+            Row key = slice(both, head * rows, c.nope_head_dim);
+            append(key, shared);
+            keys.back().push_back(key);
+            values.back().push_back(slice(both, head * rows + c.nope_head_dim, c.value_head_dim));
+            Row query = slice(q, head * size, c.nope_head_dim);
+            append(query, turned(slice(q, head * size + c.nope_head_dim, c.rope_head_dim), t));
+            double total = 0;
+            Row o(static_cast<size_t>(c.value_head_dim), 0.0);
+            for (size_t s = 0; s <= t; ++s) {
+                const Row &k = keys[s][static_cast<size_t>(head)], &v = values[s][static_cast<size_t>(head)];
+                const double weight =
+                    std::exp(scale * std::inner_product(query.begin(), query.end(), k.begin(), 0.0));
+                total += weight;
+                for (size_t i = 0; i < o.size(); ++i) o[i] += weight * v[i];
+            }
+            for (double& value : o) value /= total;
+            append(out, o);
+        }
+        if (c.gate != AttentionGate::none) {
+            const Row gate = projected("gate.weight", h[t]);
+            for (size_t i = 0; i < out.size(); ++i)
+                out[i] *= sigmoid(
+                    gate[c.gate == AttentionGate::head ? i / static_cast<size_t>(c.value_head_dim) : i]);
+        }
+        y.push_back(projected("out.weight", out));
+    }
+    return y;
+}
+
 Matrix short_conv(const Weights& weights, const ShortConvConfig&, const std::string& prefix,
                   const Matrix& h) {
     Matrix gated, y;
