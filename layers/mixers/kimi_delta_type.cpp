@@ -77,7 +77,7 @@ SublayerType kimi_delta_type() {
                                                                            shrink, examples());
     type.synonyms = "kda kimilinear kimideltaattention";
     type.decays = true;
-    type.composite = true;
+    type.composite_on_gpu = true;
     return type;
 }
 

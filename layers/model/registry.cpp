@@ -29,11 +29,11 @@ const SublayerType& type_of(const SublayerConfig& sublayer) {
     throw InternalError("a sublayer of no type");
 }
 
-std::vector<std::string> composite_sublayers(const ModelConfig& model) {
+std::vector<std::string> composite_on_gpu(const ModelConfig& model) {
     std::vector<std::string> names;
     for (const LayerConfig& layer : expand_layers(model))
         for (const ResolvedSublayer& sublayer : layer.sublayers)
-            if (type_of(sublayer.config).composite &&
+            if (type_of(sublayer.config).composite_on_gpu &&
                 std::find(names.begin(), names.end(), sublayer.name) == names.end())
                 names.push_back(sublayer.name);
     return names;

@@ -17,15 +17,17 @@ class DeltaBackward {
         : view_(in),
           plan_(plan),
           borders_(borders),
-          inverse_(saved.inverse.data<T>()),
-          corrected_(saved.corrected.data<T>()),
+          is_delta_(in.beta.defined()),
+          inverse_(is_delta_ ? saved.inverse.data<T>() : nullptr),
+          corrected_(is_delta_ ? saved.corrected.data<T>() : nullptr),
           d_output_(d_output.data<T>()),
           dq_(gradients.q.data<T>()),
           dk_(gradients.k.data<T>()),
           dv_(gradients.v.data<T>()),
           dg_(gradients.g.defined() ? gradients.g.data<T>() : nullptr),
-          dbeta_(gradients.beta.data<T>()),
-          errors_(Tensor::empty(allocator, saved.corrected.shape(), dtype_of<T>())),
+          dbeta_(is_delta_ ? gradients.beta.data<T>() : nullptr),
+          errors_(Tensor::empty(allocator, {view_.num_value_heads, view_.num_tokens, view_.value_dim},
+                                dtype_of<T>())),
           states_(Tensor::empty(allocator, state_shape(), dtype_of<T>())),
           d_states_(Tensor::empty(allocator, state_shape(), dtype_of<T>())),
           scratch_(allocator, scratch_elements()) {}
@@ -112,9 +114,9 @@ class DeltaBackward {
             if (chunk.state_in >= 0)
                 scale_all(task.num_columns * dk, decay.total, state_columns(states_, chunk.state_in, task),
                           next);
-            multiply_transposed(task.num_columns, dk, chunk.length,
-                                corrected_ + view_.corrected_at(chunk.first_token, head) + task.first_column,
-                                dv, keys, dk, next, dk, chunk.state_in >= 0);
+            const auto [updates, stride] = updates_of(chunk, head);
+            multiply_transposed(task.num_columns, dk, chunk.length, updates + task.first_column, stride, keys,
+                                dk, next, dk, chunk.state_in >= 0);
         }
     }
 
@@ -129,7 +131,6 @@ class DeltaBackward {
         T* d_errors = arrays.take(kSide * width);
         T* d_state = arrays.take(dk * width); // of the state after the chunk at hand
         ChunkDecay<T> decay;
-        T beta[kSide], factor[kSide];
         const auto first_chunk = plan_.document_chunks[static_cast<size_t>(task.document)],
                    last = plan_.document_chunks[static_cast<size_t>(task.document) + 1] - 1;
         for (auto c = last; c >= first_chunk; --c) {
@@ -146,26 +147,40 @@ class DeltaBackward {
                 scale_rows(length, dk, decay.to_end, view_.key(first, key_head), view_.k_stride, keys, dk);
                 multiply(length, width, dk, keys, dk, d_state, width, d_errors, width, true);
             }
-            multiply_lower_transposed(length, width, inverse_ + view_.inverse_at(chunk, head), length,
-                                      d_errors, width, y, dv, false);
+            if (is_delta_)
+                multiply_lower_transposed(length, width, inverse_ + view_.inverse_at(chunk, head), length,
+                                          d_errors, width, y, dv, false);
+            else
+                copy_matrix(length, width, d_errors, width, y, dv);
             if (chunk.state_in < 0) return;
-            load_beta(view_, chunk, head, beta);
-            copy_matrix(length, width, d_output_at(first, head) + task.first_column, view_.output_stride(),
-                        stacked, width);
-            copy_matrix(length, width, y, dv, stacked + length * width, width);
-            for (int64_t i = 0; i < length; ++i) factor[i] = view_.scale * decay.from_start[i];
-            scale_rows(length, dk, factor, view_.query(first, key_head), view_.q_stride, keys, dk);
-            for (int64_t i = 0; i < length; ++i) factor[i] = -beta[i] * decay.from_start[i];
-            scale_rows(length, dk, factor, view_.key(first, key_head), view_.k_stride, keys + length * dk,
-                       dk);
             if (chunk.state_out >= 0) scale_all(dk * width, decay.total, d_state, d_state);
-            multiply_transposed(dk, width, 2 * length, keys, dk, stacked, width, d_state, width,
+            const int64_t rows = stack_readers(chunk, task, decay, y, keys, stacked);
+            multiply_transposed(dk, width, rows, keys, dk, stacked, width, d_state, width,
                                 chunk.state_out >= 0);
             if (c == first_chunk)
                 copy_matrix(dk, width, d_state, width, border_columns(borders_.d_initial, task), dv);
             else
                 transpose(dk, width, d_state, width, state_columns(d_states_, chunk.state_in, task), dk);
         }
+    }
+
+    /// What read S_0, and with what gradient: scale diag(e^b) Q above -diag(beta e^b) K, and dO above Y;
+    /// their rows.
+    int64_t stack_readers(const Chunk& chunk, const StateScan& task, const ChunkDecay<T>& decay, const T* y,
+                          T* keys, T* stacked) const {
+        const int64_t length = chunk.length, dk = view_.key_dim, width = task.num_columns,
+                      first = chunk.first_token, key_head = task.head / view_.heads_per_key;
+        T beta[kSide], factor[kSide];
+        copy_matrix(length, width, d_output_at(first, task.head) + task.first_column, view_.output_stride(),
+                    stacked, width);
+        for (int64_t i = 0; i < length; ++i) factor[i] = view_.scale * decay.from_start[i];
+        scale_rows(length, dk, factor, view_.query(first, key_head), view_.q_stride, keys, dk);
+        if (!is_delta_) return length;
+        load_beta(view_, chunk, task.head, beta);
+        copy_matrix(length, width, y, view_.value_dim, stacked + length * width, width);
+        for (int64_t i = 0; i < length; ++i) factor[i] = -beta[i] * decay.from_start[i];
+        scale_rows(length, dk, factor, view_.key(first, key_head), view_.k_stride, keys + length * dk, dk);
+        return 2 * length;
     }
 
     /// dq, dk, dv, dbeta and dg of one chunk for the value heads of one key head.
@@ -177,8 +192,10 @@ class DeltaBackward {
             add_head(chunk, head, work);
         multiply_lower(length, dk, work.query_weights, kSide, work.keys, dk, work.dq, dk, true);
         multiply_lower_transposed(length, dk, work.query_weights, kSide, work.queries, dk, work.dk, dk, true);
-        multiply_lower(length, dk, work.key_weights, kSide, work.keys, dk, work.dk, dk, true);
-        multiply_lower_transposed(length, dk, work.key_weights, kSide, work.keys, dk, work.dk, dk, true);
+        if (is_delta_) {
+            multiply_lower(length, dk, work.key_weights, kSide, work.keys, dk, work.dk, dk, true);
+            multiply_lower_transposed(length, dk, work.key_weights, kSide, work.keys, dk, work.dk, dk, true);
+        }
         const int64_t stride = view_.num_key_heads * dk;
         copy_matrix(length, dk, work.dq, dk, dq_ + first * stride + key_head * dk, stride);
         copy_matrix(length, dk, work.dk, dk, dk_ + first * stride + key_head * dk, stride);
@@ -207,7 +224,8 @@ class DeltaBackward {
         pack_rows(length, dk, view_.key(chunk.first_token, key_head), view_.k_stride, work.keys);
         transpose(length, dk, work.keys, dk, work.transposed_keys, length);
         multiply_to_lower(length, dk, work.queries, dk, work.transposed_keys, length, work.query_key);
-        multiply_to_lower(length, dk, work.keys, dk, work.transposed_keys, length, work.key_key);
+        if (is_delta_)
+            multiply_to_lower(length, dk, work.keys, dk, work.transposed_keys, length, work.key_key);
         std::fill_n(work.query_weights, kSide * kSide, T(0));
         std::fill_n(work.key_weights, kSide * kSide, T(0));
         std::fill_n(work.dq, length * dk, T(0));
@@ -217,19 +235,20 @@ class DeltaBackward {
 
     void add_head(const Chunk& chunk, int64_t head, Work& work) {
         const int64_t length = chunk.length, dv = view_.value_dim, first = chunk.first_token;
-        const T* corrected = corrected_ + view_.corrected_at(first, head);
+        const auto [corrected, stride] = updates_of(chunk, head);
         load_decay(view_, chunk, head, true, work.decay);
-        load_beta(view_, chunk, head, work.beta);
+        if (is_delta_) load_beta(view_, chunk, head, work.beta);
         pack_rows(length, dv, d_output_at(first, head), view_.output_stride(), work.stacked);
         pack_rows(length, dv, errors(first, head), dv, work.stacked + length * dv);
-        transpose(length, dv, corrected, dv, work.transposed_corrected, length);
+        transpose(length, dv, corrected, stride, work.transposed_corrected, length);
         multiply_to_lower(length, dv, work.stacked, dv, work.transposed_corrected, length,
                           work.output_corrected);
-        multiply_to_lower(length, dv, work.stacked + length * dv, dv, work.transposed_corrected, length,
-                          work.error_corrected);
+        if (is_delta_)
+            multiply_to_lower(length, dv, work.stacked + length * dv, dv, work.transposed_corrected, length,
+                              work.error_corrected);
         add_within_chunk(length, work);
         if (chunk.state_in >= 0) add_through_state(chunk, head, work);
-        if (chunk.state_out >= 0) add_to_state(chunk, head, corrected, work);
+        if (chunk.state_out >= 0) add_to_state(chunk, head, corrected, stride, work);
         write_value_gradients(chunk, head, work);
     }
 
@@ -241,7 +260,15 @@ class DeltaBackward {
             const int64_t row = i * kSide, end = band_end(i, length);
             // The diagonal of E gives equal amounts to both ends of b_i - b_i, Gamma has none: left out here.
             const T diagonal = view_.scale * work.output_corrected[row + i];
-            work.output_corrected[row + i] = work.error_corrected[row + i] = 0;
+            work.output_corrected[row + i] = 0;
+            if (!is_delta_) {
+                add_plain_row(end, view_.scale, work.decay.matrix + row, work.query_key + row,
+                              work.output_corrected + row, work.query_weights + row, terms, work.d_sum);
+                work.query_weights[row + i] += diagonal;
+                work.d_sum[i] += sum(terms, end);
+                continue;
+            }
+            work.error_corrected[row + i] = 0;
             add_row(end, view_.scale, work.beta[i], work.decay.matrix + row, work.query_key + row,
                     work.key_key + row, work.output_corrected + row, work.error_corrected + row,
                     work.query_weights + row, work.key_weights + row, terms, beta_terms, work.d_sum);
@@ -269,32 +296,50 @@ class DeltaBackward {
         }
     }
 
+    /// The same without the delta rule.
+    static void add_plain_row(int64_t end, T scale, const T* __restrict decay, const T* __restrict query_key,
+                              const T* __restrict output_corrected, T* __restrict query_weights,
+                              T* __restrict terms, T* __restrict d_sum) {
+        for (int64_t j = 0; j < end; ++j) {
+            const T weight = scale * decay[j] * output_corrected[j], term = weight * query_key[j];
+            query_weights[j] += weight;
+            terms[j] = term;
+            d_sum[j] -= term;
+        }
+    }
+
     /// What reached the outputs and V' through S_0: scale diag(e^b) dO S_0ᵀ and X = -Y S_0ᵀ.
     void add_through_state(const Chunk& chunk, int64_t head, Work& work) const {
         const int64_t length = chunk.length, dk = view_.key_dim, dv = view_.value_dim;
         const T* state = states_.template data<T>() + view_.state_at(chunk.state_in, head);
         T *to_queries = work.through_state, *to_keys = work.through_state + length * dk;
-        multiply(2 * length, dk, dv, work.stacked, dv, state, dk, to_queries, dk, false);
+        multiply(is_delta_ ? 2 * length : length, dk, dv, work.stacked, dv, state, dk, to_queries, dk, false);
         for (int64_t i = 0; i < length; ++i) {
             const T from_start = work.decay.from_start[i];
             const T query_term =
                 view_.scale * from_start * dot(to_queries + i * dk, work.queries + i * dk, dk);
+            if (!is_delta_) {
+                work.d_sum[i] += query_term;
+                continue;
+            }
             const T key_term = -from_start * dot(to_keys + i * dk, work.keys + i * dk, dk);
             work.d_beta[i] += key_term;
             work.d_sum[i] += query_term + work.beta[i] * key_term;
         }
         for (int64_t i = 0; i < length; ++i) work.factor[i] = view_.scale * work.decay.from_start[i];
         add_scaled_rows(length, dk, work.factor, to_queries, dk, work.dq, dk);
+        if (!is_delta_) return;
         for (int64_t i = 0; i < length; ++i) work.factor[i] = -work.beta[i] * work.decay.from_start[i];
         add_scaled_rows(length, dk, work.factor, to_keys, dk, work.dk, dk);
     }
 
     /// What the keys and decays gave to the state after the chunk: V' dS_1ᵀ.
-    void add_to_state(const Chunk& chunk, int64_t head, const T* corrected, Work& work) const {
+    void add_to_state(const Chunk& chunk, int64_t head, const T* corrected, int64_t stride,
+                      Work& work) const {
         const int64_t length = chunk.length, dk = view_.key_dim, dv = view_.value_dim;
         const T* d_state = d_states_.template data<T>() + view_.state_at(chunk.state_out, head);
         T* to_keys = work.through_state;
-        multiply(length, dk, dv, corrected, dv, d_state, dk, to_keys, dk, false);
+        multiply(length, dk, dv, corrected, stride, d_state, dk, to_keys, dk, false);
         T total = 0;
         for (int64_t i = 0; i < length; ++i) {
             const T term = work.decay.to_end[i] * dot(to_keys + i * dk, work.keys + i * dk, dk);
@@ -311,11 +356,15 @@ class DeltaBackward {
     void write_value_gradients(const Chunk& chunk, int64_t head, Work& work) const {
         const int64_t length = chunk.length, dv = view_.value_dim, first = chunk.first_token;
         const T* y = work.stacked + length * dv;
-        scale_rows(length, dv, work.beta, y, dv, dv_ + view_.output_at(first, head), view_.output_stride());
+        T* dv_rows = dv_ + view_.output_at(first, head);
+        if (is_delta_)
+            scale_rows(length, dv, work.beta, y, dv, dv_rows, view_.output_stride());
+        else
+            copy_matrix(length, dv, y, dv, dv_rows, view_.output_stride());
         double suffix = 0; // b is a running sum, so each g reaches all later b
         for (int64_t i = length - 1; i >= 0; --i) {
             const int64_t at = (first + i) * view_.num_value_heads + head;
-            dbeta_[at] = work.d_beta[i] + dot(y + i * dv, view_.value(first + i, head), dv);
+            if (is_delta_) dbeta_[at] = work.d_beta[i] + dot(y + i * dv, view_.value(first + i, head), dv);
             suffix += static_cast<double>(work.d_sum[i]);
             if (dg_) dg_[at] = static_cast<T>(suffix);
         }
@@ -333,6 +382,11 @@ class DeltaBackward {
     T* errors(int64_t token, int64_t head) const {
         return errors_.template data<T>() + view_.corrected_at(token, head);
     }
+    /// The rows that are written to the state: V', or V without the delta rule.
+    std::pair<const T*, int64_t> updates_of(const Chunk& chunk, int64_t head) const {
+        if (!is_delta_) return {view_.value(chunk.first_token, head), view_.v_stride};
+        return {corrected_ + view_.corrected_at(chunk.first_token, head), view_.value_dim};
+    }
     T* state_columns(const Tensor& states, int64_t index, const StateScan& task) const {
         return states.data<T>() + view_.state_at(index, task.head) + task.first_column * view_.key_dim;
     }
@@ -344,6 +398,7 @@ class DeltaBackward {
     const DeltaView<T> view_;
     const ChunkPlan& plan_;
     const DeltaBorders& borders_;
+    const bool is_delta_;
     const T *inverse_, *corrected_, *d_output_;
     T *dq_, *dk_, *dv_, *dg_, *dbeta_;
     Tensor errors_;            // [H_v, T, d_v]: dV', then Y
@@ -360,7 +415,7 @@ void delta_rule_backward(const DeltaInputs& in, const ChunkPlan& plan, const Del
     const Tensor wide_d_output = widened(d_output);
     const Rounded dq(gradients.q), dk(gradients.k), dv(gradients.v);
     const DeltaGradients wide_gradients{dq, dk, dv, gradients.g, gradients.beta};
-    dispatch_float(saved.corrected.dtype(), [&]<typename T>() {
+    dispatch_float(accumulation_dtype(in.v.dtype()), [&]<typename T>() {
         DeltaBackward<T>(wide, plan, saved, wide_d_output, borders, wide_gradients, allocator).run();
     });
 }
@@ -372,9 +427,10 @@ double delta_rule_backward_flops(const DeltaInputs& in, const ChunkPlan& plan) {
     double flops = 0;
     for (const Chunk& chunk : plan.chunks) {
         const double state_product = 2.0 * static_cast<double>(chunk.length) * static_cast<double>(dk * dv);
-        const int read = chunk.state_in >= 0 ? 4 : 0, written = chunk.state_out >= 0 ? 3 : 0;
-        flops += key_heads * 7 * lower_flops(chunk.length, dk) +
-                 heads * (4 * lower_flops(chunk.length, dv) + (read + written) * state_product);
+        const bool delta = in.beta.defined();
+        const int read = chunk.state_in < 0 ? 0 : delta ? 4 : 2, written = chunk.state_out >= 0 ? 3 : 0;
+        flops += key_heads * (delta ? 7 : 4) * lower_flops(chunk.length, dk) +
+                 heads * ((delta ? 4 : 2) * lower_flops(chunk.length, dv) + (read + written) * state_product);
     }
     return flops;
 }

@@ -14,13 +14,16 @@ class DeltaForward {
         : view_(in),
           plan_(plan),
           o_(o.data<T>()),
-          inverse_(saved.inverse.data<T>()),
-          corrected_(saved.corrected.data<T>()),
+          is_delta_(in.beta.defined()),
+          inverse_(is_delta_ ? saved.inverse.data<T>() : nullptr),
+          corrected_(is_delta_ ? saved.corrected.data<T>() : nullptr),
           states_(states.data<T>()),
           scratch_(allocator, 3 * kSide * (kSide + view_.key_dim) + kSide * view_.value_dim + 1024) {}
 
     void run() {
-        for_each_chunk(view_, plan_, [&](const Chunk& chunk, int64_t key_head) { invert(chunk, key_head); });
+        if (is_delta_)
+            for_each_chunk(view_, plan_,
+                           [&](const Chunk& chunk, int64_t key_head) { invert(chunk, key_head); });
         for_each_state(view_, plan_, [&](const StateScan& task) { scan(task); });
         for_each_chunk(view_, plan_,
                        [&](const Chunk& chunk, int64_t key_head) { write_output(chunk, key_head); });
@@ -60,31 +63,41 @@ class DeltaForward {
         T* keys = arrays.take(kSide * dk);
         T* errors = arrays.take(kSide * width);
         ChunkDecay<T> decay;
-        T beta[kSide], factor[kSide];
         const auto last = plan_.document_chunks[static_cast<size_t>(task.document) + 1];
         for (auto c = plan_.document_chunks[static_cast<size_t>(task.document)]; c < last; ++c) {
             const Chunk& chunk = plan_.chunks[static_cast<size_t>(c)];
             const int64_t length = chunk.length, first = chunk.first_token;
             load_decay(view_, chunk, head, false, decay);
-            load_beta(view_, chunk, head, beta);
-            scale_rows(length, width, beta, view_.value(first, head) + task.first_column, view_.v_stride,
-                       errors, width);
             const T* state = chunk.state_in < 0 ? nullptr : state_columns(chunk.state_in, task);
-            if (state) {
-                for (int64_t i = 0; i < length; ++i) factor[i] = -beta[i] * decay.from_start[i];
-                scale_rows(length, dk, factor, view_.key(first, key_head), view_.k_stride, keys, dk);
-                multiply(length, width, dk, keys, dk, state, dv, errors, width, true);
-            }
-            T* corrected = corrected_ + view_.corrected_at(first, head) + task.first_column;
-            multiply_lower(length, width, inverse_ + view_.inverse_at(chunk, head), length, errors, width,
-                           corrected, dv, false);
+            if (is_delta_) correct(chunk, task, decay, state, keys, errors);
             if (chunk.state_out < 0) continue;
             T* next = state_columns(chunk.state_out, task);
             scale_rows(length, dk, decay.to_end, view_.key(first, key_head), view_.k_stride, keys, dk);
             for (int64_t i = 0; state && i < dk; ++i)
                 scale_rows(1, width, &decay.total, state + i * dv, dv, next + i * dv, dv);
-            multiply_transposed(dk, width, length, keys, dk, corrected, dv, next, dv, state != nullptr);
+            const auto [updates, stride] = updates_of(chunk, head);
+            multiply_transposed(dk, width, length, keys, dk, updates + task.first_column, stride, next, dv,
+                                state != nullptr);
         }
+    }
+
+    /// Columns of V' of one chunk.
+    void correct(const Chunk& chunk, const StateScan& task, const ChunkDecay<T>& decay, const T* state,
+                 T* keys, T* errors) {
+        const int64_t length = chunk.length, dk = view_.key_dim, dv = view_.value_dim, head = task.head,
+                      first = chunk.first_token, width = task.num_columns;
+        T beta[kSide], factor[kSide];
+        load_beta(view_, chunk, head, beta);
+        scale_rows(length, width, beta, view_.value(first, head) + task.first_column, view_.v_stride, errors,
+                   width);
+        if (state) {
+            for (int64_t i = 0; i < length; ++i) factor[i] = -beta[i] * decay.from_start[i];
+            scale_rows(length, dk, factor, view_.key(first, head / view_.heads_per_key), view_.k_stride, keys,
+                       dk);
+            multiply(length, width, dk, keys, dk, state, dv, errors, width, true);
+        }
+        multiply_lower(length, width, inverse_ + view_.inverse_at(chunk, head), length, errors, width,
+                       corrected_ + view_.corrected_at(first, head) + task.first_column, dv, false);
     }
 
     /// O = scale (diag(e^b) Q S_0 + tril(Q Kᵀ ⊙ D) V') for the value heads of one key head.
@@ -114,17 +127,23 @@ class DeltaForward {
             }
             std::fill_n(factor, length, view_.scale);
             weigh_rows(length, factor, products, decay.matrix, weights);
-            multiply_lower(length, dv, weights, kSide, corrected_ + view_.corrected_at(first, head), dv, o,
-                           o_stride, chunk.state_in >= 0);
+            const auto [updates, stride] = updates_of(chunk, head);
+            multiply_lower(length, dv, weights, kSide, updates, stride, o, o_stride, chunk.state_in >= 0);
         }
     }
 
+    /// The rows that are written to the state: V', or V without the delta rule.
+    std::pair<const T*, int64_t> updates_of(const Chunk& chunk, int64_t head) const {
+        if (!is_delta_) return {view_.value(chunk.first_token, head), view_.v_stride};
+        return {corrected_ + view_.corrected_at(chunk.first_token, head), view_.value_dim};
+    }
     T* state_columns(int64_t index, const StateScan& task) const {
         return states_ + view_.state_at(index, task.head) + task.first_column;
     }
 
     const DeltaView<T> view_;
     const ChunkPlan& plan_;
+    const bool is_delta_;
     T *o_, *inverse_, *corrected_, *states_;
     ThreadScratch<T> scratch_;
 };
@@ -135,7 +154,7 @@ void delta_rule_forward(const DeltaInputs& in, const ChunkPlan& plan, const Tens
                         const DeltaSaved& saved, const Tensor& states, Allocator& allocator) {
     const DeltaInputs wide = widened(in);
     const Rounded result(o);
-    dispatch_float(saved.corrected.dtype(), [&]<typename T>() {
+    dispatch_float(states.dtype(), [&]<typename T>() {
         DeltaForward<T>(wide, plan, result, saved, states, allocator).run();
     });
 }
@@ -147,10 +166,12 @@ double delta_rule_forward_flops(const DeltaInputs& in, const ChunkPlan& plan) {
     double flops = 0;
     for (const Chunk& chunk : plan.chunks) {
         const double state_product = 2.0 * static_cast<double>(chunk.length) * static_cast<double>(dk * dv);
-        const int read = chunk.state_in >= 0 ? 2 : 0, written = chunk.state_out >= 0 ? 1 : 0;
+        const int delta = in.beta.defined() ? 1 : 0, read = chunk.state_in >= 0 ? 1 + delta : 0,
+                  written = chunk.state_out >= 0 ? 1 : 0;
         const double inverse = static_cast<double>(chunk.length * chunk.length * chunk.length) / 3;
-        flops += key_heads * 2 * lower_flops(chunk.length, dk) +
-                 heads * (inverse + 2 * lower_flops(chunk.length, dv) + (read + written) * state_product);
+        flops += key_heads * (1 + delta) * lower_flops(chunk.length, dk) +
+                 heads * (delta * inverse + (1 + delta) * lower_flops(chunk.length, dv) +
+                          (read + written) * state_product);
     }
     return flops;
 }

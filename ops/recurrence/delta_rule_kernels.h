@@ -6,7 +6,8 @@
 
 namespace braid::ops {
 
-/// The inputs of the gated delta rule as in ops/recurrence/delta_rule.h; g may be undefined.
+/// The inputs of the gated delta rule as in ops/recurrence/delta_rule.h; g may be undefined, and on the CPU
+/// beta too, without which values are written to the state as they are.
 struct DeltaInputs {
     Tensor q, k, v, g, beta;
     double scale;
@@ -20,7 +21,8 @@ struct DeltaInputs {
 };
 
 /// What forward leaves for backward. inverse: (I + A)^-1, flat; that of a chunk and head h begins at
-/// H_v square_offset + h L² and has L packed rows. corrected: the rows delta_t as [H_v, T, d_v].
+/// H_v square_offset + h L² and has L packed rows. corrected: the rows delta_t as [H_v, T, d_v]. Without beta
+/// both are undefined.
 struct DeltaSaved {
     Tensor inverse, corrected;
 };
@@ -32,7 +34,7 @@ struct DeltaBorders {
     Tensor initial, d_initial, d_last;
 };
 
-/// The gradients, packed, in the shapes of the inputs; g is undefined where the input is.
+/// The gradients, packed, in the shapes of the inputs; g and beta are undefined where the inputs are.
 struct DeltaGradients {
     Tensor q, k, v, g, beta;
 };

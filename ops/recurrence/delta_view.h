@@ -11,7 +11,7 @@ struct DeltaView {
     using T = Accumulation<Stored>;
 
     const Stored *q, *k, *v;
-    const T *g, *beta;                                           // g is null without decay
+    const T *g, *beta;                                           // null without decay, without the delta rule
     int64_t q_stride, k_stride, v_stride, g_stride, beta_stride; // between tokens
     int64_t num_tokens, num_key_heads, num_value_heads, heads_per_key;
     int key_dim, value_dim;
@@ -24,12 +24,12 @@ struct DeltaView {
           k(in.k.data<Stored>()),
           v(in.v.data<Stored>()),
           g(in.g.defined() ? in.g.data<T>() : nullptr),
-          beta(in.beta.data<T>()),
+          beta(in.beta.defined() ? in.beta.data<T>() : nullptr),
           q_stride(in.q.row_stride()),
           k_stride(in.k.row_stride()),
           v_stride(in.v.row_stride()),
           g_stride(in.g.defined() ? in.g.row_stride() : 0),
-          beta_stride(in.beta.row_stride()),
+          beta_stride(in.beta.defined() ? in.beta.row_stride() : 0),
           num_tokens(in.num_tokens()),
           num_key_heads(in.num_key_heads()),
           num_value_heads(in.num_value_heads()),

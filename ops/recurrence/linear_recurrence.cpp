@@ -6,6 +6,7 @@
 #include "ops/compose/matrices.h"
 #include "ops/compose/pointwise.h"
 #include "ops/compose/scan.h"
+#include "ops/recurrence/chunked_recurrence.h"
 
 namespace braid::ops {
 namespace {
@@ -129,10 +130,16 @@ class ChunkedRecurrence {
     Tensor b_;         // [chunks H n, d_k] or [chunks H n, 1]
 };
 
-} // namespace
+/// x [T, H, d] with each head `repeats` times in a row.
+Tensor repeated_heads(Context& ctx, const Tensor& x, int64_t repeats) {
+    const int64_t rows = x.dim(0) * x.dim(1);
+    std::vector<int32_t> places;
+    for (int64_t i = 0; i < rows * repeats; ++i) places.push_back(static_cast<int32_t>(i / repeats));
+    return gather_rows(ctx, packed(ctx, x).view({rows, x.dim(2)}), RowIndex(*ctx.allocator, places, rows))
+        .view({x.dim(0), x.dim(1) * repeats, x.dim(2)});
+}
 
-RecurrenceResult linear_recurrence(Context& ctx, const LinearRecurrence& in, const DocumentsPtr& documents,
-                                   const Tensor& initial) {
+void expect_inputs(const LinearRecurrence& in, const DocumentsPtr& documents, const Tensor& initial) {
     const int64_t tokens = in.v.dim(0), heads = in.v.dim(1), dk = in.k.dim(2);
     check(in.v.rank() == 3 && in.k.rank() == 3 && in.k.dim(1) > 0 && heads % in.k.dim(1) == 0,
           "linear_recurrence: {} value heads read {} key heads", heads, in.k.dim(1));
@@ -146,7 +153,31 @@ RecurrenceResult linear_recurrence(Context& ctx, const LinearRecurrence& in, con
     if (initial.defined())
         expect_shape(initial, {documents->num_documents(), heads, dk, in.v.dim(2)},
                      "linear_recurrence, initial");
+}
+
+} // namespace
+
+RecurrenceResult composite_recurrence(Context& ctx, const LinearRecurrence& in, const DocumentsPtr& documents,
+                                      const Tensor& initial) {
+    expect_inputs(in, documents, initial);
     return ChunkedRecurrence(ctx, in, documents).run(initial);
+}
+
+RecurrenceResult linear_recurrence(Context& ctx, const LinearRecurrence& in, const DocumentsPtr& documents,
+                                   const Tensor& initial) {
+    expect_inputs(in, documents, initial);
+    const DType wide = accumulation_dtype(in.v.dtype());
+    const auto widened = [&](const Tensor& x) { return x.defined() ? cast(ctx, x, wide) : x; };
+    DeltaInputs inputs{in.q, in.k, in.v, widened(in.log_decay), widened(in.beta), in.scale};
+    const bool by_channel = in.log_decay.defined() && in.log_decay.rank() == 3;
+    if (const int64_t repeats = inputs.heads_per_key(); by_channel && repeats > 1) {
+        inputs.q = repeated_heads(ctx, in.q, repeats);
+        inputs.k = repeated_heads(ctx, in.k, repeats);
+    }
+    if (!has_recurrence_kernel(inputs)) return composite_recurrence(ctx, in, documents, initial);
+    RecurrenceResult result;
+    result.o = chunked_recurrence(ctx, inputs, documents, initial, &result.last);
+    return result;
 }
 
 } // namespace braid::ops

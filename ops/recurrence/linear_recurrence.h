@@ -24,10 +24,10 @@ struct RecurrenceResult {
     Tensor last; // [num_documents, H_v, d_k, d_v], the states after each document, f32 or f64
 };
 
-/// The recurrence in chunks, made of primitives (ops/compose/), for every setting, dtype and device; all of
-/// it differentiable, initial and last states too. It is the reference for kernels of single settings, and
-/// what runs where there is none. Documents start from `initial` [num_documents, H_v, d_k, d_v], or from
-/// zero. States, decays and sums are f32 where q is bf16. No exponent is above 0, however strong decays are.
+/// The recurrence in chunks, for every setting, dtype and device, by a kernel where the device has one
+/// (ops/recurrence/chunked_recurrence.h); all of it differentiable, initial and last states too. Documents
+/// start from `initial` [num_documents, H_v, d_k, d_v], or from zero. States, decays and sums are f32 where q
+/// is bf16. No exponent overflows, however strong decays are.
 ///
 /// Within a chunk, with b the sums of log decays from its start, S_0 the state there and D_ij = e^(b_i - b_j)
 /// for j <= i (channel by channel), the u of a chunk follow from (I + diag(beta) stril(K Kᵀ ⊙ D)) U =
@@ -36,5 +36,10 @@ struct RecurrenceResult {
 /// Linear, arXiv:2510.26692).
 RecurrenceResult linear_recurrence(Context& ctx, const LinearRecurrence& in, const DocumentsPtr& documents,
                                    const Tensor& initial = {});
+
+/// The same made of primitives (ops/compose/): what runs where there is no kernel, and the reference that
+/// kernels are tested against.
+RecurrenceResult composite_recurrence(Context& ctx, const LinearRecurrence& in, const DocumentsPtr& documents,
+                                      const Tensor& initial = {});
 
 } // namespace braid::ops

@@ -416,7 +416,7 @@ TEST(delta_rule, states_have_the_gradients_of_the_composite) {
             };
             composite.forward = [documents](Context& ctx, const Values& x, const OpCase::Weights&) {
                 const auto all =
-                    ops::linear_recurrence(ctx, {x[0], x[1], x[2], x[3], x[4], kScale}, documents, x[5]);
+                    ops::composite_recurrence(ctx, {x[0], x[1], x[2], x[3], x[4], kScale}, documents, x[5]);
                 return Values{all.o, all.last};
             };
             TestContext tested(test_device());

@@ -1,11 +1,10 @@
-// The recurrence made of primitives, in every setting, against the recurrence token by token; and the fused
-// delta rule against it, two codes that share nothing.
+// The recurrence in every setting, by kernels where the device has them and made of primitives, against the
+// recurrence token by token; and kernels against primitives, two codes that share nothing.
 
 #include "ops/recurrence/linear_recurrence.h"
 
 #include <cmath>
 
-#include "ops/recurrence/delta_rule.h"
 #include "tests/support/op_case.h"
 
 namespace braid::testing {
@@ -20,6 +19,7 @@ struct Setting {
     int64_t key_heads, heads, dk, dv;
     bool initial = false;
     double rate = 0.2;
+    bool composite = false; // made of primitives, whatever the device has
 
     int64_t tokens() const {
         int64_t sum = 0;
@@ -74,7 +74,8 @@ OpCase recurrence_case(Allocator& allocator, const Setting& s) {
         ops::LinearRecurrence in{x[0], x[1], x[2], {}, {}, kScale};
         if (s.decay != Decay::none) in.log_decay = x[at++];
         if (s.delta) in.beta = x[at++];
-        const auto [o, last] = ops::linear_recurrence(ctx, in, documents, s.initial ? x[at] : Tensor());
+        const auto run = s.composite ? ops::composite_recurrence : ops::linear_recurrence;
+        const auto [o, last] = run(ctx, in, documents, s.initial ? x[at] : Tensor());
         return Values{o, last};
     };
     return op;
@@ -132,7 +133,12 @@ std::vector<Setting> settings() {
             all.push_back({decay, delta, {0}, 1, 2, 3, 2, true});
             all.push_back({decay, delta, {35, 0, 1, 16, 7}, 2, 4, 3, 5, true});
             all.push_back({decay, delta, {20}, 1, 2, 4, 2});
+            all.push_back({decay, delta, {64, 1, 70}, 2, 2, 4, 3, true, 3});
         }
+    for (size_t i = 0, count = all.size(); i < count; ++i) {
+        all.push_back(all[i]);
+        all.back().composite = true;
+    }
     return all;
 }
 
@@ -195,40 +201,69 @@ TEST(linear_recurrence, the_strongest_decays_neither_overflow_nor_make_nan) {
             }
 }
 
-TEST(linear_recurrence, the_fused_delta_rule_equals_it) {
-    for (const Decay decay : {Decay::none, Decay::head}) {
-        TestContext t;
-        const Setting s{decay, true, {130, 1, 70}, 2, 4, 8, 6};
-        const OpCase composite = recurrence_case(t.allocator, s);
-        OpCase fused = composite;
-        fused.forward = [decay, documents = documents_of(s)](Context& ctx, const Values& x,
-                                                             const OpCase::Weights&) {
-            return Values{ops::gated_delta_rule(ctx, x[0], x[1], x[2], decay == Decay::none ? Tensor() : x[3],
-                                                x.back(), documents, kScale)};
+TEST(linear_recurrence, kernels_equal_the_composite) {
+    for (const Decay decay : {Decay::none, Decay::head, Decay::channel})
+        for (const bool delta : {false, true})
+            for (const double rate : {0.02, 1.0, 6.0, 50.0}) { // decays of a chunk of e^-1 to e^-3000
+                TestContext t, tested(test_device());
+                Setting s{decay, delta, {130, 1, 0, 70, 64}, 2, 4, 12, 20, true, rate};
+                const OpCase kernels = recurrence_case(t.allocator, s);
+                s.composite = true;
+                const Values expected = run_op(recurrence_case(t.allocator, s), tested, DType::f64),
+                             found = run_op(kernels, tested, DType::f64);
+                ASSERT_EQ(expected.size(), found.size());
+                for (size_t i = 0; i < found.size(); ++i) // outputs, last states, the gradients of all inputs
+                    expect_close(found[i], expected[i], 1e-10,
+                                 fmt::format("decay {}, delta {}, rate {}, result {}",
+                                             static_cast<int>(decay), delta, rate, i));
+                if (decay == Decay::none) break;
+            }
+}
+
+/// One number falls much faster than the others of its head, so that some references of decays are far from
+/// it.
+TEST(linear_recurrence, channels_of_very_different_decays) {
+    for (const bool delta : {false, true}) {
+        TestContext t, tested(test_device());
+        Setting s{Decay::channel, delta, {150}, 1, 1, 6, 5, true, 0.01};
+        const auto make = [&] {
+            OpCase op = recurrence_case(t.allocator, s);
+            for (int64_t row = 0; row < 150; ++row)
+                for (const int64_t d : {1, 4})
+                    op.inputs[3].data<double>()[row * 6 + d] *= d == 1 ? 5000 : row % 40 == 7 ? 1e5 : 1;
+            return op;
         };
-        OpCase without_last = composite;
-        without_last.forward = [forward = composite.forward](Context& ctx, const Values& x,
-                                                             const OpCase::Weights& w) {
-            return Values{forward(ctx, x, w)[0]};
-        };
-        TestContext tested(test_device());
-        const Values expected = run_op(without_last, tested, DType::f64);
-        const Values found = run_op(fused, tested, DType::f64);
-        ASSERT_EQ(expected.size(), found.size());
-        for (size_t i = 0; i < found.size(); ++i) // outputs, then the gradients of all inputs
-            expect_close(found[i], expected[i], 1e-11, "result " + std::to_string(i));
+        const OpCase kernels = make();
+        s.composite = true;
+        const Values expected = run_op(make(), tested, DType::f64),
+                     found = run_op(kernels, tested, DType::f64);
+        for (size_t i = 0; i < found.size(); ++i)
+            expect_close(found[i], expected[i], 1e-10, fmt::format("delta {}, result {}", delta, i));
+        // as f32_and_threads, of 150 tokens
+        expect_f32_close_to_f64(kernels, random_sum_error(150 * 6, 16));
     }
 }
 
 TEST(linear_recurrence, f32_and_threads) {
     TestContext t;
-    for (const Decay decay : {Decay::none, Decay::head, Decay::channel}) {
-        // The delta rule contracts for beta up to 1; here up to 2 it keeps lengths, and errors of 90 tokens
-        // add up.
-        const OpCase op = recurrence_case(t.allocator, {decay, true, {60, 30}, 2, 4, 16, 12});
-        expect_f32_close_to_f64(op, random_sum_error(90 * 16, 16));
-        expect_same_bits_for_any_threads(op);
-    }
+    for (const Decay decay : {Decay::none, Decay::head, Decay::channel})
+        for (const bool delta : {false, true})
+            for (const bool composite : {false, true}) {
+                // The delta rule contracts for beta up to 1; here up to 2 it keeps lengths, and errors of 90
+                // tokens add up.
+                Setting s{decay, delta, {60, 30}, 2, 4, 16, 12};
+                s.composite = composite;
+                const OpCase op = recurrence_case(t.allocator, s);
+                expect_f32_close_to_f64(op, random_sum_error(90 * 16, 16));
+                expect_same_bits_for_any_threads(op);
+                // Of keys that several heads share each head's gradient would be rounded by itself.
+                if (!composite)
+                    expect_bf16_close_to_f32(
+                        recurrence_case(t.allocator, {decay, delta, {60, 30}, 4, 4, 16, 12}));
+            }
+    // one head of one document: the columns of the state are shared between threads
+    expect_same_bits_for_any_threads(
+        recurrence_case(t.allocator, {Decay::channel, true, {200}, 1, 1, 24, 80}));
 }
 
 TEST(linear_recurrence, refuses_shapes_that_do_not_fit) {
