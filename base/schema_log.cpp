@@ -37,6 +37,7 @@ std::string canonical(std::string name) {
 }
 
 /// Where a key sits in this file: the template's NAME becomes the user's own sublayer of the right type.
+/// "" where the file has none.
 std::string in_this_file(const KeyDoc& doc, const std::string& path, const YamlNode& root) {
     const std::string marker = "sublayers.NAME.";
     const size_t at = doc.path.find(marker);
@@ -52,9 +53,7 @@ std::string in_this_file(const KeyDoc& doc, const std::string& path, const YamlN
         if (path.starts_with(prefix + entry.key + ".")) return prefix + entry.key + "." + rest;
         if (fitting.empty()) fitting = prefix + entry.key + "." + rest;
     }
-    if (!fitting.empty()) return fitting;
-    return doc.only_for.empty() ? doc.path
-                                : fmt::format("{} of a sublayer of type {}", doc.path, doc.only_for);
+    return !fitting.empty() || !doc.only_for.empty() ? fitting : doc.path;
 }
 
 /// What the writer of an unknown key may have meant: another framework's name, a slip of the fingers in this
@@ -63,25 +62,28 @@ std::string suggestion(const ReadLog::Unknown& unknown, const SchemaDocs& docs, 
     const std::string name = canonical(last_part(unknown.path));
     const size_t dot = unknown.path.rfind('.');
     const std::string section = dot == std::string::npos ? "" : unknown.path.substr(0, dot + 1);
-    std::vector<std::string> found;
+    std::vector<std::string> found, elsewhere; // in this file, and of sublayers that it does not have
     const auto add = [&](const KeyDoc& doc) {
-        const std::string place = in_this_file(doc, unknown.path, root);
-        if (std::find(found.begin(), found.end(), place) == found.end()) found.push_back(place);
+        std::string place = in_this_file(doc, unknown.path, root);
+        std::vector<std::string>& places = place.empty() ? elsewhere : found;
+        if (place.empty()) place = fmt::format("{} of a sublayer of type {}", doc.path, doc.only_for);
+        if (std::find(places.begin(), places.end(), place) == places.end()) places.push_back(place);
     };
+    const auto is_found = [&] { return !found.empty() || !elsewhere.empty(); };
     for (const KeyDoc& doc : docs.keys) {
         const auto& aliases = doc.aliases; // a name, or where that says too little a whole path
         if (std::find(aliases.begin(), aliases.end(), name) != aliases.end() ||
             std::find(aliases.begin(), aliases.end(), unknown.path) != aliases.end())
             add(doc);
     }
-    if (found.empty()) {
+    if (!is_found()) {
         const std::string sibling = closest(name, unknown.siblings);
         if (!sibling.empty()) return section + sibling;
         for (const KeyDoc& doc : docs.keys) {
             if (last_part(doc.path) == name) add(doc);
         }
     }
-    if (found.empty()) {
+    if (!is_found()) {
         std::vector<std::string> names;
         for (const KeyDoc& doc : docs.keys) names.push_back(last_part(doc.path));
         const std::string near = closest(name, names);
@@ -89,6 +91,7 @@ std::string suggestion(const ReadLog::Unknown& unknown, const SchemaDocs& docs, 
             if (!near.empty() && last_part(doc.path) == near) add(doc);
         }
     }
+    if (found.empty()) found = std::move(elsewhere);
     if (found.size() > 4) found.resize(4);
     return join_choices(found);
 }

@@ -105,7 +105,12 @@ Values MoeLayer::route(LayerContext& ctx, const Tensor& stream) const {
                                                                           : ops::RoutingScore::sigmoid,
                     .normalize = config_.router.normalize,
                     .scale = config_.router.scale,
-                    .k = config_.experts_per_token},
+                    .k = config_.experts_per_token,
+                    .num_groups = config_.router.num_groups,
+                    .group_topk = config_.router.group_topk,
+                    .group_score = config_.router.group_score == RouterGroupScore::top2_sum
+                                       ? ops::RoutingGroupScore::top2_sum
+                                       : ops::RoutingGroupScore::max},
                    given);
     if (ctx.routing) ctx.routing->add(ctx, site_index_, routing);
     const Tensor counts = ops::count_experts(ctx, routing.expert, config_.num_experts);

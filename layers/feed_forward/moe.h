@@ -12,7 +12,8 @@ namespace braid {
 /// sigmoid gate (Qwen3-Next). A rank that gets more tokens than config.piece_tokens takes them in pieces of
 /// as many whole tokens, in the order they came, each with all of its experts here. Balanced by a loss
 /// (Switch Transformer, eq. 4, with the scopes of RouterConfig), by a selection bias moved with the sign of
-/// the load (DeepSeek-V3, "auxiliary-loss-free", arXiv:2408.15664), or both.
+/// the load (DeepSeek-V3, "auxiliary-loss-free", arXiv:2408.15664), or both. The choice may be limited to a
+/// token's best groups of experts (DeepSeek-V3, arXiv:2412.19437, section 2.1.2).
 class MoeLayer : public Sublayer {
   public:
     MoeLayer(const LayerBuilder& build, const MoeConfig& config);

@@ -13,6 +13,12 @@ constexpr auto enum_names(RouterScore) {
     return std::array<std::string_view, 2>{"softmax", "sigmoid"};
 }
 
+/// How a group of experts is scored: by its two best experts or by its best.
+enum class RouterGroupScore { top2_sum, max };
+constexpr auto enum_names(RouterGroupScore) {
+    return std::array<std::string_view, 2>{"top2_sum", "max"};
+}
+
 /// The tokens over which the balancing loss counts expert fractions: each sequence, the whole previous step,
 /// or this step's batch.
 enum class AuxScope { sequence, global, batch };
@@ -28,6 +34,9 @@ struct RouterConfig {
     AuxScope aux_scope = AuxScope::sequence;
     double z_loss = 0;
     double bias_update_rate = 0; // 0: no selection bias
+    int64_t num_groups = 1;      // of neighbouring experts; 1: a choice among all
+    int64_t group_topk = 1;      // groups that a token's experts are chosen in
+    RouterGroupScore group_score = RouterGroupScore::top2_sum;
     bool operator==(const RouterConfig&) const = default;
 };
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <bit>
 
 #include "layers/feed_forward/moe.h"
 
@@ -6,6 +7,13 @@ namespace braid {
 namespace {
 
 constexpr double kMaxExperts = 65'536;
+constexpr const char* kNoGroups = "num_groups is 1, so the choice is among all experts";
+
+void check_groups_of_token(const RouterConfig& r, SectionCheck& check) {
+    if (r.num_groups > 1 && r.group_topk > r.num_groups)
+        check.fail("group_topk", fmt::format("expected at most num_groups ({}), found {}; nearest: {}",
+                                             r.num_groups, r.group_topk, r.num_groups));
+}
 
 const Schema<RouterConfig>& router_schema() {
     using R = RouterConfig;
@@ -40,18 +48,70 @@ const Schema<RouterConfig>& router_schema() {
                   .max = 1,
                   .aliases = {"moe_router_bias_update_rate", "moe_router_enable_expert_bias",
                               "bias_update_speed", "bias_gamma"}})
-            .not_built({"num_groups", "group_topk"})
+            .key(
+                "num_groups", &R::num_groups,
+                {.help = "groups of neighbouring experts, of which a token's best have all of its experts; a "
+                         "divisor of num_experts; 1 means a choice among all experts",
+                 .min = 1,
+                 .max = kMaxExperts,
+                 .aliases = {"n_group", "moe_router_num_groups"}})
+            .key("group_topk", &R::group_topk,
+                 {.help = "best groups in which a token's experts are chosen",
+                  .min = 1,
+                  .max = kMaxExperts,
+                  .aliases = {"topk_group", "moe_router_group_topk"}})
+            .key("group_score", &R::group_score,
+                 {.help = "score of a group: the sum of its two best experts' scores, selection bias "
+                          "included, or the best one's"})
             .pointless("aux_scope", "aux_loss is 0, so there is no balancing loss",
                        [](const R& r) { return r.aux_loss == 0; })
+            .pointless("group_topk", kNoGroups, [](const R& r) { return r.num_groups == 1; })
+            .pointless("group_score", kNoGroups, [](const R& r) { return r.num_groups == 1; })
+            .rule("group_topk is at most num_groups", check_groups_of_token)
             .example("{score: softmax, aux_loss: 1.0e-3}");
     return schema;
 }
 
-void check_moe(const MoeConfig& m, SectionCheck& check) {
-    if (m.experts_per_token > m.num_experts)
+/// The numbers of groups next to the given one that split these experts evenly, into groups large enough for
+/// their score.
+std::string nearest_num_groups(const MoeConfig& m) {
+    const int64_t found = m.router.num_groups;
+    const int64_t smallest = m.router.group_score == RouterGroupScore::top2_sum ? 2 : 1;
+    int64_t below = 1, above = 0;
+    for (int64_t groups = 2; groups * smallest <= m.num_experts; ++groups) {
+        if (m.num_experts % groups != 0) continue;
+        if (groups < found) below = groups;
+        if (groups > found && above == 0) above = groups;
+    }
+    return above > 0 ? fmt::format("{} or {}", below, above) : std::to_string(below);
+}
+
+void check_groups(const MoeConfig& m, SectionCheck& check) {
+    const RouterConfig& r = m.router;
+    if (m.num_experts % r.num_groups != 0)
+        check.fail("router.num_groups",
+                   fmt::format("expected a divisor of num_experts ({}), found {}; nearest: {}", m.num_experts,
+                               r.num_groups, nearest_num_groups(m)));
+    else if (r.num_groups > 1 && r.num_groups == m.num_experts && r.group_score == RouterGroupScore::top2_sum)
+        check.fail("router.group_score",
+                   fmt::format("expected max, as there is one expert in each of {} groups of {}, found "
+                               "top2_sum; nearest: max, or num_groups {}",
+                               r.num_groups, m.num_experts, nearest_num_groups(m)));
+}
+
+void check_choice(const MoeConfig& m, SectionCheck& check) {
+    const int64_t found = m.experts_per_token, groups = m.router.num_groups;
+    if (found > m.num_experts)
+        return check.fail("experts_per_token",
+                          fmt::format("expected at most num_experts ({}), found {}; nearest: {}",
+                                      m.num_experts, found, m.num_experts));
+    if (groups == 1 || m.num_experts % groups != 0) return;
+    const int64_t size = m.num_experts / groups, most = m.router.group_topk * size;
+    if (found > most)
         check.fail("experts_per_token",
-                   fmt::format("expected at most num_experts ({}), found {}; nearest: {}", m.num_experts,
-                               m.experts_per_token, m.num_experts));
+                   fmt::format("expected at most the experts of router.group_topk ({}) groups of num_experts "
+                               "/ router.num_groups ({}), found {}; nearest: {}, or router.group_topk {}",
+                               m.router.group_topk, size, found, most, (found + size - 1) / size));
 }
 
 const Schema<MoeConfig>& moe_schema() {
@@ -102,13 +162,28 @@ const Schema<MoeConfig>& moe_schema() {
             .not_built({"clamp", "capacity_factor", "bias"})
             .pointless("shared_gate", "shared_size is 0, so there is no shared expert",
                        [](const M& m) { return m.shared_size == 0; })
-            .rule("experts_per_token is at most num_experts", check_moe);
+            .rule("router.num_groups divides num_experts, into groups of two or more for top2_sum",
+                  check_groups)
+            .rule("experts_per_token is at most num_experts, and what router.group_topk groups have",
+                  check_choice);
     return schema;
 }
 
+/// Groups that 16 experts fall into, as many of them for a token, in proportion, as there were.
+void shrink_groups(RouterConfig& r) {
+    if (r.num_groups == 1) return;
+    const int64_t before = r.num_groups;
+    r.num_groups = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(std::min<int64_t>(before, 4))));
+    r.group_topk = std::max<int64_t>(r.group_topk * r.num_groups / before, 1);
+}
+
 void shrink(MoeConfig& m) {
-    m.num_experts = std::min<int64_t>(m.num_experts, 16);
-    m.experts_per_token = std::min({m.experts_per_token, m.num_experts, int64_t{4}});
+    if (m.num_experts > 16) {
+        m.num_experts = 16;
+        shrink_groups(m.router);
+    }
+    const int64_t choosable = m.router.group_topk * (m.num_experts / m.router.num_groups);
+    m.experts_per_token = std::min({m.experts_per_token, choosable, int64_t{4}});
     m.expert_size = std::min<int64_t>(m.expert_size, 8);
     m.shared_size = std::min<int64_t>(m.shared_size, 8);
     m.piece_tokens = std::min<int64_t>(m.piece_tokens, 13); // so that there are several
@@ -125,7 +200,20 @@ std::vector<SublayerType::Example> examples() {
     MoeConfig not_normalized = shared;
     not_normalized.router.normalize = false;
     not_normalized.shared_gate = false;
-    return {{"moe", plain}, {"moe_sigmoid_shared", shared}, {"moe_not_normalized", not_normalized}};
+    MoeConfig groups = plain;
+    groups.num_experts = 6;
+    groups.router.num_groups = 3;
+    groups.router.group_topk = 2;
+    MoeConfig groups_by_max{.num_experts = 8, .experts_per_token = 3, .expert_size = 2};
+    groups_by_max.router = {.score = RouterScore::sigmoid,
+                            .num_groups = 4,
+                            .group_topk = 2,
+                            .group_score = RouterGroupScore::max};
+    return {{"moe", plain},
+            {"moe_sigmoid_shared", shared},
+            {"moe_not_normalized", not_normalized},
+            {"moe_groups", groups},
+            {"moe_groups_by_max", groups_by_max}};
 }
 
 } // namespace

@@ -25,7 +25,7 @@ GatedDeltaNetLayer::GatedDeltaNetLayer(const LayerBuilder& build, const GatedDel
     : config_(config),
       site_{build.layer, build.position, build.sublayer.name},
       hidden_size_(build.model.hidden_size),
-      norm_eps_(build.sublayer.norm.eps) {
+      norm_eps_(config.output_norm_eps.value_or(build.sublayer.norm.eps)) {
     const int64_t kd = key_width(), vd = value_width(), heads = config.num_value_heads;
     const WholeParts keys{config.num_key_heads, "num_key_heads"}, values{heads, "num_value_heads"};
     // Heads stay whole on a tensor rank, with their convolution, gates and norm.
@@ -94,8 +94,9 @@ Tensor GatedDeltaNetLayer::forward(LayerContext& ctx, const Tensor& stream) cons
     const Tensor q = ops::l2_norm(ctx, qkv[0].view({tokens, c.num_key_heads, c.key_head_dim}), kL2Eps);
     const Tensor k = ops::l2_norm(ctx, qkv[1].view({tokens, c.num_key_heads, c.key_head_dim}), kL2Eps);
     const Tensor v = qkv[2].view({tokens, heads, c.value_head_dim});
-    const Tensor beta =
+    const Tensor gate =
         ops::sigmoid(ctx, ops::cast(ctx, projected[2], accumulation_dtype(projected[2].dtype())));
+    const Tensor beta = c.negative_eigenvalues ? ops::scale(ctx, gate, 2) : gate;
     const Tensor g = ops::delta_decay(ctx, projected[3], a_log_, dt_bias_);
 
     const double scale = 1 / std::sqrt(static_cast<double>(c.key_head_dim));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "layers/specification/sublayer_type.h"
 
@@ -12,6 +13,8 @@ struct GatedDeltaNetConfig {
     int64_t key_head_dim = 0;
     int64_t value_head_dim = 0;
     int64_t conv_kernel = 4; // taps
+    bool negative_eigenvalues = false;
+    std::optional<double> output_norm_eps; // none: that of the sublayer's norms
     bool operator==(const GatedDeltaNetConfig&) const = default;
 };
 

@@ -48,6 +48,14 @@ const Schema<GatedDeltaNetConfig>& gated_delta_net_schema() {
                   .min = 1,
                   .max = 64,
                   .aliases = {"linear_conv_kernel_dim", "conv_size", "linear_conv_kernel"}})
+            .key("negative_eigenvalues", &G::negative_eigenvalues,
+                 {.help = "beta between 0 and 2 instead of 0 and 1",
+                  .aliases = {"allow_neg_eigval", "linear_allow_neg_eigval"}})
+            .key("output_norm_eps", &G::output_norm_eps,
+                 {.help = "eps of the norm of each head's output",
+                  .above = 0,
+                  .max = 1,
+                  .default_text = "that of the sublayer's norms"})
             .rule("num_key_heads divides num_value_heads", check_gated_delta_net);
     return schema;
 }
@@ -61,13 +69,14 @@ void shrink(GatedDeltaNetConfig& g) {
 } // namespace
 
 SublayerType gated_delta_net_type() {
+    const GatedDeltaNetConfig plain{
+        .num_key_heads = 2, .num_value_heads = 4, .key_head_dim = 3, .value_head_dim = 5, .conv_kernel = 3};
+    GatedDeltaNetConfig negative = plain; // the form of OLMo Hybrid
+    negative.negative_eigenvalues = true;
+    negative.output_norm_eps = 1e-2;
     SublayerType type = describe_sublayer<GatedDeltaNetConfig, GatedDeltaNetLayer>(
         "gated_delta_net", gated_delta_net_schema(), shrink,
-        {{"gated_delta_net", GatedDeltaNetConfig{.num_key_heads = 2,
-                                                 .num_value_heads = 4,
-                                                 .key_head_dim = 3,
-                                                 .value_head_dim = 5,
-                                                 .conv_kernel = 3}}});
+        {{"gated_delta_net", plain}, {"gated_delta_net_negative", negative}});
     type.synonyms = "deltanet gdn linearattention linear";
     type.decays = true;
     return type;

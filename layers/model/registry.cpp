@@ -9,6 +9,7 @@
 #include "layers/mixers/gated_delta_net_config.h"
 #include "layers/mixers/gated_linear.h"
 #include "layers/mixers/kimi_delta.h"
+#include "layers/mixers/lightning.h"
 #include "layers/mixers/mamba2.h"
 #include "layers/mixers/mla.h"
 #include "layers/mixers/short_conv.h"
@@ -17,8 +18,9 @@ namespace braid {
 
 const std::vector<SublayerType>& sublayer_types() {
     static const std::vector<SublayerType> types = {
-        attention_type(),  mla_type(),    gated_delta_net_type(), delta_net_type(), gated_linear_type(),
-        kimi_delta_type(), mamba2_type(), short_conv_type(),      mlp_type(),       moe_type(),
+        attention_type(),  mla_type(),    gated_delta_net_type(), delta_net_type(),  gated_linear_type(),
+        kimi_delta_type(), mamba2_type(), lightning_type(),       short_conv_type(), mlp_type(),
+        moe_type(),
     };
     return types;
 }

@@ -94,7 +94,6 @@ const Schema<SublayerConfig>& sublayer_schema() {
         for (const SublayerType& type : sublayer_types()) types.emplace_back(type.name, type.initial);
         all.type_key("type", &S::kind, types,
                      {.help = "what the sublayer computes",
-                      .not_built = {"mla", "lightning"},
                       .synonyms = type_synonyms()});
         for (const SublayerType& type : sublayer_types()) type.add_keys(all);
         return all

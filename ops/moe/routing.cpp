@@ -32,6 +32,20 @@ Tensor weighted_probabilities(Context& ctx, const char* name, const Tensor& prob
     return y;
 }
 
+void check_options(const RoutingOptions& o, int64_t experts) {
+    check(o.k >= 1 && o.k <= experts, "route: {} of {} experts cannot be chosen", o.k, experts);
+    if (o.num_groups == 1) return;
+    check(o.num_groups >= 1 && experts % o.num_groups == 0, "route: {} experts are no {} equal groups",
+          experts, o.num_groups);
+    const int64_t size = experts / o.num_groups;
+    check(o.group_topk >= 1 && o.group_topk <= o.num_groups, "route: {} of {} groups cannot be chosen",
+          o.group_topk, o.num_groups);
+    check(o.k <= o.group_topk * size, "route: {} experts cannot be chosen in {} groups of {}", o.k,
+          o.group_topk, size);
+    check(size >= 2 || o.group_score != RoutingGroupScore::top2_sum,
+          "route: groups of one expert have no two scores to add");
+}
+
 } // namespace
 
 Routing route(Context& ctx, const Tensor& logits, const Tensor& bias, const RoutingOptions& options,
@@ -39,8 +53,7 @@ Routing route(Context& ctx, const Tensor& logits, const Tensor& bias, const Rout
     check(logits.rank() == 2, "route: logits of shape {} are not [tokens, experts]",
           to_string(logits.shape()));
     const int64_t tokens = logits.dim(0), experts = logits.dim(1);
-    check(options.k >= 1 && options.k <= experts, "route: {} of {} experts cannot be chosen", options.k,
-          experts);
+    check_options(options, experts);
     if (bias.defined()) expect_shape(bias, {experts}, "route, bias");
     if (given.defined()) expect_shape(given, {tokens, options.k}, "route, given experts");
     ProfileScope scope(ctx.profiler, "route");

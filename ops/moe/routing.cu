@@ -14,6 +14,35 @@ using namespace braid::cuda;
 constexpr double kTiny = 1e-20; // as on the CPU
 constexpr unsigned kAllLanes = 0xffffffffu;
 
+/// Where something stands in a choice: larger scores first, equal ones in order of index.
+struct ChoicePlace {
+    double score = std::numeric_limits<double>::infinity();
+    int64_t index = -1; // as it stands here, before all others
+
+    __device__ bool is_after(const ChoicePlace& other) const {
+        return score < other.score || (score == other.score && index > other.index);
+    }
+};
+
+/// The first of 0, 1, .. count - 1 that stands after `last`, where score(i) is not kNoChoice: choosing in
+/// turn, nothing needs to be marked as taken. The same on all lanes.
+template <typename Score>
+__device__ ChoicePlace next_choice(int64_t count, const ChoicePlace& last, int lane, const Score& score) {
+    ChoicePlace best{kNoChoice, count};
+    // Four would take so many registers that fewer blocks run at once.
+#pragma unroll 2
+    for (int64_t i = lane; i < count; i += kWarp) {
+        const ChoicePlace place{score(i), i};
+        if (place.is_after(last) && place.score > best.score) best = place;
+    }
+    for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) {
+        const ChoicePlace other{__shfl_xor_sync(kAllLanes, best.score, lanes),
+                                __shfl_xor_sync(kAllLanes, best.index, lanes)};
+        if (best.is_after(other)) best = other;
+    }
+    return best;
+}
+
 /// What route() reads and writes.
 template <typename T>
 struct RouteTokens {
@@ -23,6 +52,7 @@ struct RouteTokens {
     const double* bias64;
     const int32_t* given; // null for none
     RoutingOptions options;
+    double* group_scores; // [T, num_groups], null for one group
     int32_t* expert;
     T *weight, *probabilities;
     unsigned long long*
@@ -32,7 +62,7 @@ struct RouteTokens {
         T* p = probabilities + t * experts;
         int32_t* chosen = expert + t * k;
         write_scores(logits + t * stride, p, lane);
-        choose(p, chosen, lane);
+        choose(p, group_scores ? group_scores + t * options.num_groups : nullptr, chosen, lane);
         if (given) {
             if (lane == 0) replace_choice(given + t * k, chosen);
             __syncwarp(); // the other lanes see what this one wrote
@@ -59,43 +89,44 @@ struct RouteTokens {
         }
     }
 
-    /// What the choice goes by. Scores that are not numbers are taken last.
     __device__ double score_of(const T* p, int64_t e) const {
-        constexpr double kNotANumber = -std::numeric_limits<double>::max();
-        const double value = static_cast<double>(p[e]) + (bias32   ? static_cast<double>(bias32[e])
-                                                          : bias64 ? bias64[e]
-                                                                   : 0);
-        return value >= kNotANumber ? value : kNotANumber;
+        return choice_score(static_cast<double>(p[e]) + (bias32   ? static_cast<double>(bias32[e])
+                                                         : bias64 ? bias64[e]
+                                                                  : 0));
     }
 
-    /// The experts in order of score, equal scores in order of expert: each is the first of those that come
-    /// after the one before, so that nothing needs to be marked as taken.
-    __device__ void choose(const T* p, int32_t* chosen, int lane) const {
-        double last = std::numeric_limits<double>::infinity();
-        int64_t last_expert = -1;
+    /// The experts of a token, in order. `groups` is room for the scores of its groups, null for one group.
+    __device__ void choose(const T* p, double* groups, int32_t* chosen, int lane) const {
+        const ChoicePlace last_group = groups ? choose_groups(p, groups, lane) : ChoicePlace();
+        const auto size = static_cast<int>(experts / options.num_groups);
+        ChoicePlace last;
         for (int64_t j = 0; j < k; ++j) {
-            double best = -std::numeric_limits<double>::infinity();
-            int64_t best_expert = experts;
-            for (int64_t e = lane; e < experts; e += kWarp) {
-                const double score = score_of(p, e);
-                if ((score < last || (score == last && e > last_expert)) && score > best) {
-                    best = score;
-                    best_expert = e;
+            last = next_choice(experts, last, lane, [&](int64_t e) {
+                if (groups) {
+                    const int g = static_cast<int>(e) / size;
+                    if (ChoicePlace{groups[g], g}.is_after(last_group)) return kNoChoice;
                 }
-            }
-            for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) {
-                const double other = __shfl_xor_sync(kAllLanes, best, lanes);
-                const int64_t other_expert = __shfl_xor_sync(kAllLanes, best_expert, lanes);
-                if (other > best || (other == best && other_expert < best_expert)) {
-                    best = other;
-                    best_expert = other_expert;
-                }
-            }
-            if (lane == 0) chosen[j] = static_cast<int32_t>(best_expert);
-            last = best;
-            last_expert = best_expert;
+                return score_of(p, e);
+            });
+            if (lane == 0) chosen[j] = static_cast<int32_t>(last.index);
         }
         __syncwarp();
+    }
+
+    /// Scores the groups of a token; the last of those whose experts may be chosen.
+    __device__ ChoicePlace choose_groups(const T* p, double* groups, int lane) const {
+        const int64_t size = experts / options.num_groups;
+        __syncwarp(); // the scores of experts come from other lanes
+        for (int64_t g = lane; g < options.num_groups; g += kWarp) {
+            GroupScorer scorer;
+            for (int64_t i = 0; i < size; ++i) scorer.add(score_of(p, g * size + i));
+            groups[g] = scorer.score(options.group_score);
+        }
+        __syncwarp(); // and those of groups go to them
+        ChoicePlace last;
+        for (int64_t j = 0; j < options.group_topk; ++j)
+            last = next_choice(options.num_groups, last, lane, [&](int64_t g) { return groups[g]; });
+        return last;
     }
 
     /// Puts the given experts of a token in the place of its own. One lane.
@@ -257,12 +288,16 @@ __global__ void bias_kernel(int64_t experts, const int64_t* counts, double rate,
 int64_t route(const Tensor& logits, const Tensor& bias, const RoutingOptions& options, const Tensor& given,
               const Tensor& expert, const Tensor& weight, const Tensor& probabilities) {
     const Tensor counts = given.defined() ? Tensor::zeros(expert.allocator(), {2}, DType::i64) : Tensor();
+    Tensor group_scores;
+    if (options.num_groups > 1)
+        group_scores = Tensor::empty(expert.allocator(), {logits.dim(0), options.num_groups}, DType::f64);
     dispatch_float(logits.dtype(), [&]<typename T>() {
         RouteTokens<T> tokens{.logits = logits.data<T>(),
                               .stride = logits.row_stride(),
                               .experts = logits.dim(1),
                               .k = options.k,
                               .options = options,
+                              .group_scores = group_scores.defined() ? group_scores.data<double>() : nullptr,
                               .expert = expert.data<int32_t>(),
                               .weight = weight.data<T>(),
                               .probabilities = probabilities.data<T>()};

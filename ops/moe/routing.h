@@ -16,10 +16,14 @@ struct Routing {
 };
 
 /// Chooses the k experts with the largest p + bias (DeepSeek-V3, section 2.1.2) and weighs them by p alone:
-/// weight = scale p / (sum of the chosen p + 1e-20) if normalised, else scale p. logits [T, E], f32 or f64 as
-/// all of routing; bias f32 or f64 [E] takes part in the choice only and may be undefined. With `given` i32
-/// [T, k] the tokens go to those experts instead, weighed by their own p; InternalError for an expert that
-/// does not exist.
+/// weight = scale p / (sum of the chosen p + 1e-20) if normalised, else scale p. With several groups only
+/// the experts of a token's group_topk best groups can be chosen, whatever their scores ("node-limited
+/// routing", the same section; DeepSeek-V2, arXiv:2405.04434, section 2.1.2); groups are scored by p + bias,
+/// and equal scores go to the lower group. logits [T, E], f32 or f64 as all of routing; bias f32 or f64 [E]
+/// takes part in the choice only and may be undefined. With `given` i32 [T, k] the tokens go to those experts
+/// instead, of any group, weighed by their own p. InternalError for a given expert that does not exist, and
+/// for options that do not fit: num_groups divides E, the group_topk groups have k experts or more, and
+/// top2_sum needs groups of two.
 Routing route(Context& ctx, const Tensor& logits, const Tensor& bias, const RoutingOptions& options,
               const Tensor& given = {});
 

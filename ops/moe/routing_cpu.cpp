@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "ops/cpu/vector_math.h"
@@ -27,19 +26,40 @@ void scores(const T* logits, RoutingScore score, T* p, int64_t experts) {
     for (int64_t e = 0; e < experts; ++e) p[e] /= total;
 }
 
-/// The k experts with the largest score (which is used up). Scores that are not numbers are taken last, so
-/// that the choice stays valid until somebody looks at the loss.
-void choose(std::vector<double>& score, int64_t k, int32_t* expert) {
-    constexpr double kNotANumber = -std::numeric_limits<double>::max();
-    constexpr double kTaken = -std::numeric_limits<double>::infinity();
-    for (double& value : score)
-        if (!(value >= kNotANumber)) value = kNotANumber;
+/// The k with the largest score, which becomes kNoChoice.
+void choose(std::vector<double>& score, int64_t k, int32_t* chosen) {
     for (int64_t j = 0; j < k; ++j) {
         const auto best = std::max_element(score.begin(), score.end()); // the first of equals
-        expert[j] = static_cast<int32_t>(best - score.begin());
-        *best = kTaken;
+        chosen[j] = static_cast<int32_t>(best - score.begin());
+        *best = kNoChoice;
     }
 }
+
+/// Takes the choice of the experts outside the best groups from a token's scores.
+class GroupLimit {
+  public:
+    explicit GroupLimit(const RoutingOptions& options)
+        : options_(options),
+          group_score_(static_cast<size_t>(options.num_groups)),
+          kept_(group_score_.size()) {}
+
+    void apply(std::vector<double>& score) {
+        const size_t size = score.size() / group_score_.size();
+        for (size_t g = 0; g < group_score_.size(); ++g) {
+            GroupScorer scorer;
+            for (size_t i = 0; i < size; ++i) scorer.add(score[g * size + i]);
+            group_score_[g] = scorer.score(options_.group_score);
+        }
+        choose(group_score_, options_.group_topk, kept_.data());
+        for (size_t e = 0; e < score.size(); ++e)
+            if (group_score_[e / size] != kNoChoice) score[e] = kNoChoice; // not one of those just chosen
+    }
+
+  private:
+    RoutingOptions options_;
+    std::vector<double> group_score_; // used up by the choice
+    std::vector<int32_t> kept_;
+};
 
 /// Puts the given experts in the place of those chosen; whether they are other experts, in any order.
 bool replace_choice(const int32_t* given, int64_t k, int32_t* chosen) {
@@ -87,13 +107,16 @@ int64_t route(const Tensor& logits, const Tensor& bias, const RoutingOptions& op
 #pragma omp parallel reduction(+ : num_flips) if (logits.dim(0) > 64)
         {
             std::vector<double> score(static_cast<size_t>(experts));
+            GroupLimit limit(options);
 #pragma omp for schedule(static)
             for (int64_t t = 0; t < logits.dim(0); ++t) {
                 T* p = probabilities.data<T>() + t * experts;
                 T* w = weight.data<T>() + t * k;
                 int32_t* chosen = expert.data<int32_t>() + t * k;
                 scores(logits.data<T>() + t * logits.row_stride(), options.score, p, experts);
-                for (size_t e = 0; e < score.size(); ++e) score[e] = static_cast<double>(p[e]) + biases[e];
+                for (size_t e = 0; e < score.size(); ++e)
+                    score[e] = choice_score(static_cast<double>(p[e]) + biases[e]);
+                if (options.num_groups > 1) limit.apply(score);
                 choose(score, k, chosen);
                 if (given.defined()) num_flips += replace_choice(given.data<int32_t>() + t * k, k, chosen);
                 T total = static_cast<T>(kTiny);

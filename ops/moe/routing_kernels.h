@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "ops/moe/routing_options.h"
 #include "ops/on_device.h"
@@ -12,6 +13,36 @@ namespace braid::ops {
 struct TokenRows {
     int64_t first_token, tokens_per_row;
     constexpr int64_t row_of(int64_t token) const { return (first_token + token) / tokens_per_row; }
+};
+
+/// Comes before no score: that of an expert which may not be chosen.
+constexpr double kNoChoice = -std::numeric_limits<double>::infinity();
+
+/// What a choice goes by. Scores that are not numbers are taken last, so that the choice stays valid until
+/// somebody looks at the loss.
+constexpr double choice_score(double score) {
+    constexpr double kNotANumber = -std::numeric_limits<double>::max();
+    return score >= kNotANumber ? score : kNotANumber;
+}
+
+/// Scores a group by the choice scores of its experts, one after the other.
+class GroupScorer {
+  public:
+    constexpr void add(double score) {
+        if (score > best_) {
+            second_ = best_;
+            best_ = score;
+        } else if (score > second_) {
+            second_ = score;
+        }
+    }
+    constexpr double score(RoutingGroupScore kind) const {
+        // Two scores that are not numbers would add up to kNoChoice.
+        return choice_score(kind == RoutingGroupScore::top2_sum ? best_ + second_ : best_);
+    }
+
+  private:
+    double best_ = kNoChoice, second_ = kNoChoice;
 };
 
 } // namespace braid::ops

@@ -105,7 +105,7 @@ Matrix gated_delta_net(const Weights& weights, const ResolvedSublayer& sublayer,
             const Row q = unit(head / group * dk), k = unit((c.num_key_heads + head / group) * dk);
             const Row v = slice(mixed, 2 * c.num_key_heads * dk + head * dv, dv);
             const double decay = std::exp(-std::exp(a_log[n]) * std::log1p(std::exp(a[n] + dt_bias[n])));
-            const double beta = sigmoid(b[n]);
+            const double beta = sigmoid(b[n]) * (c.negative_eigenvalues ? 2 : 1);
             Matrix& s = state[n];
             for (Row& row : s)
                 for (double& value : row) value *= decay;
@@ -118,7 +118,7 @@ Matrix gated_delta_net(const Weights& weights, const ResolvedSublayer& sublayer,
                 for (size_t i = 0; i < static_cast<size_t>(dk); ++i)
                     o[j] += q[i] * s[i][j] / std::sqrt(static_cast<double>(dk));
             }
-            Row gated = rms(o, norm_weight, sublayer.norm.eps, false);
+            Row gated = rms(o, norm_weight, c.output_norm_eps.value_or(sublayer.norm.eps), false);
             for (size_t j = 0; j < gated.size(); ++j) gated[j] *= silu(z[n * static_cast<size_t>(dv) + j]);
             append(out, gated);
         }
@@ -159,6 +159,26 @@ Row feed_forward(const Weights& weights, Activation activation, const std::strin
                     activated(activation, gate, multiply(weights.matrix(prefix + "up.weight"), x)));
 }
 
+/// The scores that experts are chosen by: those outside the best groups are below all others.
+Row limited_to_groups(const RouterConfig& c, const Row& p) {
+    const auto groups = static_cast<size_t>(c.num_groups), size = p.size() / groups;
+    if (groups == 1) return p;
+    Row scores;
+    for (size_t g = 0; g < groups; ++g) {
+        Row best(p.begin() + static_cast<std::ptrdiff_t>(g * size),
+                 p.begin() + static_cast<std::ptrdiff_t>((g + 1) * size));
+        std::sort(best.rbegin(), best.rend());
+        scores.push_back(c.group_score == RouterGroupScore::max ? best[0] : best[0] + best[1]);
+    }
+    Row limited;
+    for (size_t e = 0; e < p.size(); ++e) {
+        const auto better =
+            std::count_if(scores.begin(), scores.end(), [&](double s) { return s > scores[e / size]; });
+        limited.push_back(better < c.group_topk ? p[e] : -HUGE_VAL);
+    }
+    return limited;
+}
+
 Row mixture(const Weights& weights, const MoeConfig& c, const std::string& prefix, const Row& x) {
     Row p = multiply(weights.matrix(prefix + "router.weight"), x);
     if (c.router.score == RouterScore::sigmoid) {
@@ -171,7 +191,8 @@ Row mixture(const Weights& weights, const MoeConfig& c, const std::string& prefi
     }
     std::vector<size_t> order(p.size());
     std::iota(order.begin(), order.end(), size_t{0});
-    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return p[a] > p[b]; });
+    const Row choice = limited_to_groups(c.router, p);
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return choice[a] > choice[b]; });
     order.resize(static_cast<size_t>(c.experts_per_token));
     double sum = 0;
     for (size_t e : order) sum += p[e];
@@ -216,6 +237,8 @@ Matrix branch(const Weights& weights, const ResolvedSublayer& sublayer, const st
         return kimi_delta(weights, sublayer, *c, prefix, h);
     if (const auto* c = sublayer.config.kind.get_if<Mamba2Config>())
         return mamba2(weights, sublayer, *c, prefix, h);
+    if (const auto* c = sublayer.config.kind.get_if<LightningConfig>())
+        return lightning(weights, sublayer, *c, prefix, h);
     if (const auto* c = sublayer.config.kind.get_if<ShortConvConfig>())
         return short_conv(weights, *c, prefix, h);
     Matrix y;

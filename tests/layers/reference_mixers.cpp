@@ -265,6 +265,52 @@ Matrix mla(const Weights& weights, const ResolvedSublayer& sublayer, const MlaCo
     return y;
 }
 
+Matrix lightning(const Weights& weights, const ResolvedSublayer& sublayer, const LightningConfig& c,
+                 const std::string& prefix, const Matrix& h) {
+    const int64_t dk = c.key_head_dim, dv = c.value_head_dim, group = c.num_heads / c.norm_groups;
+    const int layer = prefix.find("layers.1.") == 0 ? 1 : 0; // of the two of model_of()
+    std::vector<Matrix> states(static_cast<size_t>(c.num_heads), zeros(dk, dv));
+    Matrix y;
+    for (size_t t = 0; t < h.size(); ++t) {
+        const auto projected = [&](const char* name) {
+            return multiply(weights.matrix(prefix + name), h[t]);
+        };
+        const Row q = projected("q.weight"), k = projected("k.weight"), v = projected("v.weight");
+        const auto positioned = [&](const Row& x, int64_t head, const char* name) {
+            Row part = slice(x, head * dk, dk);
+            if (c.qk_norm) part = norm(weights, sublayer.norm, prefix + name, part);
+            return rotate(part, c.rope, static_cast<int64_t>(t));
+        };
+        Row out;
+        for (int64_t head = 0; head < c.num_heads; ++head) {
+            Matrix& s = states[static_cast<size_t>(head)];
+            const auto n = static_cast<double>(head);
+            const double decay =
+                c.decay == LightningDecay::retnet
+                    ? 1 - std::pow(2.0, -5 - n)
+                    : std::exp(-std::pow(2.0, -8 * (n + 1) / static_cast<double>(c.num_heads)) *
+                               (1 - layer + 1e-5));
+            const Row key = positioned(k, head, "k_norm"), value = slice(v, head * dv, dv);
+            for (size_t i = 0; i < key.size(); ++i)
+                for (size_t j = 0; j < value.size(); ++j) s[i][j] = decay * s[i][j] + key[i] * value[j];
+            Row o = times(positioned(q, head, "q_norm"), s);
+            for (double& x : o) x /= std::sqrt(static_cast<double>(dk));
+            append(out, o);
+        }
+        const Row w = weights.vector(prefix + "norm.weight");
+        Row normed;
+        for (int64_t g = 0; g < c.norm_groups; ++g)
+            append(normed, rms(slice(out, g * group * dv, group * dv), slice(w, g * group * dv, group * dv),
+                               sublayer.norm.eps, false));
+        if (c.gate) {
+            const Row gate = projected("gate.weight");
+            for (size_t i = 0; i < normed.size(); ++i) normed[i] *= sigmoid(gate[i]);
+        }
+        y.push_back(multiply(weights.matrix(prefix + "out.weight"), normed));
+    }
+    return y;
+}
+
 Matrix short_conv(const Weights& weights, const ShortConvConfig&, const std::string& prefix,
                   const Matrix& h) {
     Matrix gated, y;

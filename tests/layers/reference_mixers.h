@@ -3,6 +3,7 @@
 #include "layers/mixers/delta_net.h"
 #include "layers/mixers/gated_linear.h"
 #include "layers/mixers/kimi_delta.h"
+#include "layers/mixers/lightning.h"
 #include "layers/mixers/mamba2.h"
 #include "layers/mixers/mla.h"
 #include "layers/mixers/short_conv.h"
@@ -19,6 +20,8 @@ Matrix kimi_delta(const Weights& weights, const ResolvedSublayer& sublayer, cons
                   const std::string& prefix, const Matrix& h);
 Matrix mamba2(const Weights& weights, const ResolvedSublayer& sublayer, const Mamba2Config& c,
               const std::string& prefix, const Matrix& h);
+Matrix lightning(const Weights& weights, const ResolvedSublayer& sublayer, const LightningConfig& c,
+                 const std::string& prefix, const Matrix& h);
 Matrix mla(const Weights& weights, const ResolvedSublayer& sublayer, const MlaConfig& c,
            const std::string& prefix, const Matrix& h);
 Matrix short_conv(const Weights& weights, const ShortConvConfig& c, const std::string& prefix,

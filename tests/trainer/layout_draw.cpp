@@ -57,6 +57,15 @@ MoeConfig draw_moe(Draw& draw) {
     return moe;
 }
 
+/// Groups of two experts or more, as few of them for a token as have its experts.
+void draw_groups(Draw& draw, MoeConfig& moe) {
+    RouterConfig& router = moe.router;
+    router.num_groups = draw.of<int64_t>({1, 2, moe.num_experts / 2});
+    router.group_score = draw.of({RouterGroupScore::top2_sum, RouterGroupScore::max});
+    const int64_t size = moe.num_experts / router.num_groups;
+    router.group_topk = (moe.experts_per_token + size - 1) / size;
+}
+
 LayoutCase draw_case(Draw& draw, uint64_t seed) {
     LayoutCase run{.seed = seed};
     ModelConfig& model = run.model;
@@ -126,6 +135,8 @@ LayoutDraw draw_layout(uint64_t seed, int num_ranks) {
         {}, {}, {"embedding.*", "layers.0.*"}, {"*.moe.*"}, {"*norm*"}};
     result.run.freeze = result.laid_out.freeze = frozen[draw.of({0, 1, 2, 3, 4})];
     result.layout.parallel.reduction = draw.of({Reduction::ordered, Reduction::library});
+    draw_groups(draw, moe);
+    result.run.model.sublayers.at("moe").kind.get<MoeConfig>().router = moe.router;
     return result;
 }
 
@@ -135,13 +146,15 @@ std::string describe(const LayoutDraw& draw) {
     const ParallelConfig& sizes = draw.layout.parallel;
     return fmt::format(
         "BRAID_LAYOUT_SEED={}: {} ranks, tensor {}, sequence {}, expert {}, expert_tensor {}, ZeRO {}, "
-        "micro-batch {}, recompute {}, reduction {}, pieces of {}, receive_tokens {}; {}, {} sequences of "
+        "micro-batch {}, recompute {}, reduction {}, pieces of {}, receive_tokens {}, {} of {} groups; {}, "
+        "{} sequences of "
         "{}, "
         "{}{}",
         draw.seed, draw.num_ranks, sizes.tensor, sizes.sequence, sizes.expert, sizes.expert_tensor,
         sizes.zero, draw.layout.micro_batch, draw.layout.recompute, to_string(sizes.reduction),
-        moe.piece_tokens, moe.receive_tokens, run.model.pattern, run.global_batch, run.sequence_length,
-        to_string(run.optimizer.type), run.optimizer.muon.split_heads ? " by head" : "");
+        moe.piece_tokens, moe.receive_tokens, moe.router.group_topk, moe.router.num_groups, run.model.pattern,
+        run.global_batch, run.sequence_length, to_string(run.optimizer.type),
+        run.optimizer.muon.split_heads ? " by head" : "");
 }
 
 std::vector<uint64_t> layout_seeds(uint64_t first, uint64_t count) {

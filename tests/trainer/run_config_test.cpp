@@ -107,6 +107,10 @@ TEST(run_config, unknown_keys_suggest_the_name_here) {
         {"checkpoint.save_interval", "checkpoint.every"},
         {"train.train_iters", "train.steps"},
         {"model.norm_topk_prob", "model.sublayers.moe.router.normalize"},
+        {"model.n_group", "model.sublayers.moe.router.num_groups"},
+        {"model.sublayers.moe.topk_group", "model.sublayers.moe.router.group_topk"},
+        {"model.sublayers.moe.router.moe_router_num_groups", "model.sublayers.moe.router.num_groups"},
+        {"model.sublayers.moe.router.moe_router_group_topk", "model.sublayers.moe.router.group_topk"},
         {"model.rms_norm_eps", "model.norm.eps"}};
     for (const auto& [key, expected] : cases)
         EXPECT_EQ(refused({key + "=1"}),
@@ -145,7 +149,7 @@ TEST(run_config, what_is_not_built_is_refused_as_such) {
     for (const std::string override :
          {"parallel.context=1", "parallel.pipeline=1", "parallel.virtual_stages=1", "parallel.schedule=1f1b",
           "parallel.context_method={attention: ring}", "model.mtp={depth: 0}", "checkpoint.async=false",
-          "model.sublayers.x={type: mla}", "model.sublayers.x={type: lightning}",
+          "model.sublayers.attn.sinks=true", "model.sublayers.attn.softcap=30",
           "model.sublayers.moe.clamp=7", "model.sublayers.moe.capacity_factor=2"})
         EXPECT_THAT(refused({override}), HasSubstr("not built yet")) << override;
 }
@@ -158,6 +162,10 @@ TEST(run_config, keys_without_effect_are_refused) {
          "model.sublayers.moe.shared_gate: has no effect: shared_size is 0"},
         {{"model.sublayers.moe.router.aux_loss=0"},
          "model.sublayers.moe.router.aux_scope: has no effect: aux_loss is 0"},
+        {{"model.sublayers.moe.router.group_topk=1"},
+         "model.sublayers.moe.router.group_topk: has no effect: num_groups is 1"},
+        {{"model.sublayers.moe.router.num_groups=1", "model.sublayers.moe.router.group_score=max"},
+         "model.sublayers.moe.router.group_score: has no effect: num_groups is 1"},
         {{"optimizer.schedule.type=constant"},
          "optimizer.schedule.min_lr: has no effect: the schedule is constant; remove it"},
         {{"optimizer.schedule.decay_steps=5"},
@@ -199,6 +207,22 @@ TEST(run_config, sizes_must_fit_each_other) {
          "expected a multiple of num_key_heads (2), found 1; nearest: 2"},
         {{"model.sublayers.moe.experts_per_token=9"},
          "expected at most num_experts (8), found 9; nearest: 8"},
+        {{"model.sublayers.moe.router.num_groups=3"},
+         "model.sublayers.moe.router.num_groups: expected a divisor of num_experts (8), found 3; nearest: 2 "
+         "or "
+         "4"},
+        {{"model.sublayers.moe.router={num_groups: 6, group_score: max}"},
+         "expected a divisor of num_experts (8), found 6; nearest: 4 or 8"},
+        {{"model.sublayers.moe.router={num_groups: 4, group_topk: 5}"},
+         "model.sublayers.moe.router.group_topk: expected at most num_groups (4), found 5; nearest: 4"},
+        {{"model.sublayers.moe.router.num_groups=8", "model.sublayers.moe.router.group_topk=2"},
+         "model.sublayers.moe.router.group_score: expected max, as there is one expert in each of 8 groups "
+         "of "
+         "8, found top2_sum; nearest: max, or num_groups 4"},
+        {{"model.sublayers.moe.router.num_groups=4", "model.sublayers.moe.experts_per_token=3"},
+         "model.sublayers.moe.experts_per_token: expected at most the experts of router.group_topk (1) "
+         "groups "
+         "of num_experts / router.num_groups (2), found 3; nearest: 2, or router.group_topk 2"},
         {{"model.sublayers.attn.rope.fraction=0.3"},
          "expected fraction x head_dim (8) to be an even whole number, found 2.4; nearest: 0.25 or 0.5"},
         {{"model.sublayers.attn.rope.fraction=1", "model.sublayers.attn.head_dim=7"},
@@ -230,6 +254,7 @@ TEST(run_config, sizes_must_fit_each_other) {
     EXPECT_NO_THROW(parse(
         {"model.norm.zero_centered=true", "model.sublayers.gdn.norm={type: layer, zero_centered: false}"}));
     EXPECT_NO_THROW(parse({"model.sublayers.unused={type: mlp, size: 3}"}));
+    EXPECT_NO_THROW(parse({"model.sublayers.moe.router={num_groups: 8, group_topk: 2, group_score: max}"}));
 }
 
 TEST(run_config, absurd_sizes_are_refused_before_memory_is_taken) {
