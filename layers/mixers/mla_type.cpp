@@ -49,7 +49,7 @@ const Schema<MlaConfig>& mla_schema() {
                   .min = 1,
                   .max = kMaxHeadDim,
                   .required = true,
-                  .aliases = {"qk_nope_head_dim", "qk_head_dim"}})
+                  .aliases = {"qk_nope_head_dim"}})
             .key("rope_head_dim", &M::rope_head_dim,
                  {.help = "numbers that a head's query and the one key of all heads have beside it, which "
                           "rope turns",

@@ -20,15 +20,12 @@ void check_scaling(const RopeScaling& scaling, SectionCheck& check) {
     expect_given("factor", "how many times longer texts become");
     if (scaling.type == RopeScalingType::linear) return;
     expect_given("original_length", "the tokens of texts before the scaling");
-    const auto expect_above = [&](const char* upper, double most, const char* lower, double least) {
-        if (most <= least)
-            check.fail(upper, fmt::format("expected more than {} ({}), found {}", lower, least, most));
-    };
-    if (scaling.type == RopeScalingType::yarn)
-        expect_above("beta_fast", scaling.beta_fast, "beta_slow", scaling.beta_slow);
-    else
-        expect_above("high_freq_factor", scaling.high_freq_factor, "low_freq_factor",
-                     scaling.low_freq_factor);
+    if (scaling.type == RopeScalingType::yarn && scaling.beta_fast < scaling.beta_slow)
+        check.fail("beta_fast", fmt::format("expected at least beta_slow ({}), found {}", scaling.beta_slow,
+                                            scaling.beta_fast));
+    if (scaling.type == RopeScalingType::llama3 && scaling.high_freq_factor <= scaling.low_freq_factor)
+        check.fail("high_freq_factor", fmt::format("expected more than low_freq_factor ({}), found {}",
+                                                   scaling.low_freq_factor, scaling.high_freq_factor));
 }
 
 const Schema<RopeScaling>& scaling_schema() {
@@ -77,7 +74,7 @@ const Schema<RopeScaling>& scaling_schema() {
             all.pointless(key, "type is not llama3", is_not(RopeScalingType::llama3));
         return all
             .rule(
-                "factor is given with a type, original_length with yarn and llama3; beta_fast is above "
+                "factor is given with a type, original_length with yarn and llama3; beta_fast is at least "
                 "beta_slow, high_freq_factor above low_freq_factor",
                 check_scaling)
             .example("{type: yarn, factor: 8, original_length: 8192}");

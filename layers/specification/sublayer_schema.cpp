@@ -93,8 +93,7 @@ const Schema<SublayerConfig>& sublayer_schema() {
         std::vector<std::pair<std::string, AnyStruct>> types;
         for (const SublayerType& type : sublayer_types()) types.emplace_back(type.name, type.initial);
         all.type_key("type", &S::kind, types,
-                     {.help = "what the sublayer computes",
-                      .synonyms = type_synonyms()});
+                     {.help = "what the sublayer computes", .synonyms = type_synonyms()});
         for (const SublayerType& type : sublayer_types()) type.add_keys(all);
         return all
             .documented("like", "name of another sublayer",

@@ -90,16 +90,17 @@ def minimax_m2(config):
     return mixtral(config, "full")
 
 
-def one_dense_layer(config):
-    """Hy3 and Sarvam: the first layers are dense, the others have a mixture with shared experts of the routed size."""
+def one_dense_layer(config, attention=None, number=None, number_shared=None):
+    """Hy3 and Sarvam 30B, with attention of its own DeepSeek's kind: the first layers are dense, the others have a
+    mixture with shared experts of the routed size."""
     hidden, width = config["hidden_size"], config["moe_intermediate_size"]
-    attention = grouped_query(config, "head")
-    number = config["num_experts"]
+    attention = attention or grouped_query(config, "head")
+    number = number or config["num_experts"]
     mixture = joined(experts(hidden, number, config["num_experts_per_tok"], swiglu(hidden, width)),
-                     swiglu(hidden, config["num_shared_experts"] * width))
-    first = joined(attention, swiglu(hidden, config["intermediate_size"]), 2 * hidden)
-    other = joined(attention, mixture, 2 * hidden)
+                     swiglu(hidden, (number_shared or config["num_shared_experts"]) * width))
     first_layers = config["first_k_dense_replace"]
+    other = joined(attention, mixture, 2 * hidden)
+    first = joined(attention, swiglu(hidden, config["intermediate_size"]), 2 * hidden) if first_layers else None
     return model(config, [first] * first_layers + [other] * (config["num_hidden_layers"] - first_layers))
 
 
@@ -184,6 +185,36 @@ def kimi_delta(config):
     low_rank = hidden * head + head * width
     taps = config["linear_attn_config"]["short_conv_kernel_size"]
     return 3 * (hidden * width + width * taps) + 2 * low_rank + hidden * heads + heads + width + head + width * hidden
+
+
+def latent_attention(config):
+    """Queries through a latent or not, keys and values through one, with a norm each; one rotated key for all heads."""
+    hidden, heads, rank = config["hidden_size"], config["num_attention_heads"], config["kv_lora_rank"]
+    query = config["qk_nope_head_dim"] + config["qk_rope_head_dim"]
+    if config.get("q_lora_rank"):
+        queries = config["q_lora_rank"] * (hidden + 1 + heads * query)
+    else:
+        queries = hidden * heads * query
+    values = heads * config["v_head_dim"]
+    down = hidden * (rank + config["qk_rope_head_dim"]) + rank
+    return queries + down + rank * (heads * config["qk_nope_head_dim"] + values) + values * hidden
+
+
+def deepseek(config):
+    """DeepSeek V2 and V3, Kimi K2, Mistral Large 3 and Small 4, Sarvam 105B, GLM-4.7-Flash."""
+    return one_dense_layer(config, latent_attention(config), config["n_routed_experts"], config["n_shared_experts"])
+
+
+def kimi_linear(config):
+    """Kimi Delta Attention, or latent attention in the layers that the release counts from 1."""
+    hidden, width = config["hidden_size"], config["moe_intermediate_size"]
+    full = config["linear_attn_config"]["full_attn_layers"]
+    mixture = joined(experts(hidden, config["num_experts"], config["num_experts_per_token"], swiglu(hidden, width)),
+                     swiglu(hidden, config["num_shared_experts"] * width))
+    dense_mlp = dense(swiglu(hidden, config["intermediate_size"]))
+    return model(config, [joined(latent_attention(config) if layer in full else kimi_delta(config),
+                                 dense_mlp if layer <= config["first_k_dense_replace"] else mixture, 2 * hidden)
+                          for layer in range(1, config["num_hidden_layers"] + 1)])
 
 
 def solar_open2(config):

@@ -20,7 +20,7 @@ class Printed:
         return count_of_all - without
 
     def rounds_to_it(self, parameters):
-        number, unit = Decimal(self.size[:-1]), {"M": 10 ** 6, "B": 10 ** 9}[self.size[-1]]
+        number, unit = Decimal(self.size[:-1]), {"M": 10 ** 6, "B": 10 ** 9, "T": 10 ** 12}[self.size[-1]]
         digit = Decimal(self.step) * Decimal(1).scaleb(number.as_tuple().exponent)
         return (Decimal(parameters) / unit / digit).quantize(Decimal(1)) * digit == number
 
@@ -53,18 +53,53 @@ def dense(vocabulary, hidden, layers, heads, width, **numbers):
             "num_attention_heads": heads[0], "num_key_value_heads": heads[1], "intermediate_size": width, **numbers}
 
 
+def latent(vocabulary, hidden, layers, heads, ranks, head_dims, dense_layers, experts, **numbers):
+    """ranks of queries and of keys and values; head_dims without position, with one, of values; experts: routed, for a
+    token, shared, their size."""
+    return {"vocab_size": vocabulary, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
+            "q_lora_rank": ranks[0], "kv_lora_rank": ranks[1], "qk_nope_head_dim": head_dims[0],
+            "qk_rope_head_dim": head_dims[1], "v_head_dim": head_dims[2], "first_k_dense_replace": dense_layers,
+            "n_routed_experts": experts[0], "num_experts_per_tok": experts[1], "n_shared_experts": experts[2],
+            "moe_intermediate_size": experts[3], **numbers}
+
+
 SHORT_LAYERS = ["conv", "conv", "full_attention"] * 3 + ["conv", "full_attention"] * 3 + ["conv"]
 LONG_LAYERS = ["conv", "conv", "full_attention"] + ["conv", "conv", "conv", "full_attention"] * 4
 LONG_LAYERS += ["conv", "conv", "full_attention", "conv", "conv"]
 BARE = "without embedding and head"
 
 MODELS = {
+    "deepseek-v2": Published(
+        count.deepseek, latent(102400, 5120, 60, 128, (1536, 512), (128, 64, 128), 1, (160, 6, 2, 1536),
+                               intermediate_size=12288), Printed("236B"), Printed("21B")),
+    "deepseek-v2-lite": Published(
+        count.deepseek, latent(102400, 2048, 27, 16, (None, 512), (128, 64, 128), 1, (64, 6, 2, 1408),
+                               intermediate_size=10944),
+        Printed("15.7B"), Printed("2.4B", of="without embedding", reason="cut from 2.45B")),
+    "deepseek-v3": Published(
+        count.deepseek, latent(129280, 7168, 61, 128, (1536, 512), (128, 64, 128), 3, (256, 8, 1, 2048),
+                               intermediate_size=18432), Printed("671B"), Printed("37B", of="without embedding")),
+    "glm-4.7-flash": Published(
+        count.deepseek, latent(154880, 2048, 47, 20, (768, 512), (192, 64, 256), 1, (64, 4, 1, 1536),
+                               intermediate_size=10240), Printed("30B"), Printed("3B", of=BARE)),
     "hy3-preview-295b-a21b": Published(
         count.one_dense_layer, {"vocab_size": 120832, "hidden_size": 4096, "num_hidden_layers": 80,
                                 "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 128,
                                 "intermediate_size": 13312, "first_k_dense_replace": 1, "num_experts": 192,
                                 "num_experts_per_tok": 8, "num_shared_experts": 1, "moe_intermediate_size": 1536},
         Printed("295B"), Printed("21B")),
+    "kimi-k2": Published(
+        count.deepseek, latent(163840, 7168, 61, 64, (1536, 512), (128, 64, 128), 1, (384, 8, 1, 2048),
+                               intermediate_size=18432), Printed("1T"), Printed("32B", of="without embedding")),
+    "kimi-linear-48b-a3b": Published(
+        count.kimi_linear, {"vocab_size": 163840, "hidden_size": 2304, "num_hidden_layers": 27,
+                            "num_attention_heads": 32, "q_lora_rank": None, "kv_lora_rank": 512,
+                            "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+                            "linear_attn_config": {"num_heads": 32, "head_dim": 128, "short_conv_kernel_size": 4,
+                                                   "full_attn_layers": [4, 8, 12, 16, 20, 24, 27]},
+                            "intermediate_size": 9216, "first_k_dense_replace": 1, "num_experts": 256,
+                            "num_experts_per_token": 8, "num_shared_experts": 1, "moe_intermediate_size": 1024},
+        Printed("48B", reason="the name"), Printed("3B")),
     "lfm2.5-1.2b": Published(
         count.lfm2, {"vocab_size": 65536, "hidden_size": 2048, "num_attention_heads": 32, "num_key_value_heads": 8,
                      "intermediate_size": 12288, "block_auto_adjust_ff_dim": True, "block_ffn_dim_multiplier": 1.0,
@@ -83,6 +118,15 @@ MODELS = {
         Printed("8.3B", reason="that of LFM2-8B-A1B, whose vocabulary of 65536 makes 8.34B and 1.56B"),
         Printed("1.5B", reason="that of LFM2-8B-A1B, cut from 1.56B")),
     "llama-3-8b": Published(count.llama, dense(128256, 4096, 32, (32, 8), 14336), Printed("8.03B")),
+    "llama-3.1-405b": Published(count.llama, dense(128256, 16384, 126, (128, 8), 53248),
+                                Printed("405B", reason="cut from 405.9B")),
+    "llama-3.1-70b": Published(count.llama, dense(128256, 8192, 80, (64, 8), 28672),
+                               Printed("70B", reason="cut from 70.6B")),
+    "llama-3.1-8b": Published(count.llama, dense(128256, 4096, 32, (32, 8), 14336), Printed("8B")),
+    "llama-3.2-1b": Published(count.llama, dense(128256, 2048, 16, (32, 8), 8192, tie_word_embeddings=True),
+                              Printed("1.23B", reason="cut from 1.236B")),
+    "llama-3.2-3b": Published(count.llama, dense(128256, 3072, 28, (24, 8), 8192, tie_word_embeddings=True),
+                              Printed("3.21B")),
     "mellum2-12b-a2.5b": Published(
         count.qwen3_moe, {"vocab_size": 98304, "hidden_size": 2304, "num_hidden_layers": 28, "num_attention_heads": 32,
                           "num_key_value_heads": 4, "head_dim": 128, "num_experts": 64, "num_experts_per_tok": 8,
@@ -93,8 +137,14 @@ MODELS = {
                            "num_attention_heads": 48, "num_key_value_heads": 8, "head_dim": 128,
                            "num_local_experts": 256, "num_experts_per_tok": 8, "intermediate_size": 1536},
         Printed("230B", step="10"), Printed("10B", of=BARE)),
+    "mistral-large-3": Published(
+        count.deepseek, latent(131072, 7168, 61, 128, (1536, 512), (128, 64, 128), 3, (128, 4, 1, 4096),
+                               intermediate_size=16384), Printed("673B"), Printed("39B", of="without embedding")),
     "mistral-small-3.1-24b": Published(count.llama, dense(131072, 5120, 40, (32, 8), 32768, head_dim=128),
                                        Printed("24B")),
+    "mistral-small-4-119b": Published(
+        count.deepseek, latent(131072, 4096, 36, 32, (1024, 256), (64, 64, 128), 0, (128, 4, 1, 2048)),
+        Printed("119B"), Printed("6B", of="without embedding")),
     "mixtral-8x22b": Published(
         count.mixtral, {**dense(32000, 6144, 56, (48, 8), 16384), "num_local_experts": 8, "num_experts_per_tok": 2},
         Printed("141B"), Printed("39B")),
@@ -184,6 +234,10 @@ MODELS = {
         count.qwen3_next, qwen3_5(2560, 32, (16, 4), 32, intermediate_size=9216, tie_word_embeddings=True),
         Printed("4B")),
     "qwen3.5-9b": Published(count.qwen3_next, qwen3_5(4096, 32, (16, 4), 32, intermediate_size=12288), Printed("9B")),
+    "sarvam-105b": Published(
+        count.deepseek, latent(262144, 4096, 32, 64, (None, 512), (128, 64, 128), 1, (128, 8, 1, 2048),
+                               intermediate_size=16384),
+        Printed("105B", reason="the name; 106B on its page"), Printed("10.3B", of=BARE)),
     "sarvam-30b": Published(
         count.one_dense_layer, {"vocab_size": 262144, "hidden_size": 4096, "num_hidden_layers": 19,
                                 "num_attention_heads": 64, "num_key_value_heads": 4, "head_dim": 64,

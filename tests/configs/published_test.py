@@ -37,10 +37,13 @@ def released_sublayers(config):
         mixers = ["attention" if (layer + 1) % interval == 0 else "gated_delta_net" for layer in layers]
     elif "gqa_interval" in config:
         mixers = ["kimi_delta" if layer % (config["gqa_interval"] + 1) else "attention" for layer in layers]
+    elif "full_attn_layers" in config.get("linear_attn_config", {}):   # counted from 1
+        full = config["linear_attn_config"]["full_attn_layers"]
+        mixers = ["mla" if layer + 1 in full else "kimi_delta" for layer in layers]
     else:
-        mixers = ["attention" for _ in layers]
+        mixers = ["mla" if "kv_lora_rank" in config else "attention" for _ in layers]
     dense = config.get("num_dense_layers") or config.get("first_k_dense_replace") or 0
-    if "num_experts_per_tok" not in config:
+    if not {"num_experts_per_tok", "num_experts_per_token"} & set(config):
         dense = len(mixers)
     return [kind for layer in layers for kind in (mixers[layer], "mlp" if layer < dense else "moe")]
 

@@ -3,11 +3,12 @@ parameters are whose."""
 
 import dataclasses
 
+from golden_latent import LATENT_FAMILIES
 from golden_maps import (ATTENTION, BASE, EXPERTS, GATED_ATTENTION, GDN_BY_KEY_HEAD, GDN_CONFIG, GDN_IN_ROWS,
-                         GDN_YAML, MLP, OUTSIDE, QK_NORM, SHARED_GATE, Family, Flat, Sections, layer, named,
+                         GDN_YAML, MLP, OUTSIDE, QK_NORM, ROUTER_BIAS, SHARED_GATE, Family, Sections, layer, named,
                          post_norms, pre_norms, rope, shared, yaml)
 
-FAMILIES = {}
+FAMILIES = dict(LATENT_FAMILIES)
 
 MOE_CONFIG = {"moe_intermediate_size": 4, "num_experts": 4, "num_experts_per_tok": 2}
 FAMILIES["qwen3_next"] = Family(
@@ -104,10 +105,13 @@ model:
 """),
     [layer(ATTENTION, QK_NORM, MLP, post_norms("attn", "mlp"))] * 2, OUTSIDE)
 
+# The released model for long texts has these positions in its layers without a window.
+OLMO_YARN = {"factor": 8.0, "original_max_position_embeddings": 60, "beta_fast": 1.5, "beta_slow": 0.1}
 FAMILIES["olmo3"] = Family(
     "Olmo3ForCausalLM", "Olmo3Config",
     {**BASE, "intermediate_size": 10, "num_hidden_layers": 8, "rms_norm_eps": 1e-5, "sliding_window": 5,
-     "rope_parameters": {kind: rope(700.0)["rope_parameters"] for kind in ("sliding_attention", "full_attention")}},
+     "rope_parameters": {"sliding_attention": rope(700.0)["rope_parameters"],
+                         "full_attention": rope(700.0, rope_type="yarn", **OLMO_YARN)["rope_parameters"]}},
     yaml("""
 model:
   vocab_size: 32
@@ -116,17 +120,28 @@ model:
   pattern: "(local+mlp)*3, full+mlp"
   norm: {type: rms, placement: post, eps: 1.0e-5}
   sublayers:
-    full: {type: attention, num_heads: 4, num_kv_heads: 2, head_dim: 8, qk_norm: full, rope: {theta: 700}}
-    local: {like: full, window: 5}
+    local:
+      type: attention
+      num_heads: 4
+      num_kv_heads: 2
+      head_dim: 8
+      qk_norm: full
+      rope: {theta: 700}
+      window: 5
+    full:
+      like: local
+      rope: {scaling: {type: yarn, factor: 8, original_length: 60, beta_fast: 1.5, beta_slow: 0.1}}
+      window: 0
     mlp: {type: mlp, size: 10, activation: swiglu}
 """),
     ([layer(named({**ATTENTION, **QK_NORM}, "attn", "local"), MLP, post_norms("local", "mlp"))] * 3
-     + [layer(named({**ATTENTION, **QK_NORM}, "attn", "full"), MLP, post_norms("full", "mlp"))]) * 2, OUTSIDE,
-    set_off="rotary positions scaled by YaRN in full layers, which Braid has no key for")
+     + [layer(named({**ATTENTION, **QK_NORM}, "attn", "full"), MLP, post_norms("full", "mlp"))]) * 2, OUTSIDE)
 
+LLAMA3 = {"factor": 4.0, "original_max_position_embeddings": 40, "low_freq_factor": 0.25, "high_freq_factor": 3.0}
 FAMILIES["llama"] = Family(
     "LlamaForCausalLM", "LlamaConfig",
-    {**BASE, "intermediate_size": 18, "num_hidden_layers": 2, "rms_norm_eps": 1e-5, **rope(300.0)},
+    {**BASE, "intermediate_size": 18, "num_hidden_layers": 2, "rms_norm_eps": 1e-5,
+     **rope(300.0, rope_type="llama3", **LLAMA3)},
     yaml("""
 model:
   vocab_size: 32
@@ -135,11 +150,17 @@ model:
   pattern: "attn+mlp"
   norm: {type: rms, placement: pre, eps: 1.0e-5}
   sublayers:
-    attn: {type: attention, num_heads: 4, num_kv_heads: 2, head_dim: 8, rope: {theta: 300}}
+    attn:
+      type: attention
+      num_heads: 4
+      num_kv_heads: 2
+      head_dim: 8
+      rope:
+        theta: 300
+        scaling: {type: llama3, factor: 4, original_length: 40, low_freq_factor: 0.25, high_freq_factor: 3}
     mlp: {type: mlp, size: 18, activation: swiglu}
 """),
-    [layer(ATTENTION, MLP, pre_norms("attn", "mlp"))] * 2, OUTSIDE,
-    set_off="rotary positions scaled as in Llama 3, which Braid has no key for")
+    [layer(ATTENTION, MLP, pre_norms("attn", "mlp"))] * 2, OUTSIDE)
 
 FAMILIES["mixtral"] = Family(
     "MixtralForCausalLM", "MixtralConfig",
@@ -177,7 +198,6 @@ model:
 """),
     [layer(ATTENTION, QK_NORM, EXPERTS, pre_norms("attn", "moe"))] * 2, OUTSIDE)
 
-ROUTER_BIAS = {"mlp.gate.e_score_correction_bias": "moe.router.bias"}
 FAMILIES["glm4_moe"] = Family(
     "Glm4MoeForCausalLM", "Glm4MoeConfig",
     {**BASE, "intermediate_size": 18, "moe_intermediate_size": 6, "n_routed_experts": 6, "num_experts_per_tok": 2,
@@ -241,41 +261,6 @@ model:
     {name: ours for name, ours in OUTSIDE.items() if name != "lm_head.weight"}, zero_centered=True,
     set_off="softcap of attention scores, scale of embeddings, and scales of scores other than that of head_dim, which "
             "Braid has no key for")
-
-KDA = {f"self_attn.{part}_proj.weight": f"kda.{part}.weight" for part in "qkvb"} | {
-    "self_attn.o_proj.weight": "kda.out.weight", "self_attn.o_norm.weight": "kda.norm.weight",
-    "self_attn.conv1d.weight": Sections(1, {"kda.conv_q.weight": 12, "kda.conv_k.weight": 12, "kda.conv_v.weight": 12}),
-    "self_attn.forget_gate.dt_bias": "kda.dt_bias", "self_attn.forget_gate.A_log": Flat("kda.a_log"),
-    "self_attn.forget_gate.f_a_proj.weight": "kda.f_a.weight", "self_attn.forget_gate.f_b_proj.weight":
-    "kda.f_b.weight", "self_attn.g_a_proj.weight": "kda.g_a.weight", "self_attn.g_b_proj.weight": "kda.g_b.weight"}
-FAMILIES["kimi_linear"] = Family(
-    "KimiLinearForCausalLM", "KimiLinearConfig",
-    {**{key: value for key, value in BASE.items() if key != "head_dim"}, "intermediate_size": 18,
-     "moe_intermediate_size": 6, "num_local_experts": 6, "num_experts_per_tok": 2, "n_shared_experts": 1,
-     "routed_scaling_factor": 1.7, "num_hidden_layers": 4, "layer_types": ["linear_attention"] * 4,
-     "linear_head_dim": 4, "linear_num_heads": 3, "linear_conv_kernel_dim": 3, "rms_norm_eps": 1e-5},
-    yaml("""
-model:
-  vocab_size: 32
-  hidden_size: 12
-  num_layers: 4
-  pattern_head: "kda+mlp"
-  pattern: "kda+moe"
-  norm: {type: rms, placement: pre, eps: 1.0e-5}
-  sublayers:
-    kda: {type: kimi_delta, num_heads: 3, key_head_dim: 4, conv_kernel: 3}
-    mlp: {type: mlp, size: 18, activation: swiglu}
-    moe:
-      type: moe
-      num_experts: 6
-      experts_per_token: 2
-      expert_size: 6
-      shared_size: 6
-      router: {score: sigmoid, normalize: true, scale: 1.7, bias_update_rate: 1.0e-3}
-"""),
-    [layer(KDA, MLP, pre_norms("kda", "mlp"))]
-    + [layer(KDA, EXPERTS, shared("shared_experts"), pre_norms("kda", "moe"))] * 3, OUTSIDE,
-    buffers=ROUTER_BIAS, set_off="multi-head latent attention in every fourth layer")
 
 MAMBA = {"norm.weight": "mamba.pre_norm.weight", "mixer.dt_bias": "mamba.dt_bias", "mixer.A_log": "mamba.a_log",
          "mixer.D": "mamba.d", "mixer.norm.weight": "mamba.norm.weight", "mixer.out_proj.weight": "mamba.out.weight",

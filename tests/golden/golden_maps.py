@@ -66,9 +66,22 @@ ATTENTION = {f"self_attn.{theirs}_proj.weight": f"attn.{ours}.weight"
 QK_NORM = {"self_attn.q_norm.weight": "attn.q_norm.weight", "self_attn.k_norm.weight": "attn.k_norm.weight"}
 GATED_ATTENTION = {**ATTENTION, **QK_NORM,
                    "self_attn.q_proj.weight": Sections(4, {"attn.q.weight": 8, "attn.gate.weight": 8})}
+# Multi-head latent attention of three heads; all sizes differ, so that no two can be taken for each other.
+MLA_CONFIG = {**{key: value for key, value in BASE.items() if key != "head_dim"}, "num_attention_heads": 3,
+              "num_key_value_heads": 3, "q_lora_rank": 7, "kv_lora_rank": 10, "qk_nope_head_dim": 6,
+              "qk_rope_head_dim": 8, "v_head_dim": 5}
+MLA = {f"self_attn.{theirs}.weight": f"mla.{ours}.weight"
+       for theirs, ours in (("kv_a_proj_with_mqa", "kv_a"), ("kv_a_layernorm", "kv_norm"), ("kv_b_proj", "kv_b"),
+                            ("o_proj", "out"))}
+FULL_QUERIES = {"self_attn.q_proj.weight": "mla.q.weight"}
+HEAD_GATE = {"self_attn.g_proj.weight": "mla.gate.weight"}
+LOW_RANK_QUERIES = {f"self_attn.{theirs}.weight": f"mla.{ours}.weight"
+                    for theirs, ours in (("q_a_proj", "q_a"), ("q_a_layernorm", "q_norm"), ("q_b_proj", "q_b"))}
 MLP = {f"mlp.{part}_proj.weight": f"mlp.{part}.weight" for part in ("gate", "up", "down")}
 EXPERTS = {"mlp.gate.weight": "moe.router.weight", "mlp.experts.gate_up_proj": "moe.experts.gate_up.weight",
            "mlp.experts.down_proj": "moe.experts.down.weight"}
+
+ROUTER_BIAS = {"mlp.gate.e_score_correction_bias": "moe.router.bias"}
 
 
 def shared(name):

@@ -149,8 +149,8 @@ TEST(run_config, what_is_not_built_is_refused_as_such) {
     for (const std::string override :
          {"parallel.context=1", "parallel.pipeline=1", "parallel.virtual_stages=1", "parallel.schedule=1f1b",
           "parallel.context_method={attention: ring}", "model.mtp={depth: 0}", "checkpoint.async=false",
-          "model.sublayers.attn.sinks=true", "model.sublayers.attn.softcap=30",
-          "model.sublayers.moe.clamp=7", "model.sublayers.moe.capacity_factor=2"})
+          "model.sublayers.attn.sinks=true", "model.sublayers.attn.softcap=30", "model.sublayers.moe.clamp=7",
+          "model.sublayers.moe.capacity_factor=2"})
         EXPECT_THAT(refused({override}), HasSubstr("not built yet")) << override;
 }
 
