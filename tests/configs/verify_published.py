@@ -10,9 +10,10 @@ BRAID = os.environ["BRAID"]
 FOLDER = pathlib.Path(os.environ["BRAID_SOURCE_DIR"]) / "configs/published"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
-DENSE = ["data=2", "tensor=2", "tensor=2,data=2", "tensor=2,sequence=false", "tensor=2,zero=0", "data=3,reduction=library"]
-SPARSE = ["tensor=2", "expert=2,data=2", "tensor=2,expert=2", "expert=2,expert_tensor=2", "tensor=2,expert=2,expert_tensor=2",
-          "tensor=2,expert=4,sequence=false"]
+DENSE = ["data=2", "tensor=2", "tensor=2,data=2", "tensor=2,sequence=false", "tensor=2,zero=0",
+         "data=3,reduction=library"]
+SPARSE = ["tensor=2", "expert=2,data=2", "tensor=2,expert=2", "expert=2,expert_tensor=2",
+          "tensor=2,expert=2,expert_tensor=2", "tensor=2,expert=4,sequence=false"]
 
 
 def layouts_of(name):
