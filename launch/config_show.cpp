@@ -100,10 +100,6 @@ std::string describe_model(const RunConfig& run) {
     text += table(rows_of(run)) + "\n";
     const std::vector<std::string> unused = unused_sublayers(run.model);
     if (!unused.empty()) text += fmt::format("in no layer: {}\n\n", fmt::join(unused, ", "));
-    const std::vector<std::string> composite = composite_on_gpu(run.model);
-    if (!composite.empty())
-        text += fmt::format("without a kernel on GPUs, computed by primitives there: {}\n\n",
-                            fmt::join(composite, ", "));
     text += fmt::format("total_parameters: {}\nactive_parameters: {}\n", model.num_parameters(),
                         model.num_active_parameters());
     return text;

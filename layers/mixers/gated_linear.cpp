@@ -47,7 +47,6 @@ SublayerType gated_linear_type() {
         "gated_linear", gated_linear_schema(), shrink,
         {{"gated_linear", GatedLinearConfig{.num_heads = 2, .key_head_dim = 3, .value_head_dim = 5}}});
     type.synonyms = "gla gatedlinearattention";
-    type.composite_on_gpu = true;
     return type;
 }
 

@@ -14,8 +14,7 @@ struct GatedLinearConfig {
 /// Gated linear attention (Yang et al. 2023, arXiv:2312.06635): per head a state S [d_k, d_v] that every key
 /// channel forgets at a rate of its own,
 ///     S_t = diag(a_t) S_(t-1) + k_tᵀ v_t;  o_t = q_t S_t / sqrt(d_k);  a_t = sigmoid(W_a x_t)^(1/16),
-/// then an RMSNorm of each head and a SiLU gate. There is no kernel for it: it is written in primitives, and
-/// shows how a mixer is.
+/// then an RMSNorm of each head and a SiLU gate. It shows how little a mixer is.
 class GatedLinearLayer : public Sublayer {
   public:
     GatedLinearLayer(const LayerBuilder& build, const GatedLinearConfig& config);

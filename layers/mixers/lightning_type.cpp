@@ -81,7 +81,6 @@ SublayerType lightning_type() {
     SublayerType type = describe_sublayer<LightningConfig, LightningLayer>("lightning", lightning_schema(),
                                                                            shrink, examples());
     type.synonyms = "lightningattention retnet retention simplegla";
-    type.composite_on_gpu = true;
     return type;
 }
 

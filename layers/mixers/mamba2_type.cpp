@@ -83,7 +83,6 @@ SublayerType mamba2_type() {
         describe_sublayer<Mamba2Config, Mamba2Layer>("mamba2", mamba2_schema(), shrink, examples());
     type.synonyms = "mamba ssd ssm";
     type.decays = true;
-    type.composite_on_gpu = true;
     return type;
 }
 

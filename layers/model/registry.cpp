@@ -31,16 +31,6 @@ const SublayerType& type_of(const SublayerConfig& sublayer) {
     throw InternalError("a sublayer of no type");
 }
 
-std::vector<std::string> composite_on_gpu(const ModelConfig& model) {
-    std::vector<std::string> names;
-    for (const LayerConfig& layer : expand_layers(model))
-        for (const ResolvedSublayer& sublayer : layer.sublayers)
-            if (type_of(sublayer.config).composite_on_gpu &&
-                std::find(names.begin(), names.end(), sublayer.name) == names.end())
-                names.push_back(sublayer.name);
-    return names;
-}
-
 std::unique_ptr<Sublayer> make_sublayer(const LayerBuilder& build) {
     return type_of(build.sublayer.config).make(build);
 }

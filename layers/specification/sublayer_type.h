@@ -33,9 +33,6 @@ struct SublayerType {
     std::vector<Example> examples;
     /// Whether init.decay and init.a_range say how it starts.
     bool decays = false;
-    /// Whether its core is made of primitives (ops/compose/) on a GPU, as there is no kernel for it:
-    /// slower than it could be, which users are told.
-    bool composite_on_gpu = false;
     /// What it cannot do on these ranks although its parameters can be shared out; "" where there is nothing.
     std::function<std::string(const ResolvedSublayer&, const RankGrid&)> refusal = {};
 };
@@ -43,9 +40,6 @@ struct SublayerType {
 /// Every type that a file may name. layers/model/registry.cpp, which knows all layers, has the list.
 const std::vector<SublayerType>& sublayer_types();
 const SublayerType& type_of(const SublayerConfig& sublayer);
-
-/// The sublayers, by name, of the model's layers that have no kernel on a GPU.
-std::vector<std::string> composite_on_gpu(const ModelConfig& model);
 
 /// A count of the config, such as heads, that is shared out over the ranks of an axis.
 struct SharedCount {

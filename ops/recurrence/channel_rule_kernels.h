@@ -26,3 +26,10 @@ void channel_rule_backward(const DeltaInputs& in, const ChunkPlan& plan, const C
                            const DeltaGradients& gradients, Allocator& allocator);
 
 } // namespace braid::ops::cpu
+
+namespace braid::ops {
+
+BRAID_KERNEL(channel_rule_forward)
+BRAID_KERNEL(channel_rule_backward)
+
+} // namespace braid::ops

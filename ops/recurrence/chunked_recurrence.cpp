@@ -13,6 +13,11 @@ bool is_by_channel(const DeltaInputs& in) {
     return in.g.defined() && in.g.rank() == 3;
 }
 
+/// Which of the two kernels; that of a GPU for decays per head knows the delta rule only.
+bool uses_channel_kernel(const DeltaInputs& in) {
+    return is_by_channel(in) || (in.v.device().kind == DeviceKind::cuda && !in.beta.defined());
+}
+
 void expect_inputs(const DeltaInputs& in) {
     check(in.q.rank() == 3 && in.k.rank() == 3 && in.v.rank() == 3,
           "gated_delta_rule: q, k, v must have three dimensions, not {}, {}, {}", to_string(in.q.shape()),
@@ -31,7 +36,8 @@ void expect_inputs(const DeltaInputs& in) {
     check(in.q.dtype() == in.v.dtype() && in.k.dtype() == in.v.dtype() && is_wide(in.g) && is_wide(in.beta),
           "gated_delta_rule: q, k, v are {}, {}, {}, and g and beta are not {}", name_of(in.q.dtype()),
           name_of(in.k.dtype()), name_of(in.v.dtype()), name_of(state_dtype(in)));
-    check(has_recurrence_kernel(in), "gated_delta_rule: this device has no kernel for such decays");
+    check(!uses_channel_kernel(in) || in.num_key_heads() == heads,
+          "gated_delta_rule: {} value heads of {} key heads", heads, in.num_key_heads());
 }
 
 Shape states_shape(const DeltaInputs& in, int64_t count) {
@@ -69,15 +75,15 @@ ChannelSaved make_saved(Allocator& allocator, const DeltaInputs& in, const Chunk
     if (in.beta.defined())
         saved.delta = {squares(),
                        Tensor::empty(allocator, {heads, in.num_tokens(), in.value_dim()}, state_dtype(in))};
-    if (is_by_channel(in)) saved.pairs = squares();
+    if (uses_channel_kernel(in)) saved.pairs = squares();
     return saved;
 }
 
 void run_backward(const DeltaInputs& in, const ChunkPlan& plan, const ChannelSaved& saved,
                   const Tensor& d_output, const DeltaBorders& borders, const DeltaGradients& d,
                   Allocator& allocator) {
-    if (is_by_channel(in))
-        cpu::channel_rule_backward(in, plan, saved, d_output, borders, d, allocator);
+    if (uses_channel_kernel(in))
+        device::channel_rule_backward(in, plan, saved, d_output, borders, d, allocator);
     else
         device::delta_rule_backward(in, plan, saved.delta, d_output, borders, d, allocator);
 }
@@ -119,9 +125,8 @@ void record(Context& ctx, const DeltaInputs& in, const DocumentsPtr& documents, 
 
 } // namespace
 
-bool has_recurrence_kernel(const DeltaInputs& in) {
-    if (in.v.device().kind == DeviceKind::cuda) return in.beta.defined() && !is_by_channel(in);
-    return !is_by_channel(in) || in.num_key_heads() == in.num_value_heads();
+bool keys_may_be_shared(const DeltaInputs& in) {
+    return !uses_channel_kernel(in);
 }
 
 Tensor chunked_recurrence(Context& ctx, const DeltaInputs& in, const DocumentsPtr& documents,
@@ -141,8 +146,8 @@ Tensor chunked_recurrence(Context& ctx, const DeltaInputs& in, const DocumentsPt
     Tensor o = Tensor::empty(allocator, in.v.shape(), in.v.dtype());
     const ChannelSaved saved = make_saved(allocator, in, plan);
     const Tensor states = states_from(allocator, in, plan, initial);
-    if (is_by_channel(in))
-        cpu::channel_rule_forward(in, plan, o, saved, states, allocator);
+    if (uses_channel_kernel(in))
+        device::channel_rule_forward(in, plan, o, saved, states, allocator);
     else
         device::delta_rule_forward(in, plan, o, saved.delta, states, allocator);
     scope.count_flops(cpu::delta_rule_forward_flops(in, plan));

@@ -13,8 +13,8 @@ class DeltaForward {
                  const Tensor& states, Allocator& allocator)
         : view_(in),
           plan_(plan),
-          o_(o.data<T>()),
           is_delta_(in.beta.defined()),
+          o_(o.data<T>()),
           inverse_(is_delta_ ? saved.inverse.data<T>() : nullptr),
           corrected_(is_delta_ ? saved.corrected.data<T>() : nullptr),
           states_(states.data<T>()),

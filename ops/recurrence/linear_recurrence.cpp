@@ -169,12 +169,10 @@ RecurrenceResult linear_recurrence(Context& ctx, const LinearRecurrence& in, con
     const DType wide = accumulation_dtype(in.v.dtype());
     const auto widened = [&](const Tensor& x) { return x.defined() ? cast(ctx, x, wide) : x; };
     DeltaInputs inputs{in.q, in.k, in.v, widened(in.log_decay), widened(in.beta), in.scale};
-    const bool by_channel = in.log_decay.defined() && in.log_decay.rank() == 3;
-    if (const int64_t repeats = inputs.heads_per_key(); by_channel && repeats > 1) {
+    if (const int64_t repeats = inputs.heads_per_key(); repeats > 1 && !keys_may_be_shared(inputs)) {
         inputs.q = repeated_heads(ctx, in.q, repeats);
         inputs.k = repeated_heads(ctx, in.k, repeats);
     }
-    if (!has_recurrence_kernel(inputs)) return composite_recurrence(ctx, in, documents, initial);
     RecurrenceResult result;
     result.o = chunked_recurrence(ctx, inputs, documents, initial, &result.last);
     return result;

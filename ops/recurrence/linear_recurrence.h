@@ -24,7 +24,7 @@ struct RecurrenceResult {
     Tensor last; // [num_documents, H_v, d_k, d_v], the states after each document, f32 or f64
 };
 
-/// The recurrence in chunks, for every setting, dtype and device, by a kernel where the device has one
+/// The recurrence in chunks, for every setting, dtype and device, by kernels
 /// (ops/recurrence/chunked_recurrence.h); all of it differentiable, initial and last states too. Documents
 /// start from `initial` [num_documents, H_v, d_k, d_v], or from zero. States, decays and sums are f32 where q
 /// is bf16. No exponent overflows, however strong decays are.
@@ -37,8 +37,7 @@ struct RecurrenceResult {
 RecurrenceResult linear_recurrence(Context& ctx, const LinearRecurrence& in, const DocumentsPtr& documents,
                                    const Tensor& initial = {});
 
-/// The same made of primitives (ops/compose/): what runs where there is no kernel, and the reference that
-/// kernels are tested against.
+/// The same made of primitives (ops/compose/), by far slower: the reference that kernels are tested against.
 RecurrenceResult composite_recurrence(Context& ctx, const LinearRecurrence& in, const DocumentsPtr& documents,
                                       const Tensor& initial = {});
 

@@ -104,10 +104,6 @@ std::string describe_start(const Trainer& trainer, int num_ranks, int num_thread
                             set->num_windows());
     for (const std::string& name : unused_sublayers(config.model))
         text += fmt::format("\nmodel.sublayers.{} is not used by any layer", name);
-    if (trainer.allocator().device().kind == DeviceKind::cuda)
-        for (const std::string& name : composite_on_gpu(config.model))
-            text += fmt::format("\nmodel.sublayers.{} has no kernel on a GPU and is computed by primitives",
-                                name);
     for (const std::string& warning : run_warnings(config)) text += "\nwarning: " + warning;
     return text;
 }
