@@ -1,5 +1,6 @@
 #include "layers/feed_forward/mlp.h"
 
+#include "layers/sublayer/biases.h"
 #include "layers/sublayer/regions.h"
 #include "ops/basic/activation.h"
 #include "ops/basic/linear.h"
@@ -38,13 +39,25 @@ MlpLayer::MlpLayer(const LayerBuilder& build, const MlpConfig& config) : activat
     input_ = build.store.declare(std::move(sections));
     output_ = build.store.declare(
         split_over_tensor(build.output_matrix("down.weight", {hidden, config.size}), 1, features));
+    if (has_bias(config.bias, MlpProjection::up)) {
+        const auto bias = [&](const char* part) {
+            return split_over_tensor(build.bias(part, {config.size}), 0, features);
+        };
+        std::vector<ParameterSpec> biases;
+        if (is_gated(activation_)) biases.push_back(bias("gate.bias"));
+        biases.push_back(bias("up.bias"));
+        input_bias_ = build.store.declare(std::move(biases));
+    }
+    if (has_bias(config.bias, MlpProjection::down))
+        output_bias_ = build.store.declare(build.output_bias("down.bias", hidden));
 }
 
 std::vector<Phase> MlpLayer::phases() const {
     return {{"", true, [this](LayerContext& ctx, const Values& in) {
                  const Tensor h = to_column_parallel(ctx, in[0]);
-                 const Tensor hidden = activate(ctx, ops::linear(ctx, h, input_), activation_);
-                 return Values{from_row_parallel(ctx, ops::linear(ctx, hidden, output_))};
+                 const Tensor projected = with_bias(ctx, ops::linear(ctx, h, input_), input_bias_);
+                 const Tensor part = ops::linear(ctx, activate(ctx, projected, activation_), output_);
+                 return Values{with_bias(ctx, from_row_parallel(ctx, part), output_bias_)};
              }}};
 }
 

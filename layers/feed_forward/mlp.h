@@ -18,6 +18,8 @@ class MlpLayer : public Sublayer {
     Activation activation_;
     const Parameter* input_; // gate, up; or up alone
     const Parameter* output_;
+    const Parameter* input_bias_ = nullptr; // as input_
+    const Parameter* output_bias_ = nullptr;
 };
 
 bool is_gated(Activation activation);

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "layers/specification/sublayer_type.h"
 
@@ -14,9 +15,16 @@ constexpr auto enum_names(Activation) {
     return std::array<std::string_view, 5>{"swiglu", "geglu", "gelu", "silu", "relu2"};
 }
 
+/// Those of an MLP that may have a bias; up with the gate.
+enum class MlpProjection { up, down };
+constexpr auto enum_names(MlpProjection) {
+    return std::array<std::string_view, 2>{"up", "down"};
+}
+
 struct MlpConfig {
     int64_t size = 0;
     Activation activation = Activation::swiglu;
+    std::vector<MlpProjection> bias; // of these projections
     bool operator==(const MlpConfig&) const = default;
 };
 

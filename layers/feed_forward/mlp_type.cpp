@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "layers/feed_forward/mlp.h"
+#include "layers/sublayer/biases.h"
 
 namespace braid {
 namespace {
@@ -18,7 +19,15 @@ const Schema<MlpConfig>& mlp_schema() {
                  {.help = "swiglu and geglu are gated",
                   .aliases = {"hidden_act", "activation_func", "hidden_activation"},
                   .synonyms = kActivationSynonyms})
-            .not_built({"clamp", "bias"});
+            .key("bias", &MlpConfig::bias,
+                 {.help = "projections with a bias; up has the gate's too",
+                  .default_text = "[]",
+                  .aliases = {"mlp_bias", "use_bias", "add_bias_linear", "use_mlp_bias"},
+                  .example = "[up, down]"})
+            .not_built({"clamp"})
+            .finish([](MlpConfig& m, SectionCheck&) { sort_biases(m.bias); })
+            .rule(std::string(kBiasRule),
+                  [](const MlpConfig& m, SectionCheck& check) { check_biases(m.bias, check); });
     return schema;
 }
 
@@ -32,6 +41,11 @@ std::vector<SublayerType::Example> examples() {
          {Activation::swiglu, Activation::geglu, Activation::gelu, Activation::silu, Activation::relu2})
         result.emplace_back(fmt::format("mlp_{}", to_string(activation)),
                             MlpConfig{.size = 7, .activation = activation});
+    using enum MlpProjection;
+    result.emplace_back("mlp_bias",
+                        MlpConfig{.size = 12, .activation = Activation::swiglu, .bias = {up, down}});
+    result.emplace_back("mlp_some_bias",
+                        MlpConfig{.size = 6, .activation = Activation::relu2, .bias = {down}});
     return result;
 }
 

@@ -5,11 +5,13 @@
 
 #include "layers/feed_forward/mlp.h"
 #include "layers/feed_forward/routing_trace.h"
+#include "layers/sublayer/biases.h"
 #include "layers/sublayer/regions.h"
 #include "ops/basic/activation.h"
 #include "ops/basic/elementwise.h"
 #include "ops/basic/linear.h"
 #include "ops/moe/expert_fractions.h"
+#include "ops/moe/group_bias.h"
 #include "ops/moe/grouped_linear.h"
 #include "ops/moe/permute.h"
 #include "ops/moe/routing.h"
@@ -29,6 +31,11 @@ ParameterSpec split_experts(ParameterSpec spec, int dim, int64_t ranges) {
     spec.splits = {{.dim = 0, .axis = Axis::expert, .key = "num_experts"},
                    {.dim = dim, .axis = Axis::expert_tensor, .ranges = ranges, .key = "expert_size"}};
     return spec;
+}
+
+Tensor with_group_bias(Context& ctx, const Tensor& x, const Parameter* b, const Tensor& offsets,
+                       int64_t first = 0) {
+    return b ? ops::add_group_bias(ctx, x, b, offsets, first) : x;
 }
 
 } // namespace
@@ -60,11 +67,44 @@ MoeLayer::MoeLayer(const LayerBuilder& build, const MoeConfig& config)
     }
     if (config.shared_gate)
         shared_gate_ = build.store.declare(build.gate("shared_gate.weight", {1, hidden_size_}));
+    declare_biases(build);
     if (config.router.bias_update_rate > 0)
         bias_ = build.store.declare_buffer(build.name("router.bias"), {experts}, DType::f32);
     if (config.router.aux_loss > 0 && config.router.aux_scope == AuxScope::global)
         previous_counts_ =
             build.store.declare_buffer(build.name("router.previous_counts"), {experts}, DType::i64);
+}
+
+void MoeLayer::declare_biases(const LayerBuilder& build) {
+    const int64_t experts = config_.num_experts, size = config_.expert_size;
+    const bool gated = is_gated(config_.activation);
+    // Not router.bias: so is the selection bias called.
+    if (config_.router.bias) router_bias_ = build.store.declare(build.bias("router.linear_bias", {experts}));
+    if (has_bias(config_.bias, MoeProjection::experts)) {
+        const auto of_experts = [&](const char* part, int64_t width, const Split& columns) {
+            ParameterSpec spec = build.bias(part, {experts, width});
+            spec.expert = true;
+            spec.splits = {{.dim = 0, .axis = Axis::expert, .key = "num_experts"}, columns};
+            return spec;
+        };
+        const int64_t ranges = gated ? 2 : 1;
+        expert_input_bias_ = build.store.declare(
+            of_experts(gated ? "experts.gate_up.bias" : "experts.up.bias", ranges * size,
+                       {.dim = 1, .axis = Axis::expert_tensor, .ranges = ranges, .key = "expert_size"}));
+        // The outputs of an expert are sums over the ranks that share it: each adds some columns of the
+        // bias, so that each element is added once and has its gradient on one rank.
+        expert_output_bias_ = build.store.declare(
+            of_experts("experts.down.bias", hidden_size_,
+                       {.dim = 1, .axis = Axis::expert_tensor, .key = "model.hidden_size"}));
+        first_biased_ = build.store.grid().expert_tensor.index * expert_output_bias_->shape()[1];
+    }
+    if (has_bias(config_.bias, MoeProjection::shared)) {
+        std::vector<ParameterSpec> sections;
+        if (gated) sections.push_back(build.bias("shared.gate.bias", {config_.shared_size}));
+        sections.push_back(build.bias("shared.up.bias", {config_.shared_size}));
+        shared_input_bias_ = build.store.declare(std::move(sections));
+        shared_output_bias_ = build.store.declare(build.bias("shared.down.bias", {hidden_size_}));
+    }
 }
 
 std::vector<Phase> MoeLayer::phases() const {
@@ -89,14 +129,16 @@ double MoeLayer::forward_flops(const Documents& documents) const {
 }
 
 int64_t MoeLayer::num_idle_parameters() const {
-    const int64_t one_expert =
-        (expert_input_->num_global_elements() + expert_output_->num_global_elements()) / config_.num_experts;
-    return (config_.num_experts - config_.experts_per_token) * one_expert;
+    int64_t all = 0;
+    for (const Parameter* p : {expert_input_, expert_output_, expert_input_bias_, expert_output_bias_})
+        if (p) all += p->num_global_elements();
+    return (config_.num_experts - config_.experts_per_token) * (all / config_.num_experts);
 }
 
 Values MoeLayer::route(LayerContext& ctx, const Tensor& stream) const {
     const Tensor h = scatter_tokens(ctx, stream);
-    const Tensor logits = ops::linear(ctx, ops::cast(ctx, h, router_->value().dtype()), router_);
+    const Tensor logits =
+        with_bias(ctx, ops::linear(ctx, ops::cast(ctx, h, router_->value().dtype()), router_), router_bias_);
     const Shape chosen{logits.dim(0), config_.experts_per_token};
     const Tensor given = ctx.routing ? ctx.routing->given_experts(ctx, site_index_, chosen) : Tensor();
     const ops::Routing routing =
@@ -166,8 +208,9 @@ Values MoeLayer::dispatch(LayerContext& ctx, const Values& in) const {
 }
 
 Tensor MoeLayer::run_shared_expert(Context& ctx, const Tensor& h) const {
-    const Tensor y = ops::linear(ctx, activate(ctx, ops::linear(ctx, h, shared_input_), config_.activation),
-                                 shared_output_);
+    const Tensor in = with_bias(ctx, ops::linear(ctx, h, shared_input_), shared_input_bias_);
+    const Tensor y = with_bias(ctx, ops::linear(ctx, activate(ctx, in, config_.activation), shared_output_),
+                               shared_output_bias_);
     return shared_gate_ ? ops::sigmoid_gate(ctx, y, ops::linear(ctx, h, shared_gate_)) : y;
 }
 
@@ -187,9 +230,12 @@ Tensor MoeLayer::run_expert_mlps(Context& ctx, const Values& tokens) const {
     const auto choices = dispatcher_.is_distributed() ? ops::Choices::some : ops::Choices::all;
     const ops::ExpertPlan plan = ops::make_expert_plan(ctx, tokens[2], expert_input_->shape()[0], choices);
     const Tensor rows = ops::permute(ctx, tokens[0], plan);
-    const Tensor hidden =
-        activate(ctx, ops::grouped_linear(ctx, rows, expert_input_, plan.offsets), config_.activation);
-    const Tensor outputs = ops::grouped_linear(ctx, hidden, expert_output_, plan.offsets);
+    const Tensor in = with_group_bias(ctx, ops::grouped_linear(ctx, rows, expert_input_, plan.offsets),
+                                      expert_input_bias_, plan.offsets);
+    const Tensor hidden = activate(ctx, in, config_.activation);
+    const Tensor outputs =
+        with_group_bias(ctx, ops::grouped_linear(ctx, hidden, expert_output_, plan.offsets),
+                        expert_output_bias_, plan.offsets, first_biased_);
     return ops::combine(ctx, outputs, tokens[1], plan);
 }
 

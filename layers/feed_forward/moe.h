@@ -39,6 +39,7 @@ class MoeLayer : public Sublayer {
     Values run_experts(LayerContext& ctx, const Values& in) const;
     Values combine(LayerContext& ctx, const Values& in) const;
 
+    void declare_biases(const LayerBuilder& build);
     Tensor run_shared_expert(Context& ctx, const Tensor& h) const;
     // y [N, D], the weighted sums over this rank's experts for {rows [N, D], weight [N, k], expert [N, k]}.
     Tensor run_expert_mlps(Context& ctx, const Values& tokens) const;
@@ -57,6 +58,12 @@ class MoeLayer : public Sublayer {
     const Parameter* shared_input_ = nullptr;
     const Parameter* shared_output_ = nullptr;
     const Parameter* shared_gate_ = nullptr;
+    const Parameter* router_bias_ = nullptr;        // [E]
+    const Parameter* expert_input_bias_ = nullptr;  // [E, 2 I] or [E, I], of this rank's experts
+    const Parameter* expert_output_bias_ = nullptr; // [E, D], or the columns from first_biased_ on
+    const Parameter* shared_input_bias_ = nullptr;
+    const Parameter* shared_output_bias_ = nullptr;
+    int64_t first_biased_ = 0;
     Buffer* bias_ = nullptr;            // [E], added to scores for the choice only
     Buffer* previous_counts_ = nullptr; // i64 [E], of the whole step before
 };

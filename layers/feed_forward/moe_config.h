@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "layers/feed_forward/mlp_config.h"
 
@@ -26,6 +27,12 @@ constexpr auto enum_names(AuxScope) {
     return std::array<std::string_view, 3>{"sequence", "global", "batch"};
 }
 
+/// What of a mixture may have a bias: both projections of each expert, those of the shared expert.
+enum class MoeProjection { experts, shared };
+constexpr auto enum_names(MoeProjection) {
+    return std::array<std::string_view, 2>{"experts", "shared"};
+}
+
 struct RouterConfig {
     RouterScore score = RouterScore::softmax;
     bool normalize = true; // the weights of a token's experts are divided by their sum before scale
@@ -33,6 +40,7 @@ struct RouterConfig {
     double aux_loss = 0;
     AuxScope aux_scope = AuxScope::sequence;
     double z_loss = 0;
+    bool bias = false;           // on the logits, learned as a weight is
     double bias_update_rate = 0; // 0: no selection bias
     int64_t num_groups = 1;      // of neighbouring experts; 1: a choice among all
     int64_t group_topk = 1;      // groups that a token's experts are chosen in
@@ -47,8 +55,9 @@ struct MoeConfig {
     int64_t shared_size = 0;  // 0: no shared expert
     bool shared_gate = false; // a sigmoid gate on the shared expert
     Activation activation = Activation::swiglu;
-    int64_t piece_tokens = 0;   // 0: no pieces
-    int64_t receive_tokens = 0; // 0: as many as come
+    int64_t piece_tokens = 0;        // 0: no pieces
+    int64_t receive_tokens = 0;      // 0: as many as come
+    std::vector<MoeProjection> bias; // of these projections
     RouterConfig router;
     bool operator==(const MoeConfig&) const = default;
 };

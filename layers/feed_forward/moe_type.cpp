@@ -2,6 +2,7 @@
 #include <bit>
 
 #include "layers/feed_forward/moe.h"
+#include "layers/sublayer/biases.h"
 
 namespace braid {
 namespace {
@@ -42,6 +43,10 @@ const Schema<RouterConfig>& router_schema() {
                  {.help = "weight of the mean squared logsumexp of the router's logits",
                   .min = 0,
                   .aliases = {"moe_z_loss_coeff", "router_z_loss_coef", "z_loss_weight"}})
+            .key("bias", &R::bias,
+                 {.help = "a learned bias on the logits, beside the one of bias_update_rate, which is not "
+                          "learned by gradients",
+                  .aliases = {"router_bias", "gate_bias"}})
             .key("bias_update_rate", &R::bias_update_rate,
                  {.help = "step of the selection bias that balances without a loss; 0 means no bias",
                   .min = 0,
@@ -159,9 +164,23 @@ const Schema<MoeConfig>& moe_schema() {
                   .max = kMaxSize,
                   .changes_numbers = false})
             .section("router", &M::router, router_schema(), "how tokens choose experts")
-            .not_built({"clamp", "capacity_factor", "bias"})
+            .key("bias", &M::bias,
+                 {.help = "what has biases on its projections: all experts, the shared expert",
+                  .default_text = "[]",
+                  .aliases = {"mlp_bias", "use_bias", "add_bias_linear", "use_mlp_bias"},
+                  .example = "[experts, shared]"})
+            .not_built({"clamp", "capacity_factor"})
             .pointless("shared_gate", "shared_size is 0, so there is no shared expert",
                        [](const M& m) { return m.shared_size == 0; })
+            .finish([](M& m, SectionCheck&) { sort_biases(m.bias); })
+            .rule(std::string(kBiasRule),
+                  [](const M& m, SectionCheck& check) {
+                      check_biases<MoeProjection>(m.bias, check, [&](MoeProjection p) {
+                          return p == MoeProjection::shared && m.shared_size == 0
+                                     ? std::string("shared_size is 0")
+                                     : std::string();
+                      });
+                  })
             .rule("router.num_groups divides num_experts, into groups of two or more for top2_sum",
                   check_groups)
             .rule("experts_per_token is at most num_experts, and what router.group_topk groups have",
@@ -209,11 +228,22 @@ std::vector<SublayerType::Example> examples() {
                             .num_groups = 4,
                             .group_topk = 2,
                             .group_score = RouterGroupScore::max};
+    MoeConfig biased{.num_experts = 4, .experts_per_token = 2, .expert_size = 4, .shared_size = 3};
+    biased.bias = {MoeProjection::experts, MoeProjection::shared};
+    biased.router.bias = true;
+    biased.router.normalize = false;
+    MoeConfig experts_biased = plain; // in pieces, without gates
+    experts_biased.num_experts = 6;
+    experts_biased.activation = Activation::gelu;
+    experts_biased.piece_tokens = 5;
+    experts_biased.bias = {MoeProjection::experts};
     return {{"moe", plain},
             {"moe_sigmoid_shared", shared},
             {"moe_not_normalized", not_normalized},
             {"moe_groups", groups},
-            {"moe_groups_by_max", groups_by_max}};
+            {"moe_groups_by_max", groups_by_max},
+            {"moe_bias", biased},
+            {"moe_some_bias", experts_biased}};
 }
 
 } // namespace

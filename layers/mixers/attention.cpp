@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "layers/mixers/attention_diagnostics.h"
+#include "layers/sublayer/biases.h"
 #include "layers/sublayer/decode_state.h"
 #include "layers/sublayer/growing_rows.h"
 #include "layers/sublayer/regions.h"
@@ -34,6 +35,7 @@ AttentionLayer::AttentionLayer(const LayerBuilder& build, const AttentionConfig&
     if (replicated) key_value_ = build.store.declare(key_value);
     output_ =
         build.store.declare(split_heads(build.output_matrix("out.weight", {hidden_size_, heads}), 1, query));
+    declare_biases(build);
     config_.num_heads = build.per_tensor_rank(config.num_heads);
     config_.num_kv_heads = build.per_tensor_rank(config.num_kv_heads);
     num_global_heads_ = config.num_heads;
@@ -47,6 +49,28 @@ AttentionLayer::AttentionLayer(const LayerBuilder& build, const AttentionConfig&
     };
     q_norm_ = norm("q_norm", config.num_heads);
     k_norm_ = norm("k_norm", config.num_kv_heads);
+}
+
+void AttentionLayer::declare_biases(const LayerBuilder& build) {
+    const WholeParts query{config_.num_heads, "num_heads"}, key{config_.num_kv_heads, "num_kv_heads", true};
+    const auto declare = [&](AttentionProjection projection, const ParameterSpec& spec) {
+        if (has_bias(config_.bias, projection))
+            bias_[static_cast<size_t>(projection)] = build.store.declare(spec);
+    };
+    const auto heads = [&](const char* part, int64_t width, const WholeParts& parts) {
+        return split_over_tensor(build.bias(part, {width}), 0, parts);
+    };
+    using enum AttentionProjection;
+    const int64_t kv = config_.num_kv_heads * config_.head_dim;
+    declare(q, heads("q.bias", config_.num_heads * config_.head_dim, query));
+    declare(k, heads("k.bias", kv, key));
+    declare(v, heads("v.bias", kv, key));
+    if (config_.gate != AttentionGate::none) declare(gate, heads("gate.bias", gate_width(), query));
+    declare(out, build.output_bias("out.bias", hidden_size_));
+}
+
+Tensor AttentionLayer::biased(Context& ctx, const Tensor& x, AttentionProjection projection) const {
+    return with_bias(ctx, x, bias_[static_cast<size_t>(projection)]);
 }
 
 int64_t AttentionLayer::gate_width() const {
@@ -89,8 +113,8 @@ Tensor AttentionLayer::forward(LayerContext& ctx, const Tensor& stream) const {
         o = ops::sigmoid_gate(ctx, o.view({tokens, config_.num_heads * config_.head_dim}), in.gate);
     else if (config_.gate == AttentionGate::head)
         o = ops::sigmoid_gate(ctx, o, in.gate);
-    return from_row_parallel(
-        ctx, ops::linear(ctx, o.view({tokens, config_.num_heads * config_.head_dim}), output_));
+    const Tensor part = ops::linear(ctx, o.view({tokens, config_.num_heads * config_.head_dim}), output_);
+    return biased(ctx, from_row_parallel(ctx, part), AttentionProjection::out);
 }
 
 AttentionLayer::Projected AttentionLayer::project(LayerContext& ctx, const Tensor& h) const {
@@ -106,8 +130,8 @@ AttentionLayer::Projected AttentionLayer::project(LayerContext& ctx, const Tenso
             parts.push_back(part);
 
     Projected out;
-    if (config_.gate != AttentionGate::none) out.gate = parts[1];
-    out.v = parts.back().view({tokens, kv_heads, dim});
+    if (config_.gate != AttentionGate::none) out.gate = biased(ctx, parts[1], AttentionProjection::gate);
+    out.v = biased(ctx, parts.back(), AttentionProjection::v).view({tokens, kv_heads, dim});
     const auto position_encoded = [&](const Tensor& x, const Norm* norm, int64_t num_heads) {
         Tensor y = config_.qk_norm == QkNorm::full ? x : x.view({tokens, num_heads, dim});
         if (norm) y = norm->forward(ctx, y);
@@ -115,8 +139,9 @@ AttentionLayer::Projected AttentionLayer::project(LayerContext& ctx, const Tenso
         if (config_.rope.fraction == 0) return y;
         return ops::rope(ctx, y, ctx.documents, config_.rope.options());
     };
-    out.q = position_encoded(parts.front(), q_norm_.get(), heads);
-    out.k = position_encoded(parts[parts.size() - 2], k_norm_.get(), kv_heads);
+    out.q = position_encoded(biased(ctx, parts.front(), AttentionProjection::q), q_norm_.get(), heads);
+    out.k = position_encoded(biased(ctx, parts[parts.size() - 2], AttentionProjection::k), k_norm_.get(),
+                             kv_heads);
     return out;
 }
 

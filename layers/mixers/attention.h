@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <memory>
 
 #include "layers/mixers/attention_config.h"
@@ -25,12 +26,14 @@ class AttentionLayer : public Sublayer {
         Tensor q, k, v, gate; // [T, H, d], [T, H_kv, d], [T, H_kv, d]; gate [T, H d] or [T, H], or undefined
     };
 
+    void declare_biases(const LayerBuilder& build);
     Tensor forward(LayerContext& ctx, const Tensor& stream) const;
     Projected project(LayerContext& ctx, const Tensor& h) const;
     Tensor attend(LayerContext& ctx, const Projected& in) const;
     Tensor attend_with_cache(LayerContext& ctx, const Projected& in) const;
     ops::AttentionOptions options() const;
     int64_t gate_width() const;
+    Tensor biased(Context& ctx, const Tensor& x, AttentionProjection projection) const;
 
     AttentionConfig config_; // with the heads of this rank
     DiagnosticSite site_;
@@ -38,6 +41,7 @@ class AttentionLayer : public Sublayer {
     const Parameter* input_;               // q, gate, k, v
     const Parameter* key_value_ = nullptr; // k, v, where several tensor ranks hold the same heads
     const Parameter* output_;
+    std::array<const Parameter*, enum_names(AttentionProjection{}).size()> bias_ = {}; // null without one
     std::unique_ptr<Norm> q_norm_, k_norm_;
 };
 

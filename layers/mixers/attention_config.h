@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "layers/mixers/rope_config.h"
 #include "layers/specification/sublayer_type.h"
@@ -19,6 +20,12 @@ constexpr auto enum_names(AttentionGate) {
     return std::array<std::string_view, 3>{"none", "head", "elementwise"};
 }
 
+/// Those of attention that may have a bias.
+enum class AttentionProjection { q, k, v, gate, out };
+constexpr auto enum_names(AttentionProjection) {
+    return std::array<std::string_view, 5>{"q", "k", "v", "gate", "out"};
+}
+
 struct AttentionConfig {
     int64_t num_heads = 0;
     int64_t num_kv_heads = 0; // a file that leaves it out means num_heads
@@ -27,6 +34,7 @@ struct AttentionConfig {
     AttentionGate gate = AttentionGate::none;
     RopeConfig rope;
     int64_t window = 0; // a token sees itself and the window - 1 tokens before it; 0 means all before it
+    std::vector<AttentionProjection> bias; // of these projections
     bool operator==(const AttentionConfig&) const = default;
 };
 

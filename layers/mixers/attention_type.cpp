@@ -3,6 +3,7 @@
 
 #include "base/suggest.h"
 #include "layers/mixers/attention.h"
+#include "layers/sublayer/biases.h"
 
 namespace braid {
 namespace {
@@ -46,6 +47,11 @@ void check_attention(const AttentionConfig& a, SectionCheck& check) {
                    fmt::format("expected a divisor of num_heads ({}), found {}; nearest: {}", a.num_heads,
                                a.num_kv_heads, nearest_divisors(a.num_heads, a.num_kv_heads)));
     check_rotation(a, check);
+    check_biases<AttentionProjection>(a.bias, check, [&](AttentionProjection projection) {
+        return projection == AttentionProjection::gate && a.gate == AttentionGate::none
+                   ? std::string("gate is none")
+                   : std::string();
+    });
 }
 
 const Schema<AttentionConfig>& attention_schema() {
@@ -85,12 +91,21 @@ const Schema<AttentionConfig>& attention_schema() {
                   .min = 0,
                   .max = kMaxSize,
                   .aliases = {"sliding_window", "window_size"}})
-            .not_built({"sinks", "bias", "softcap"})
+            .key("bias", &AttentionConfig::bias,
+                 {.help = "projections with a bias",
+                  .default_text = "[]",
+                  .aliases = {"attention_bias", "qkv_bias", "add_qkv_bias", "use_bias", "add_bias_linear",
+                              "use_qkv_bias", "attn_bias"},
+                  .example = "[q, k, v]"})
+            .not_built({"sinks", "softcap"})
             .finish([](AttentionConfig& a, SectionCheck&) {
                 if (a.num_kv_heads == 0) a.num_kv_heads = a.num_heads;
+                sort_biases(a.bias);
             })
-            .rule("num_kv_heads divides num_heads; rope.fraction x head_dim is an even whole number",
-                  check_attention);
+            .rule(
+                "num_kv_heads divides num_heads; rope.fraction x head_dim is an even whole number; bias "
+                "names projections that are there, each once",
+                check_attention);
     return schema;
 }
 
@@ -117,10 +132,15 @@ std::vector<SublayerType::Example> examples() {
     long_texts.rope = {.theta = 100, .pairing = ops::RopePairing::interleaved};
     long_texts.rope.scaling = {
         .type = ops::RopeScalingType::yarn, .factor = 4, .original_length = 40, .beta_fast = 3};
-    return {{"attention", half_turned},
-            {"attention_per_head_gated", gated},
-            {"attention_full_window", windowed},
-            {"attention_yarn_interleaved", long_texts}};
+    using enum AttentionProjection;
+    AttentionConfig biased{.num_heads = 4, .num_kv_heads = 1, .head_dim = 2};
+    biased.gate = AttentionGate::elementwise;
+    biased.bias = {q, k, v, gate, out};
+    AttentionConfig some_biased = windowed; // heads' gates, and a norm over what has a bias
+    some_biased.bias = {k, gate};
+    return {{"attention", half_turned},          {"attention_per_head_gated", gated},
+            {"attention_full_window", windowed}, {"attention_yarn_interleaved", long_texts},
+            {"attention_bias", biased},          {"attention_some_bias", some_biased}};
 }
 
 /// A mean over a width that ranks share would need one more sum over them than an RMSNorm does.

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "layers/mixers/convolution.h"
+#include "layers/sublayer/biases.h"
 #include "layers/sublayer/decode_state.h"
 #include "layers/sublayer/regions.h"
 #include "ops/basic/activation.h"
@@ -42,6 +43,9 @@ KimiDeltaLayer::KimiDeltaLayer(const LayerBuilder& build, const KimiDeltaConfig&
     if (gate_rank > 0) gate_down_ = build.store.declare(build.matrix("g_a.weight", {gate_rank, hidden}));
     gate_up_ = build.store.declare(gate_rank > 0 ? rows("g_b.weight", values, gate_rank)
                                                  : rows("g.weight", values, hidden));
+    if (has_bias(config.bias, KimiDeltaProjection::gate))
+        gate_bias_ = build.store.declare(
+            split_over_tensor(build.bias(gate_rank > 0 ? "g_b.bias" : "g.bias", {values}), 0, heads));
     const InitOverride& init = build.sublayer.config.init;
     const auto [least, most] = init.a_range.value_or(std::array{1.0, 16.0});
     a_log_ = build.store.declare(
@@ -110,7 +114,8 @@ Tensor KimiDeltaLayer::forward(LayerContext& ctx, const Tensor& stream) const {
     if (state) (*state)["recurrent"] = last;
     if (ctx.reports() && ctx.reports()->wants_diagnostics()) ctx.reports()->rms(site_, "state_rms", last);
 
-    const Tensor gate = ops::linear(ctx, gate_down_ ? ops::linear(ctx, h, gate_down_) : h, gate_up_);
+    const Tensor gate = with_bias(
+        ctx, ops::linear(ctx, gate_down_ ? ops::linear(ctx, h, gate_down_) : h, gate_up_), gate_bias_);
     const Tensor y =
         ops::gated_rms_norm(ctx, o, gate.view({tokens, heads, dv}), norm_, norm_eps_, ops::GateKind::sigmoid);
     return from_row_parallel(ctx, ops::linear(ctx, y.view({tokens, heads * dv}), output_));

@@ -1,9 +1,19 @@
 #pragma once
 
+#include <array>
+#include <string_view>
+#include <vector>
+
 #include "layers/sublayer/layer.h"
 #include "layers/sublayer/recorder.h"
 
 namespace braid {
+
+/// What may have a bias: the last projection to output gates.
+enum class KimiDeltaProjection { gate };
+constexpr auto enum_names(KimiDeltaProjection) {
+    return std::array<std::string_view, 1>{"gate"};
+}
 
 struct KimiDeltaConfig {
     int64_t num_heads = 0;
@@ -15,6 +25,7 @@ struct KimiDeltaConfig {
     std::optional<int64_t> gate_rank; // 0: full; none: value_head_dim
     bool negative_eigenvalues = false;
     std::optional<double> output_norm_eps; // none: that of the sublayer's norms
+    std::vector<KimiDeltaProjection> bias; // of these projections
     bool operator==(const KimiDeltaConfig&) const = default;
 };
 
@@ -45,6 +56,7 @@ class KimiDeltaLayer : public Sublayer {
     const Parameter* dt_bias_;
     const Parameter* gate_down_ = nullptr;
     const Parameter* gate_up_;
+    const Parameter* gate_bias_ = nullptr;
     const Parameter* norm_;
     const Parameter* output_;
 };

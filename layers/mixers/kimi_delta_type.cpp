@@ -1,4 +1,5 @@
 #include "layers/mixers/kimi_delta.h"
+#include "layers/sublayer/biases.h"
 
 namespace braid {
 namespace {
@@ -44,11 +45,17 @@ const Schema<KimiDeltaConfig>& kimi_delta_schema() {
                   .above = 0,
                   .max = 1,
                   .default_text = "that of the sublayer's norms"})
-            .not_built({"bias"})
+            .key("bias", &K::bias,
+                 {.help = "projections with a bias: that to output gates, the last of two where gate_rank is "
+                          "not 0",
+                  .default_text = "[]",
+                  .example = "[gate]"})
             .finish([](K& k, SectionCheck&) {
                 if (k.value_head_dim == 0) k.value_head_dim = k.key_head_dim;
                 if (k.decay_rank == 0) k.decay_rank = k.key_head_dim;
-            });
+            })
+            .rule(std::string(kBiasRule),
+                  [](const K& k, SectionCheck& check) { check_biases(k.bias, check); });
     return schema;
 }
 
@@ -67,7 +74,14 @@ std::vector<SublayerType::Example> examples() {
     bounded.gate_rank = 0;
     bounded.negative_eigenvalues = true;
     bounded.output_norm_eps = 1e-2;
-    return {{"kimi_delta", plain}, {"kimi_delta_bounded", bounded}};
+    KimiDeltaConfig biased = plain;
+    biased.bias = {KimiDeltaProjection::gate};
+    KimiDeltaConfig full_gate_biased = biased;
+    full_gate_biased.gate_rank = 0;
+    return {{"kimi_delta", plain},
+            {"kimi_delta_bounded", bounded},
+            {"kimi_delta_bias", biased},
+            {"kimi_delta_full_gate_bias", full_gate_biased}};
 }
 
 } // namespace
@@ -77,7 +91,6 @@ SublayerType kimi_delta_type() {
                                                                            shrink, examples());
     type.synonyms = "kda kimilinear kimideltaattention";
     type.decays = true;
-    type.composite_on_gpu = true;
     return type;
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "layers/mixers/attention_diagnostics.h"
+#include "layers/sublayer/biases.h"
 #include "layers/sublayer/decode_state.h"
 #include "layers/sublayer/growing_rows.h"
 #include "layers/sublayer/regions.h"
@@ -76,6 +77,7 @@ MlaLayer::MlaLayer(const LayerBuilder& build, const MlaConfig& config)
         gate_ = build.store.declare(split_over_tensor(build.gate("gate.weight", {heads, hidden}), 0));
     output_ = build.store.declare(
         split_heads(build.output_matrix("out.weight", {hidden, heads * config.value_head_dim}), 1, parts));
+    declare_biases(build);
     config_.num_heads = build.per_tensor_rank(heads);
 }
 
@@ -86,6 +88,25 @@ void MlaLayer::declare_queries(const LayerBuilder& build) {
     query_ = build.store.declare(
         split_heads(build.matrix(low ? "q_b.weight" : "q.weight", {width, low ? config_.q_rank : hidden}), 0,
                     {config_.num_heads, "num_heads"}));
+}
+
+void MlaLayer::declare_biases(const LayerBuilder& build) {
+    const auto declare = [&](MlaProjection projection, const ParameterSpec& spec) {
+        if (has_bias(config_.bias, projection))
+            bias_[static_cast<size_t>(projection)] = build.store.declare(spec);
+    };
+    using enum MlaProjection;
+    if (config_.q_rank > 0)
+        declare(q_a, build.bias("q_a.bias", {config_.q_rank}));
+    else
+        declare(q, split_over_tensor(build.bias("q.bias", {config_.num_heads * key_size()}), 0,
+                                     {config_.num_heads, "num_heads"}));
+    declare(kv_a, build.bias("kv_a.bias", {config_.kv_rank + config_.rope_head_dim}));
+    declare(out, build.output_bias("out.bias", build.model.hidden_size));
+}
+
+Tensor MlaLayer::biased(Context& ctx, const Tensor& x, MlaProjection projection) const {
+    return with_bias(ctx, x, bias_[static_cast<size_t>(projection)]);
 }
 
 std::vector<Phase> MlaLayer::phases() const {
@@ -121,13 +142,19 @@ Tensor MlaLayer::forward(LayerContext& ctx, const Tensor& stream) const {
         o = attend(ctx, in);
     }
     const int64_t width = config_.num_heads * config_.value_head_dim;
-    return from_row_parallel(ctx, ops::linear(ctx, gated(ctx, o, h).view({h.dim(0), width}), output_));
+    const Tensor part = ops::linear(ctx, gated(ctx, o, h).view({h.dim(0), width}), output_);
+    return biased(ctx, from_row_parallel(ctx, part), MlaProjection::out);
 }
 
 MlaLayer::Projected MlaLayer::project(LayerContext& ctx, const Tensor& h) const {
     const auto& c = config_;
     const int64_t tokens = h.dim(0);
-    const Tensor low = query_down_ ? query_norm_->forward(ctx, ops::linear(ctx, h, query_down_)) : h;
+    const auto latent_query = [&] {
+        const Tensor down = biased(ctx, ops::linear(ctx, h, query_down_), MlaProjection::q_a);
+        return query_norm_->forward(ctx, down);
+    };
+    const Tensor queries =
+        biased(ctx, ops::linear(ctx, query_down_ ? latent_query() : h, query_), MlaProjection::q);
     const bool turns = c.rope_head_dim > 0 && c.rope.fraction > 0;
     ops::RopeOptions rope = c.rope.options();
     rope.scaling.attention_factor = rope.scaling.attention_factor.value_or(1); // mscale stands for it
@@ -138,10 +165,11 @@ MlaLayer::Projected MlaLayer::project(LayerContext& ctx, const Tensor& h) const 
         return turns ? ops::rope(ctx, x, ctx.documents, rope) : x;
     };
     Projected out;
-    out.q = turned(ops::linear(ctx, low, query_).view({tokens, c.num_heads, key_size()}), c.nope_head_dim);
+    out.q = turned(queries.view({tokens, c.num_heads, key_size()}), c.nope_head_dim);
     std::vector<int64_t> widths = {c.kv_rank};
     if (c.rope_head_dim > 0) widths.push_back(c.rope_head_dim);
-    const auto parts = ops::split_columns(ctx, ops::linear(ctx, h, key_value_down_), widths);
+    const auto parts = ops::split_columns(
+        ctx, biased(ctx, ops::linear(ctx, h, key_value_down_), MlaProjection::kv_a), widths);
     out.latent = key_value_norm_->forward(ctx, parts[0]);
     if (c.rope_head_dim > 0)
         out.shared = turned(parts[1].view({tokens, 1, c.rope_head_dim}), 0).view({tokens, c.rope_head_dim});

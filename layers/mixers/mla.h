@@ -1,7 +1,9 @@
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "layers/mixers/attention_config.h"
 #include "layers/sublayer/layer.h"
@@ -10,6 +12,12 @@
 #include "ops/attention/attention.h"
 
 namespace braid {
+
+/// Those of latent attention that may have a bias: q where queries come from the stream, else q_a.
+enum class MlaProjection { q, q_a, kv_a, out };
+constexpr auto enum_names(MlaProjection) {
+    return std::array<std::string_view, 4>{"q", "q_a", "kv_a", "out"};
+}
 
 struct MlaConfig {
     int64_t num_heads = 0;
@@ -23,6 +31,7 @@ struct MlaConfig {
     std::optional<double> score_scale; // none: 1 / sqrt(nope_head_dim + rope_head_dim)
     double mscale = 1;                 // with YaRN scores grow by (0.1 mscale ln(factor) + 1)²
     RopeConfig rope = {.pairing = ops::RopePairing::interleaved}; // fraction 0: the shared key is not turned
+    std::vector<MlaProjection> bias;                              // of these projections
     bool operator==(const MlaConfig&) const = default;
 };
 
@@ -51,11 +60,13 @@ class MlaLayer : public Sublayer {
     };
 
     void declare_queries(const LayerBuilder& build);
+    void declare_biases(const LayerBuilder& build);
     Tensor forward(LayerContext& ctx, const Tensor& stream) const;
     Projected project(LayerContext& ctx, const Tensor& h) const;
     Tensor attend(LayerContext& ctx, const Projected& in) const;
     Tensor attend_absorbed(LayerContext& ctx, const Projected& in, const Tensor& known) const;
     Tensor gated(LayerContext& ctx, const Tensor& o, const Tensor& h) const;
+    Tensor biased(Context& ctx, const Tensor& x, MlaProjection projection) const;
     int64_t key_size() const { return config_.nope_head_dim + config_.rope_head_dim; }
 
     MlaConfig config_; // with the heads of this rank
@@ -68,6 +79,7 @@ class MlaLayer : public Sublayer {
     const Parameter* key_value_;
     const Parameter* gate_ = nullptr;
     const Parameter* output_;
+    std::array<const Parameter*, enum_names(MlaProjection{}).size()> bias_ = {}; // null without one
     std::unique_ptr<Norm> query_norm_, key_value_norm_;
 };
 

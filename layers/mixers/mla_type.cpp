@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "layers/mixers/mla.h"
+#include "layers/sublayer/biases.h"
 
 namespace braid {
 namespace {
@@ -21,6 +22,12 @@ void check_rotation(const MlaConfig& m, SectionCheck& check) {
                            "nearest: {}",
                            m.rope_head_dim, rotated,
                            2 * std::round(rotated / 2) / static_cast<double>(m.rope_head_dim)));
+}
+
+std::string missing_projection(const MlaConfig& m, MlaProjection projection) {
+    if (projection == MlaProjection::q && m.q_rank > 0) return "with a q_rank queries come from q_a";
+    if (projection == MlaProjection::q_a && m.q_rank == 0) return "q_rank is 0";
+    return "";
 }
 
 const Schema<MlaConfig>& mla_schema() {
@@ -83,14 +90,26 @@ const Schema<MlaConfig>& mla_schema() {
                   .min = 0,
                   .aliases = {"mscale_all_dim"}})
             .section("rope", &M::rope, rope_schema(), "rotary position encoding of rope_head_dim")
-            .not_built({"bias", "gate_activation"})
+            .key("bias", &M::bias,
+                 {.help = "projections with a bias: to queries where q_rank is 0, to the latents of queries "
+                          "and of keys and values, and the last",
+                  .default_text = "[]",
+                  .aliases = {"attention_bias", "use_bias", "add_bias_linear", "attn_bias"},
+                  .example = "[q_a, kv_a, out]"})
+            .not_built({"gate_activation"})
             .pointless("mscale", "rope.scaling.type is not yarn",
                        [](const M& m) { return m.rope.scaling.type != ops::RopeScalingType::yarn; })
             .pointless("rope", "rope_head_dim is 0, so nothing is rotated",
                        [](const M& m) { return m.rope_head_dim == 0; })
             .finish([](M& m, SectionCheck&) {
                 if (m.value_head_dim == 0) m.value_head_dim = m.nope_head_dim;
+                sort_biases(m.bias);
             })
+            .rule(std::string(kBiasRule),
+                  [](const M& m, SectionCheck& check) {
+                      check_biases<MlaProjection>(m.bias, check,
+                                                  [&](MlaProjection p) { return missing_projection(m, p); });
+                  })
             .rule("rope.fraction x rope_head_dim is an even whole number", check_rotation);
     return schema;
 }
@@ -123,8 +142,16 @@ std::vector<SublayerType::Example> examples() {
     own_keys.q_rank = 4;
     own_keys.rope_head_dim = 0;
     own_keys.value_head_dim = 3;
-    return {
-        {"mla", plain}, {"mla_low_rank", low_rank}, {"mla_unturned", unturned}, {"mla_own_keys", own_keys}};
+    MlaConfig biased = plain;
+    biased.bias = {MlaProjection::q, MlaProjection::out};
+    MlaConfig latents_biased = low_rank;
+    latents_biased.bias = {MlaProjection::q_a, MlaProjection::kv_a, MlaProjection::out};
+    return {{"mla", plain},
+            {"mla_low_rank", low_rank},
+            {"mla_unturned", unturned},
+            {"mla_own_keys", own_keys},
+            {"mla_bias", biased},
+            {"mla_latent_bias", latents_biased}};
 }
 
 } // namespace

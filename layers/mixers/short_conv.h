@@ -1,11 +1,22 @@
 #pragma once
 
+#include <array>
+#include <string_view>
+#include <vector>
+
 #include "layers/sublayer/layer.h"
 
 namespace braid {
 
+/// Those that may have a bias; in is b, c and x.
+enum class ShortConvProjection { in, conv, out };
+constexpr auto enum_names(ShortConvProjection) {
+    return std::array<std::string_view, 3>{"in", "conv", "out"};
+}
+
 struct ShortConvConfig {
-    int64_t kernel = 3; // taps
+    int64_t kernel = 3;                    // taps
+    std::vector<ShortConvProjection> bias; // of these
     bool operator==(const ShortConvConfig&) const = default;
 };
 
@@ -24,6 +35,7 @@ class ShortConvLayer : public Sublayer {
     const Parameter* input_; // b, c, x
     const Parameter* conv_;
     const Parameter* output_;
+    const Parameter *input_bias_ = nullptr, *conv_bias_ = nullptr, *output_bias_ = nullptr;
 };
 
 /// type: short_conv.

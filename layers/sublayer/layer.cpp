@@ -64,6 +64,16 @@ ParameterSpec LayerBuilder::convolution(const std::string& part, int64_t channel
     return other(part, {channels, taps}, ParameterRole::conv, {Initializer::Kind::uniform, -bound, bound});
 }
 
+ParameterSpec LayerBuilder::bias(const std::string& part, const Shape& shape) const {
+    return other(part, shape, ParameterRole::bias, {});
+}
+
+ParameterSpec LayerBuilder::output_bias(const std::string& part, int64_t width) const {
+    ParameterSpec spec = bias(part, {width});
+    spec.partial_over_tensor = store.grid().sequence;
+    return spec;
+}
+
 ParameterSpec LayerBuilder::output_matrix(const std::string& part, const Shape& shape,
                                           ParameterRole role) const {
     double scale = 1;

@@ -35,6 +35,11 @@ struct LayerBuilder {
     /// Depthwise, w [channels, taps], with PyTorch's start, which published models keep: uniform within
     /// 1/sqrt(taps).
     ParameterSpec convolution(const std::string& part, int64_t channels, int64_t taps) const;
+    /// Of a projection, zero at first; shared out as the rows of its matrix are.
+    ParameterSpec bias(const std::string& part, const Shape& shape) const;
+    /// Of a row-parallel matrix, whose results are sums over tensor ranks: added once, to what
+    /// from_row_parallel gives, so that the ranks see it beside their share of the tokens or beside the same.
+    ParameterSpec output_bias(const std::string& part, int64_t width) const;
     ParameterSpec other(const std::string& part, const Shape& shape, ParameterRole role,
                         Initializer init) const;
 

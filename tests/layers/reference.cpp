@@ -17,8 +17,9 @@ namespace {
 
 Matrix attention(const Weights& weights, const ResolvedSublayer& sublayer, const AttentionConfig& c,
                  const std::string& prefix, const Matrix& h) {
-    const Matrix wq = weights.matrix(prefix + "q.weight"), wk = weights.matrix(prefix + "k.weight"),
-                 wv = weights.matrix(prefix + "v.weight"), wo = weights.matrix(prefix + "out.weight");
+    const auto projected = [&](AttentionProjection projection, const Row& x) {
+        return affine(weights, prefix + std::string(to_string(projection)), contains(c.bias, projection), x);
+    };
     const auto heads_of = [&](Row x, int64_t heads, const std::string& norm_name, int64_t position) {
         if (c.qk_norm == QkNorm::full) x = norm(weights, sublayer.norm, norm_name, x);
         Matrix result;
@@ -33,9 +34,11 @@ Matrix attention(const Weights& weights, const ResolvedSublayer& sublayer, const
     Matrix v, y;
     for (size_t t = 0; t < h.size(); ++t) {
         const auto position = static_cast<int64_t>(t);
-        q.push_back(heads_of(multiply(wq, h[t]), c.num_heads, prefix + "q_norm", position));
-        k.push_back(heads_of(multiply(wk, h[t]), c.num_kv_heads, prefix + "k_norm", position));
-        v.push_back(multiply(wv, h[t]));
+        q.push_back(
+            heads_of(projected(AttentionProjection::q, h[t]), c.num_heads, prefix + "q_norm", position));
+        k.push_back(
+            heads_of(projected(AttentionProjection::k, h[t]), c.num_kv_heads, prefix + "k_norm", position));
+        v.push_back(projected(AttentionProjection::v, h[t]));
         Row out;
         for (int64_t head = 0; head < c.num_heads; ++head) {
             const int64_t kv = head / (c.num_heads / c.num_kv_heads);
@@ -56,12 +59,12 @@ Matrix attention(const Weights& weights, const ResolvedSublayer& sublayer, const
             append(out, o);
         }
         if (c.gate != AttentionGate::none) {
-            const Row gate = multiply(weights.matrix(prefix + "gate.weight"), h[t]);
+            const Row gate = projected(AttentionProjection::gate, h[t]);
             for (size_t i = 0; i < out.size(); ++i)
                 out[i] *=
                     sigmoid(gate[c.gate == AttentionGate::head ? i / static_cast<size_t>(c.head_dim) : i]);
         }
-        y.push_back(multiply(wo, out));
+        y.push_back(projected(AttentionProjection::out, out));
     }
     return y;
 }
@@ -153,10 +156,11 @@ bool has_gate(Activation activation) {
     return activation == Activation::swiglu || activation == Activation::geglu;
 }
 
-Row feed_forward(const Weights& weights, Activation activation, const std::string& prefix, const Row& x) {
-    const Row gate = has_gate(activation) ? multiply(weights.matrix(prefix + "gate.weight"), x) : Row();
-    return multiply(weights.matrix(prefix + "down.weight"),
-                    activated(activation, gate, multiply(weights.matrix(prefix + "up.weight"), x)));
+Row feed_forward(const Weights& weights, Activation activation, bool up_biased, bool down_biased,
+                 const std::string& prefix, const Row& x) {
+    const Row gate = has_gate(activation) ? affine(weights, prefix + "gate", up_biased, x) : Row();
+    return affine(weights, prefix + "down", down_biased,
+                  activated(activation, gate, affine(weights, prefix + "up", up_biased, x)));
 }
 
 /// The scores that experts are chosen by: those outside the best groups are below all others.
@@ -181,6 +185,18 @@ Row limited_to_groups(const RouterConfig& c, const Row& p) {
 
 Row mixture(const Weights& weights, const MoeConfig& c, const std::string& prefix, const Row& x) {
     Row p = multiply(weights.matrix(prefix + "router.weight"), x);
+    if (c.router.bias) {
+        const Row bias = weights.vector(prefix + "router.linear_bias");
+        for (size_t e = 0; e < p.size(); ++e) p[e] += bias[e];
+    }
+    const auto of_expert = [&](const std::string& name, size_t e, const Row& in) {
+        Row out =
+            multiply(weights.expert(prefix + "experts." + name + ".weight", static_cast<int64_t>(e)), in);
+        if (!contains(c.bias, MoeProjection::experts)) return out;
+        const Row bias = weights.matrix(prefix + "experts." + name + ".bias")[e];
+        for (size_t i = 0; i < out.size(); ++i) out[i] += bias[i];
+        return out;
+    };
     if (c.router.score == RouterScore::sigmoid) {
         for (double& value : p) value = sigmoid(value);
     } else {
@@ -199,22 +215,19 @@ Row mixture(const Weights& weights, const MoeConfig& c, const std::string& prefi
     Row y(x.size(), 0.0);
     for (size_t e : order) {
         const bool gated = has_gate(c.activation);
-        const Row in =
-            multiply(weights.expert(prefix + (gated ? "experts.gate_up.weight" : "experts.up.weight"),
-                                    static_cast<int64_t>(e)),
-                     x);
+        const Row in = of_expert(gated ? "gate_up" : "up", e, x);
         const Row hidden = gated ? activated(c.activation, slice(in, 0, c.expert_size),
                                              slice(in, c.expert_size, c.expert_size))
                                  : activated(c.activation, {}, in);
-        const Row out =
-            multiply(weights.expert(prefix + "experts.down.weight", static_cast<int64_t>(e)), hidden);
+        const Row out = of_expert("down", e, hidden);
         const double weight = p[e] / (c.router.normalize ? sum : 1) * c.router.scale;
         for (size_t i = 0; i < y.size(); ++i) y[i] += weight * out[i];
     }
     if (c.shared_size > 0) {
         const double gate =
             c.shared_gate ? sigmoid(multiply(weights.matrix(prefix + "shared_gate.weight"), x)[0]) : 1;
-        const Row shared = feed_forward(weights, c.activation, prefix + "shared.", x);
+        const bool biased = contains(c.bias, MoeProjection::shared);
+        const Row shared = feed_forward(weights, c.activation, biased, biased, prefix + "shared.", x);
         for (size_t i = 0; i < y.size(); ++i) y[i] += gate * shared[i];
     }
     return y;
@@ -244,7 +257,8 @@ Matrix branch(const Weights& weights, const ResolvedSublayer& sublayer, const st
     Matrix y;
     for (const Row& row : h) {
         if (const auto* c = sublayer.config.kind.get_if<MlpConfig>())
-            y.push_back(feed_forward(weights, c->activation, prefix, row));
+            y.push_back(feed_forward(weights, c->activation, contains(c->bias, MlpProjection::up),
+                                     contains(c->bias, MlpProjection::down), prefix, row));
         else
             y.push_back(mixture(weights, sublayer.config.kind.get<MoeConfig>(), prefix, row));
     }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -22,6 +23,20 @@ inline Row multiply(const Matrix& w, const Row& x) {
     Row y;
     for (const Row& row : w) y.push_back(std::inner_product(row.begin(), row.end(), x.begin(), 0.0));
     return y;
+}
+
+/// W x of NAME.weight, and + b of NAME.bias where it is biased.
+inline Row affine(const Weights& weights, const std::string& name, bool biased, const Row& x) {
+    Row y = multiply(weights.matrix(name + ".weight"), x);
+    if (!biased) return y;
+    const Row b = weights.vector(name + ".bias");
+    for (size_t i = 0; i < y.size(); ++i) y[i] += b[i];
+    return y;
+}
+
+template <typename T>
+bool contains(const std::vector<T>& list, T value) {
+    return std::count(list.begin(), list.end(), value) > 0;
 }
 
 inline Row slice(const Row& x, int64_t first, int64_t count) {

@@ -106,6 +106,7 @@ Matrix kimi_delta(const Weights& weights, const ResolvedSublayer& sublayer, cons
     const int64_t dk = c.key_head_dim, dv = c.value_head_dim;
     std::vector<Matrix> states(static_cast<size_t>(c.num_heads), zeros(dk, dv));
     const Row a_log = weights.vector(prefix + "a_log"), dt_bias = weights.vector(prefix + "dt_bias");
+    const bool gate_biased = contains(c.bias, KimiDeltaProjection::gate);
     Matrix q, k, v, y; // before the convolution
     for (size_t t = 0; t < h.size(); ++t) {
         const auto projected = [&](const char* name, const Row& x) {
@@ -120,8 +121,9 @@ Matrix kimi_delta(const Weights& weights, const ResolvedSublayer& sublayer, cons
         const Row qt = mixed(q, "conv_q.weight"), kt = mixed(k, "conv_k.weight"),
                   vt = mixed(v, "conv_v.weight");
         const Row b = projected("b.weight", h[t]), f = projected("f_b.weight", projected("f_a.weight", h[t])),
-                  gate = c.gate_rank == 0 ? projected("g.weight", h[t])
-                                          : projected("g_b.weight", projected("g_a.weight", h[t]));
+                  gate = c.gate_rank == 0
+                             ? affine(weights, prefix + "g", gate_biased, h[t])
+                             : affine(weights, prefix + "g_b", gate_biased, projected("g_a.weight", h[t]));
         Row out;
         for (int64_t head = 0; head < c.num_heads; ++head) {
             const auto n = static_cast<size_t>(head);
@@ -224,12 +226,16 @@ Matrix mla(const Weights& weights, const ResolvedSublayer& sublayer, const MlaCo
         const auto projected = [&](const char* name, const Row& x) {
             return multiply(weights.matrix(prefix + name), x);
         };
-        const Row down = projected("kv_a.weight", h[t]);
+        const auto biased = [&](MlaProjection projection, const Row& x) {
+            return affine(weights, prefix + std::string(to_string(projection)), contains(c.bias, projection),
+                          x);
+        };
+        const Row down = biased(MlaProjection::kv_a, h[t]);
         const Row latent = norm(weights, norms, prefix + "kv_norm", slice(down, 0, c.kv_rank));
         const Row shared = turned(slice(down, c.kv_rank, c.rope_head_dim), t);
         const Row q = c.q_rank > 0 ? projected("q_b.weight", norm(weights, norms, prefix + "q_norm",
-                                                                  projected("q_a.weight", h[t])))
-                                   : projected("q.weight", h[t]);
+                                                                  biased(MlaProjection::q_a, h[t])))
+                                   : biased(MlaProjection::q, h[t]);
         const Row both = projected("kv_b.weight", latent);
         const int64_t rows = c.nope_head_dim + c.value_head_dim, size = c.nope_head_dim + c.rope_head_dim;
         keys.emplace_back();
@@ -260,7 +266,7 @@ Matrix mla(const Weights& weights, const ResolvedSublayer& sublayer, const MlaCo
                 out[i] *= sigmoid(
                     gate[c.gate == AttentionGate::head ? i / static_cast<size_t>(c.value_head_dim) : i]);
         }
-        y.push_back(projected("out.weight", out));
+        y.push_back(biased(MlaProjection::out, out));
     }
     return y;
 }
@@ -311,19 +317,22 @@ Matrix lightning(const Weights& weights, const ResolvedSublayer& sublayer, const
     return y;
 }
 
-Matrix short_conv(const Weights& weights, const ShortConvConfig&, const std::string& prefix,
+Matrix short_conv(const Weights& weights, const ShortConvConfig& config, const std::string& prefix,
                   const Matrix& h) {
+    const auto has = [&](ShortConvProjection projection) { return contains(config.bias, projection); };
+    const bool in = has(ShortConvProjection::in);
     Matrix gated, y;
     for (size_t t = 0; t < h.size(); ++t) {
-        const Row b = multiply(weights.matrix(prefix + "b.weight"), h[t]),
-                  c = multiply(weights.matrix(prefix + "c.weight"), h[t]),
-                  x = multiply(weights.matrix(prefix + "x.weight"), h[t]);
+        const Row b = affine(weights, prefix + "b", in, h[t]), c = affine(weights, prefix + "c", in, h[t]),
+                  x = affine(weights, prefix + "x", in, h[t]);
         Row product;
         for (size_t i = 0; i < b.size(); ++i) product.push_back(b[i] * x[i]);
         gated.push_back(product);
         Row out = convolved(gated, t, weights.matrix(prefix + "conv.weight"));
-        for (size_t i = 0; i < out.size(); ++i) out[i] *= c[i];
-        y.push_back(multiply(weights.matrix(prefix + "out.weight"), out));
+        const Row bias =
+            has(ShortConvProjection::conv) ? weights.vector(prefix + "conv.bias") : Row(out.size(), 0.0);
+        for (size_t i = 0; i < out.size(); ++i) out[i] = (out[i] + bias[i]) * c[i];
+        y.push_back(affine(weights, prefix + "out", has(ShortConvProjection::out), out));
     }
     return y;
 }

@@ -257,6 +257,48 @@ TEST(run_config, sizes_must_fit_each_other) {
     EXPECT_NO_THROW(parse({"model.sublayers.moe.router={num_groups: 8, group_topk: 2, group_score: max}"}));
 }
 
+TEST(run_config, biases_are_of_projections_that_are_there) {
+    const std::vector<std::pair<std::vector<std::string>, std::string>> cases{
+        {{"model.sublayers.attn.bias=[q, w]"},
+         "model.sublayers.attn.bias: expected one of q, k, v, gate or out, found w"},
+        {{"model.sublayers.attn.bias=true"}, "expected one of q, k, v, gate or out, found true"},
+        {{"model.sublayers.attn.bias=[q, k, q]"},
+         "model.sublayers.attn.bias: expected each projection once, found q twice; nearest: [q, k]"},
+        {{"model.sublayers.attn.gate=none", "model.sublayers.attn.bias=[q, gate]"},
+         "model.sublayers.attn.bias: expected projections that are there, found gate, although gate is none; "
+         "nearest: [q]"},
+        {{"model.sublayers.x={type: mla, num_heads: 2, kv_rank: 4, nope_head_dim: 4, rope_head_dim: 2, bias: "
+          "[q_a]}"},
+         "model.sublayers.x.bias: expected projections that are there, found q_a, although q_rank is 0; "
+         "nearest: []"},
+        {{"model.sublayers.x={type: mla, num_heads: 2, q_rank: 4, kv_rank: 4, nope_head_dim: 4, "
+          "rope_head_dim: 2, bias: [out, q]}"},
+         "found q, although with a q_rank queries come from q_a; nearest: [out]"},
+        {{"model.sublayers.x={type: mlp, size: 3, bias: [gate]}"}, "expected one of up or down, found gate"},
+        {{"model.sublayers.x={type: short_conv, bias: [conv, conv]}"}, "found conv twice; nearest: [conv]"},
+        {{"model.sublayers.x={type: kimi_delta, num_heads: 2, key_head_dim: 4, bias: [out]}"},
+         "model.sublayers.x.bias: expected gate, found out"},
+        {{"model.sublayers.moe.shared_size=0", "model.sublayers.moe.shared_gate=null",
+          "model.sublayers.moe.bias=[experts, shared]"},
+         "model.sublayers.moe.bias: expected projections that are there, found shared, although shared_size "
+         "is 0; nearest: [experts]"},
+        {{"model.sublayers.attn.attention_bias=true"}, "did you mean model.sublayers.attn.bias?"},
+        {{"model.sublayers.moe.mlp_bias=true"}, "did you mean model.sublayers.moe.bias?"},
+        {{"model.add_bias_linear=true"},
+         "did you mean model.sublayers.attn.bias or model.sublayers.moe.bias?"}};
+    for (const auto& [overrides, message] : cases) EXPECT_THAT(refused(overrides), HasSubstr(message));
+    using enum AttentionProjection;
+    const auto of = [](const std::string& list) {
+        return parse({"model.sublayers.attn.bias=" + list})
+            .model.sublayers.at("attn")
+            .kind.get<AttentionConfig>()
+            .bias;
+    };
+    EXPECT_EQ(of("[out, k, q]"), (std::vector{q, k, out})); // in one order
+    EXPECT_EQ(of("[]"), std::vector<AttentionProjection>());
+    EXPECT_TRUE(numeric_differences(parse(), parse({"model.sublayers.attn.bias=[]"})).empty());
+}
+
 TEST(run_config, absurd_sizes_are_refused_before_memory_is_taken) {
     for (const std::string override :
          {"model.hidden_size=99999999999999999999", "model.hidden_size=1048577",
@@ -290,7 +332,9 @@ TEST(run_config, sublayers_copy_each_other_with_like) {
 /// A run that uses lists, groups, edits, overrides of norm and init, odd texts and odd numbers.
 RunConfig rich_run() {
     return parse(
-        {"model.norm={placement: post, eps: 1.0e-5}", "model.pattern_tail=gdn+dense", "model.num_layers=5",
+        {"model.norm={placement: post, eps: 1.0e-5}",
+         "model.pattern_tail=gdn+dense",
+         "model.num_layers=5",
          "model.sublayers.dense={type: mlp, size: 24, activation: relu2, norm: {placement: sandwich, eps: "
          "1.0e-7}, init: "
          "{output: zero, std: 0.1}}",
@@ -301,12 +345,20 @@ RunConfig rich_run() {
          "\"*.router.*\", "
          "lr_scale: 0.5}]",
          "optimizer.schedule={type: wsd, decay_steps: 20, decay_shape: linear}",
-         "optimizer.lr=0.1234567890123456789", "seed=18446744073709551615", "data.seed=5",
+         "optimizer.lr=0.1234567890123456789",
+         "seed=18446744073709551615",
+         "data.seed=5",
          "parallel={data: 3}",
          "data.train=[{path: \"yes\", weight: 0.3}, {path: \"a b: #1.h5\", weight: 1e-3}, {path: "
          "\"$${HOME}/x\"}]",
-         "data.validation.null={path: \"1e3\"}", "name=1e3", "train.precision=f64", "train.threads=2",
-         "model.tie_embeddings=true", "model.sublayers.moe.router.bias_update_rate=0.001"});
+         "data.validation.null={path: \"1e3\"}",
+         "name=1e3",
+         "train.precision=f64",
+         "train.threads=2",
+         "model.tie_embeddings=true",
+         "model.sublayers.moe.router.bias_update_rate=0.001",
+         "model.sublayers.attn.bias=[q, k]",
+         "model.sublayers.moe.router.bias=true"});
 }
 
 TEST(run_config, resolved_file_reads_back_identically) {
