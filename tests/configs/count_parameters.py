@@ -45,11 +45,12 @@ def experts(hidden, number, per_token, expert):
 
 
 def grouped_query(config, query_norm="none", gate=False):
-    """Queries, keys, values and output without biases; norms of queries and keys, of a head or of all at once."""
+    """Queries, keys, values, with biases or not, and output; norms of queries and keys, of a head or of all at once."""
     hidden, heads, kv_heads = config["hidden_size"], config["num_attention_heads"], config["num_key_value_heads"]
     head = config.get("head_dim") or hidden // heads
     norms = {"none": 0, "head": 2 * head, "full": (heads + kv_heads) * head}[query_norm]
-    return hidden * head * ((3 if gate else 2) * heads + 2 * kv_heads) + norms
+    biases = (heads + 2 * kv_heads) * head if config.get("attention_bias") else 0
+    return hidden * head * ((3 if gate else 2) * heads + 2 * kv_heads) + biases + norms
 
 
 def llama(config, query_norm="none"):
@@ -104,6 +105,12 @@ def one_dense_layer(config, attention=None, number=None, number_shared=None):
     return model(config, [first] * first_layers + [other] * (config["num_hidden_layers"] - first_layers))
 
 
+def glm4_moe(config):
+    """GLM-4.5 and Air."""
+    attention = grouped_query(config, "head" if config["use_qk_norm"] else "none")
+    return one_dense_layer(config, attention, config["n_routed_experts"], config["n_shared_experts"])
+
+
 def gated_delta_net(config):
     """q, k, v, z; b and a, a row for each value head; a convolution over q, k and v; A_log and dt_bias; one norm."""
     hidden = config["hidden_size"]
@@ -129,6 +136,14 @@ def qwen3_next(config):
     interval = config["full_attention_interval"]
     return model(config, [full if (layer + 1) % interval == 0 else linear
                           for layer in range(config["num_hidden_layers"])])
+
+
+def olmo_hybrid(config):
+    """Gated DeltaNet in place of the attention with a window of OLMo 3; two norms a layer of either kind."""
+    hidden = config["hidden_size"]
+    mixers = {"linear_attention": gated_delta_net(config), "full_attention": grouped_query(config, "full")}
+    return model(config, [joined(mixers[kind], swiglu(hidden, config["intermediate_size"]), 2 * hidden)
+                          for kind in config["layer_types"]])
 
 
 def mamba2(config):

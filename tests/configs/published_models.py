@@ -63,6 +63,13 @@ def latent(vocabulary, hidden, layers, heads, ranks, head_dims, dense_layers, ex
             "moe_intermediate_size": experts[3], **numbers}
 
 
+def glm4_moe(hidden, layers, width, dense_layers, routed, expert_width, query_norm):
+    return {"vocab_size": 151552, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": 96,
+            "num_key_value_heads": 8, "head_dim": 128, "attention_bias": True, "use_qk_norm": query_norm,
+            "intermediate_size": width, "first_k_dense_replace": dense_layers, "n_routed_experts": routed,
+            "num_experts_per_tok": 8, "n_shared_experts": 1, "moe_intermediate_size": expert_width}
+
+
 SHORT_LAYERS = ["conv", "conv", "full_attention"] * 3 + ["conv", "full_attention"] * 3 + ["conv"]
 LONG_LAYERS = ["conv", "conv", "full_attention"] + ["conv", "conv", "conv", "full_attention"] * 4
 LONG_LAYERS += ["conv", "conv", "full_attention", "conv", "conv"]
@@ -79,6 +86,13 @@ MODELS = {
     "deepseek-v3": Published(
         count.deepseek, latent(129280, 7168, 61, 128, (1536, 512), (128, 64, 128), 3, (256, 8, 1, 2048),
                                intermediate_size=18432), Printed("671B"), Printed("37B", of="without embedding")),
+    "glm-4.5-355b-a32b": Published(
+        count.glm4_moe, glm4_moe(5120, 92, 12288, 3, 160, 1536, True),
+        Printed("355B", of=BARE, reason="reached with the layer that predicts a further token, 3.99B"),
+        Printed("32B", of=BARE)),
+    "glm-4.5-air-106b-a12b": Published(
+        count.glm4_moe, glm4_moe(4096, 46, 10944, 1, 128, 1408, False),
+        Printed("106B", of=BARE), Printed("12B", of=BARE)),
     "glm-4.7-flash": Published(
         count.deepseek, latent(154880, 2048, 47, 20, (768, 512), (192, 64, 256), 1, (64, 4, 1, 1536),
                                intermediate_size=10240), Printed("30B"), Printed("3B", of=BARE)),
@@ -182,6 +196,11 @@ MODELS = {
     "olmo-2-7b": Published(count.olmo2, dense(100352, 4096, 32, (32, 32), 11008), Printed("7B")),
     "olmo-3-32b": Published(count.olmo2, dense(100278, 5120, 64, (40, 8), 27648), Printed("32B")),
     "olmo-3-7b": Published(count.olmo2, dense(100278, 4096, 32, (32, 32), 11008), Printed("7B")),
+    "olmo-hybrid-7b": Published(
+        count.olmo_hybrid, {**dense(100352, 3840, 32, (30, 30), 11008),
+                            "layer_types": (["linear_attention"] * 3 + ["full_attention"]) * 8,
+                            "linear_num_key_heads": 30, "linear_num_value_heads": 30, "linear_key_head_dim": 96,
+                            "linear_value_head_dim": 192, "linear_conv_kernel_dim": 4}, Printed("7B")),
     "olmoe-1b-7b": Published(
         count.olmoe, {**dense(50304, 2048, 16, (16, 16), 1024), "num_experts": 64, "num_experts_per_tok": 8},
         Printed("6.9B"), Printed("1.3B")),

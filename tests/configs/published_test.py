@@ -16,6 +16,7 @@ BRAID = os.environ["BRAID"]
 ROOT = pathlib.Path(os.environ["BRAID_SOURCE_DIR"])
 FOLDER = ROOT / "configs" / "published"
 LETTERS = {"M": "mamba2", "*": "attention", "E": "moe", "-": "mlp"}
+KINDS = {"conv": "short_conv", "linear_attention": "gated_delta_net", "full_attention": "attention"}
 
 
 def braid(*arguments):
@@ -31,7 +32,7 @@ def released_sublayers(config):
         return [LETTERS[letter] for letter in config["hybrid_override_pattern"]]
     layers = range(config.get("num_hidden_layers") or len(config["layer_types"]))
     if "layer_types" in config:
-        mixers = ["short_conv" if kind == "conv" else "attention" for kind in config["layer_types"]]
+        mixers = [KINDS[kind] for kind in config["layer_types"]]
     elif "full_attention_interval" in config:
         interval = config["full_attention_interval"]
         mixers = ["attention" if (layer + 1) % interval == 0 else "gated_delta_net" for layer in layers]

@@ -5,8 +5,8 @@ import dataclasses
 
 from golden_latent import LATENT_FAMILIES
 from golden_maps import (ATTENTION, BASE, EXPERTS, GATED_ATTENTION, GDN_BY_KEY_HEAD, GDN_CONFIG, GDN_IN_ROWS,
-                         GDN_YAML, MLP, OUTSIDE, QK_NORM, ROUTER_BIAS, SHARED_GATE, Family, Sections, layer, named,
-                         post_norms, pre_norms, rope, shared, yaml)
+                         GDN_YAML, MLP, OUTSIDE, QK_NORM, QKV_BIAS, ROUTER_BIAS, SHARED_GATE, Family, Sections, layer,
+                         named, post_norms, pre_norms, rope, shared, yaml)
 
 FAMILIES = dict(LATENT_FAMILIES)
 
@@ -202,7 +202,7 @@ FAMILIES["glm4_moe"] = Family(
     "Glm4MoeForCausalLM", "Glm4MoeConfig",
     {**BASE, "intermediate_size": 18, "moe_intermediate_size": 6, "n_routed_experts": 6, "num_experts_per_tok": 2,
      "n_shared_experts": 1, "routed_scaling_factor": 1.7, "first_k_dense_replace": 1, "num_hidden_layers": 3,
-     "use_qk_norm": True, "num_mtp_layers": 0, "rms_norm_eps": 1e-5, "norm_topk_prob": True,
+     "use_qk_norm": True, "attention_bias": True, "num_mtp_layers": 0, "rms_norm_eps": 1e-5, "norm_topk_prob": True,
      **rope(500.0, partial_rotary_factor=0.5)},
     yaml("""
 model:
@@ -220,6 +220,7 @@ model:
       head_dim: 8
       qk_norm: per_head
       rope: {theta: 500, fraction: 0.5}
+      bias: [q, k, v]
     mlp: {type: mlp, size: 18, activation: swiglu}
     moe:
       type: moe
@@ -229,9 +230,9 @@ model:
       shared_size: 6
       router: {score: sigmoid, normalize: true, scale: 1.7, bias_update_rate: 1.0e-3}
 """),
-    [layer(ATTENTION, QK_NORM, MLP, pre_norms("attn", "mlp"))]
-    + [layer(ATTENTION, QK_NORM, EXPERTS, shared("shared_experts"), pre_norms("attn", "moe"))] * 2, OUTSIDE,
-    buffers=ROUTER_BIAS, set_off="biases of query, key and value projections, and multi-token prediction")
+    [layer(ATTENTION, QKV_BIAS, QK_NORM, MLP, pre_norms("attn", "mlp"))]
+    + [layer(ATTENTION, QKV_BIAS, QK_NORM, EXPERTS, shared("shared_experts"), pre_norms("attn", "moe"))] * 2, OUTSIDE,
+    buffers=ROUTER_BIAS, set_off="multi-token prediction")
 
 SANDWICH = {"input_layernorm.weight": "attn.pre_norm.weight", "post_attention_layernorm.weight":
             "attn.post_norm.weight", "pre_feedforward_layernorm.weight": "mlp.pre_norm.weight",
@@ -335,3 +336,46 @@ model:
 """),
     ([layer(LFM_CONV, LFM_MLP)] * 2 + [layer(LFM_ATTENTION, LFM_MLP)]) * 2,
     {"model.embed_tokens.weight": "embedding.weight", "model.embedding_norm.weight": "final_norm.weight"})
+
+# OLMo Hybrid: norms before both sublayers of a recurrent layer, after those of a layer of attention.
+OLMO_GDN = {f"linear_attn.{theirs}_proj.weight": f"gdn.{ours}.weight"
+            for theirs, ours in (("q", "q"), ("k", "k"), ("v", "v"), ("g", "z"), ("a", "a"), ("b", "b"), ("o", "out"))}
+OLMO_GDN |= {"linear_attn.A_log": "gdn.a_log", "linear_attn.dt_bias": "gdn.dt_bias",
+             "linear_attn.o_norm.weight": "gdn.norm.weight",
+             "linear_attn.conv1d.weight": Sections(1, {"gdn.conv_q.weight": 12, "gdn.conv_k.weight": 12,
+                                                       "gdn.conv_v.weight": 15})}
+FAMILIES["olmo_hybrid"] = Family(
+    "OlmoHybridForCausalLM", "OlmoHybridConfig",
+    {**SMALL_HEADS, "intermediate_size": 10, "num_hidden_layers": 8, "rms_norm_eps": 1e-4,
+     "rope_parameters": {"rope_type": "default", "rope_theta": None},
+     "linear_num_key_heads": 3, "linear_num_value_heads": 3, "linear_key_head_dim": 4, "linear_value_head_dim": 5,
+     "linear_conv_kernel_dim": 4, "linear_allow_neg_eigval": True},
+    yaml("""
+model:
+  vocab_size: 32
+  hidden_size: 16
+  num_layers: 8
+  pattern: "(gdn+mlp)*3, attn+post_mlp"
+  norm: {type: rms, placement: pre, eps: 1.0e-4}
+  sublayers:
+    gdn:
+      type: gated_delta_net
+      num_key_heads: 3
+      num_value_heads: 3
+      key_head_dim: 4
+      value_head_dim: 5
+      negative_eigenvalues: true
+      output_norm_eps: 1.0e-5
+    attn:
+      type: attention
+      num_heads: 4
+      num_kv_heads: 2
+      head_dim: 4
+      qk_norm: full
+      rope: {fraction: 0}
+      norm: {placement: post}
+    mlp: {type: mlp, size: 10, activation: swiglu}
+    post_mlp: {like: mlp, norm: {placement: post}}
+"""),
+    ([layer(OLMO_GDN, MLP, pre_norms("gdn", "mlp"))] * 3
+     + [layer(ATTENTION, QK_NORM, named(MLP, "mlp", "post_mlp"), post_norms("attn", "post_mlp"))]) * 2, OUTSIDE)

@@ -63,6 +63,7 @@ OUTSIDE = {"model.embed_tokens.weight": "embedding.weight", "model.norm.weight":
 
 ATTENTION = {f"self_attn.{theirs}_proj.weight": f"attn.{ours}.weight"
              for theirs, ours in (("q", "q"), ("k", "k"), ("v", "v"), ("o", "out"))}
+QKV_BIAS = {f"self_attn.{part}_proj.bias": f"attn.{part}.bias" for part in ("q", "k", "v")}
 QK_NORM = {"self_attn.q_norm.weight": "attn.q_norm.weight", "self_attn.k_norm.weight": "attn.k_norm.weight"}
 GATED_ATTENTION = {**ATTENTION, **QK_NORM,
                    "self_attn.q_proj.weight": Sections(4, {"attn.q.weight": 8, "attn.gate.weight": 8})}

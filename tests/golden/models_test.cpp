@@ -19,10 +19,11 @@
 namespace braid::testing {
 namespace {
 
-const std::vector<std::string> kFamilies = {
-    "bailing_hybrid", "deepseek_v2", "deepseek_v3", "gemma2",    "glm4_moe",   "glm4_moe_lite", "kimi_linear",
-    "lfm2",           "llama",       "mistral4",    "mixtral",   "nemotron_h", "olmo2",         "olmo3",
-    "olmoe",          "qwen3_5",     "qwen3_5_moe", "qwen3_moe", "qwen3_next"};
+const std::vector<std::string> kFamilies = {"bailing_hybrid", "deepseek_v2",   "deepseek_v3", "gemma2",
+                                            "glm4_moe",       "glm4_moe_lite", "kimi_linear", "lfm2",
+                                            "llama",          "mistral4",      "mixtral",     "nemotron_h",
+                                            "olmo2",          "olmo3",         "olmo_hybrid", "olmoe",
+                                            "qwen3_5",        "qwen3_5_moe",   "qwen3_moe",   "qwen3_next"};
 const std::filesystem::path kFolder = std::filesystem::path(BRAID_SOURCE_DIR) / "tests/golden/models";
 
 struct GoldenConfig {
