@@ -89,7 +89,7 @@ class ChannelBackward {
             const T* state = chunk.state_in < 0 ? nullptr : state_columns(states_, chunk.state_in, task);
             for (int64_t j = 0; state && j < task.num_columns; ++j)
                 for (int64_t d = 0; d < dk; ++d) next[j * dk + d] = total[d] * state[j * dk + d];
-            const auto [updates, stride] = updates_of(chunk, head);
+            const auto [updates, stride] = written_rows<T>(view_, corrected_, chunk, head);
             multiply_transposed(task.num_columns, dk, chunk.length, updates + task.first_column, stride, keys,
                                 dk, next, dk, state != nullptr);
         }
@@ -201,7 +201,7 @@ class ChannelBackward {
                              Work& work) {
         const int64_t length = chunk.length, dv = view_.value_dim, first = chunk.first_token;
         T *d_output = arrays.take(length * dv), *transposed = arrays.take(length * dv);
-        const auto [updates, stride] = updates_of(chunk, head);
+        const auto [updates, stride] = written_rows<T>(view_, corrected_, chunk, head);
         transpose(length, dv, updates, stride, transposed, length);
         pack_rows(length, dv, d_output_at(first, head), view_.output_stride(), d_output);
         multiply_to_lower(length, dv, d_output, dv, transposed, length, work.of_pairs);
@@ -280,7 +280,7 @@ class ChannelBackward {
                       typename ThreadScratch<T>::Arrays arrays, Work& work, T* of_last) const {
         const int64_t length = chunk.length, dk = view_.key_dim, dv = view_.value_dim;
         const T* d_state = d_states_.template data<T>() + view_.state_at(chunk.state_out, head);
-        const auto [updates, stride] = updates_of(chunk, head);
+        const auto [updates, stride] = written_rows<T>(view_, corrected_, chunk, head);
         T* packed = arrays.take(length * dv);
         pack_rows(length, dv, updates, stride, packed);
         multiply(length, dk, dv, packed, dv, d_state, dk, work.sums, dk, false);
@@ -330,18 +330,11 @@ class ChannelBackward {
             multiply_elements(dk, view_.key(chunk.first_token + i, head), keys + i * dk);
         b.since(nullptr, chunk.length - 1, chunk.length, total);
     }
-    static void copy_matrix(int64_t rows, int64_t columns, const T* x, int64_t ldx, T* y, int64_t ldy) {
-        for (int64_t i = 0; i < rows; ++i) std::copy_n(x + i * ldx, columns, y + i * ldy);
-    }
     const T* d_output_at(int64_t token, int64_t head) const {
         return d_output_ + view_.output_at(token, head);
     }
     T* d_updates(int64_t token, int64_t head) const {
         return d_updates_.template data<T>() + view_.corrected_at(token, head);
-    }
-    std::pair<const T*, int64_t> updates_of(const Chunk& chunk, int64_t head) const {
-        if (!is_delta_) return {view_.value(chunk.first_token, head), view_.v_stride};
-        return {corrected_ + view_.corrected_at(chunk.first_token, head), view_.value_dim};
     }
     T* state_columns(const Tensor& states, int64_t index, const StateScan& task) const {
         return states.data<T>() + view_.state_at(index, task.head) + task.first_column * view_.key_dim;

@@ -106,7 +106,7 @@ class ChannelForward {
             b.since(nullptr, length - 1, length, total);
             for (int64_t i = 0; state && i < dk; ++i)
                 scale_rows(1, width, total + i, state + i * dv, dv, next + i * dv, dv);
-            const auto [updates, stride] = updates_of(chunk, head);
+            const auto [updates, stride] = written_rows<T>(view_, corrected_, chunk, head);
             multiply_transposed(dk, width, length, keys, dk, updates + task.first_column, stride, next, dv,
                                 state != nullptr);
         }
@@ -145,7 +145,7 @@ class ChannelForward {
             multiply(length, dv, dk, queries, dk, states_ + view_.state_at(chunk.state_in, head), dv, o,
                      o_stride, false);
         }
-        const auto [updates, stride] = updates_of(chunk, head);
+        const auto [updates, stride] = written_rows<T>(view_, corrected_, chunk, head);
         multiply_lower(length, dv, pairs_ + view_.inverse_at(chunk, head), length, updates, stride, o,
                        o_stride, chunk.state_in >= 0);
     }
@@ -156,11 +156,6 @@ class ChannelForward {
         for (int64_t i = 0; i < rows; ++i)
             for (int64_t d = 0; d < dk; ++d)
                 y[i * dk + d] = factor * x[i * x_stride + d] * decays[i * dk + d];
-    }
-    /// The rows of U.
-    std::pair<const T*, int64_t> updates_of(const Chunk& chunk, int64_t head) const {
-        if (!is_delta_) return {view_.value(chunk.first_token, head), view_.v_stride};
-        return {corrected_ + view_.corrected_at(chunk.first_token, head), view_.value_dim};
     }
     T* state_columns(int64_t index, const StateScan& task) const {
         return states_ + view_.state_at(index, task.head) + task.first_column;

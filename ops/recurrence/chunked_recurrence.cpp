@@ -40,6 +40,11 @@ void expect_inputs(const DeltaInputs& in) {
           "gated_delta_rule: {} value heads of {} key heads", heads, in.num_key_heads());
 }
 
+/// Its name in profiles.
+const char* profile_name(const DeltaInputs& in) {
+    return in.beta.defined() && !is_by_channel(in) ? "gated_delta_rule" : "linear_recurrence";
+}
+
 Shape states_shape(const DeltaInputs& in, int64_t count) {
     return {count, in.num_value_heads(), in.key_dim(), in.value_dim()};
 }
@@ -93,7 +98,7 @@ void record(Context& ctx, const DeltaInputs& in, const DocumentsPtr& documents, 
     std::vector<ValueRef> outputs = {o.ref()};
     if (last) outputs.push_back(last->ref());
     ctx.tape->record(
-        {"gated_delta_rule",
+        {profile_name(in),
          outputs,
          {in.q, in.k, in.v, in.g, in.beta, saved.delta.inverse, saved.delta.corrected, saved.pairs, initial},
          [documents, scale = in.scale](const Backward& run) {
@@ -139,7 +144,7 @@ Tensor chunked_recurrence(Context& ctx, const DeltaInputs& in, const DocumentsPt
         check(initial.dtype() == state_dtype(in), "gated_delta_rule: an initial state in {}",
               name_of(initial.dtype()));
     }
-    ProfileScope scope(ctx.profiler, "gated_delta_rule");
+    ProfileScope scope(ctx.profiler, profile_name(in));
     Allocator& allocator = *ctx.allocator;
     ChunkPlan plan(*documents, {.initial = initial.defined(), .last = last != nullptr});
     plan.upload(allocator);

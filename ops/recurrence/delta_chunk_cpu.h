@@ -89,6 +89,12 @@ void pack_rows(int64_t length, int64_t d, const T* x, int64_t ldx, T* y) {
     for (int64_t i = 0; i < length; ++i) std::copy_n(x + i * ldx, d, y + i * d);
 }
 
+/// y [rows, columns] = x.
+template <typename T>
+void copy_matrix(int64_t rows, int64_t columns, const T* x, int64_t ldx, T* y, int64_t ldy) {
+    for (int64_t i = 0; i < rows; ++i) std::copy_n(x + i * ldx, columns, y + i * ldy);
+}
+
 /// y_i = factor_i x_i, for each row.
 template <typename T>
 void scale_rows(int64_t length, int64_t d, const T* factor, const T* __restrict x, int64_t ldx,

@@ -114,7 +114,7 @@ class DeltaBackward {
             if (chunk.state_in >= 0)
                 scale_all(task.num_columns * dk, decay.total, state_columns(states_, chunk.state_in, task),
                           next);
-            const auto [updates, stride] = updates_of(chunk, head);
+            const auto [updates, stride] = written_rows<T>(view_, corrected_, chunk, head);
             multiply_transposed(task.num_columns, dk, chunk.length, updates + task.first_column, stride, keys,
                                 dk, next, dk, chunk.state_in >= 0);
         }
@@ -235,7 +235,7 @@ class DeltaBackward {
 
     void add_head(const Chunk& chunk, int64_t head, Work& work) {
         const int64_t length = chunk.length, dv = view_.value_dim, first = chunk.first_token;
-        const auto [corrected, stride] = updates_of(chunk, head);
+        const auto [corrected, stride] = written_rows<T>(view_, corrected_, chunk, head);
         load_decay(view_, chunk, head, true, work.decay);
         if (is_delta_) load_beta(view_, chunk, head, work.beta);
         pack_rows(length, dv, d_output_at(first, head), view_.output_stride(), work.stacked);
@@ -370,9 +370,6 @@ class DeltaBackward {
         }
     }
 
-    static void copy_matrix(int64_t rows, int64_t columns, const T* x, int64_t ldx, T* y, int64_t ldy) {
-        for (int64_t i = 0; i < rows; ++i) std::copy_n(x + i * ldx, columns, y + i * ldy);
-    }
     static void scale_all(int64_t count, T factor, const T* x, T* y) {
         for (int64_t i = 0; i < count; ++i) y[i] = factor * x[i];
     }
@@ -381,11 +378,6 @@ class DeltaBackward {
     }
     T* errors(int64_t token, int64_t head) const {
         return errors_.template data<T>() + view_.corrected_at(token, head);
-    }
-    /// The rows that are written to the state: V', or V without the delta rule.
-    std::pair<const T*, int64_t> updates_of(const Chunk& chunk, int64_t head) const {
-        if (!is_delta_) return {view_.value(chunk.first_token, head), view_.v_stride};
-        return {corrected_ + view_.corrected_at(chunk.first_token, head), view_.value_dim};
     }
     T* state_columns(const Tensor& states, int64_t index, const StateScan& task) const {
         return states.data<T>() + view_.state_at(index, task.head) + task.first_column * view_.key_dim;

@@ -75,7 +75,7 @@ class DeltaForward {
             scale_rows(length, dk, decay.to_end, view_.key(first, key_head), view_.k_stride, keys, dk);
             for (int64_t i = 0; state && i < dk; ++i)
                 scale_rows(1, width, &decay.total, state + i * dv, dv, next + i * dv, dv);
-            const auto [updates, stride] = updates_of(chunk, head);
+            const auto [updates, stride] = written_rows<T>(view_, corrected_, chunk, head);
             multiply_transposed(dk, width, length, keys, dk, updates + task.first_column, stride, next, dv,
                                 state != nullptr);
         }
@@ -127,16 +127,11 @@ class DeltaForward {
             }
             std::fill_n(factor, length, view_.scale);
             weigh_rows(length, factor, products, decay.matrix, weights);
-            const auto [updates, stride] = updates_of(chunk, head);
+            const auto [updates, stride] = written_rows<T>(view_, corrected_, chunk, head);
             multiply_lower(length, dv, weights, kSide, updates, stride, o, o_stride, chunk.state_in >= 0);
         }
     }
 
-    /// The rows that are written to the state: V', or V without the delta rule.
-    std::pair<const T*, int64_t> updates_of(const Chunk& chunk, int64_t head) const {
-        if (!is_delta_) return {view_.value(chunk.first_token, head), view_.v_stride};
-        return {corrected_ + view_.corrected_at(chunk.first_token, head), view_.value_dim};
-    }
     T* state_columns(int64_t index, const StateScan& task) const {
         return states_ + view_.state_at(index, task.head) + task.first_column;
     }

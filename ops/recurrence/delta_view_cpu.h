@@ -29,6 +29,15 @@ void load_decay(const DeltaView<T>& view, const Chunk& chunk, int64_t head, bool
     decay.compute(chunk.length, log_decay(view, chunk.first_token, head), view.g_stride, with_matrix);
 }
 
+/// The rows that a chunk writes to the state, and how far they are apart: those of `corrected`, or where that
+/// is null, without the delta rule, the values.
+template <typename T>
+std::pair<const T*, int64_t> written_rows(const DeltaView<T>& view, const T* corrected, const Chunk& chunk,
+                                          int64_t head) {
+    if (!corrected) return {view.value(chunk.first_token, head), view.v_stride};
+    return {corrected + view.corrected_at(chunk.first_token, head), view.value_dim};
+}
+
 /// Multiplications of one phase, roughly.
 template <typename T>
 int64_t work_of(const DeltaView<T>& view) {
