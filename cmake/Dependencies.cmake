@@ -19,6 +19,12 @@ add_library(braid_cli INTERFACE)
 target_link_libraries(braid_cli INTERFACE CLI11::CLI11)
 add_library(braid::cli ALIAS braid_cli)
 
+# Headers alone: distribution functions and quadrature.
+find_path(BRAID_BOOST_MATH_INCLUDE boost/math/distributions.hpp REQUIRED)
+add_library(braid_boost_math INTERFACE)
+target_include_directories(braid_boost_math SYSTEM INTERFACE ${BRAID_BOOST_MATH_INCLUDE})
+add_library(braid::boost_math ALIAS braid_boost_math)
+
 # Serial HDF5 only: the MPI flavour would tie the base library to MPI.
 set(HDF5_PREFER_PARALLEL OFF)
 find_package(HDF5 REQUIRED COMPONENTS C)

@@ -25,6 +25,7 @@ packages=(
     # libraries
     libfmt-dev nlohmann-json3-dev libyaml-cpp-dev libcli11-dev libssl-dev libhdf5-dev zlib1g-dev libzstd-dev libhwy-dev
     libopenblas-openmp-dev libopenblas-serial-dev libdnnl-dev libopenmpi-dev openmpi-bin
+    libboost-math-dev libjs-chart.js
     # tests and benchmarks
     libgtest-dev libgmock-dev libbenchmark-dev python3 python3-h5py python3-numpy python3-yaml
     procps util-linux iproute2 zstd

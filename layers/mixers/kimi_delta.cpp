@@ -37,10 +37,15 @@ KimiDeltaLayer::KimiDeltaLayer(const LayerBuilder& build, const KimiDeltaConfig&
     conv_ = build.store.declare({channels("conv_q.weight", keys), channels("conv_k.weight", keys),
                                  channels("conv_v.weight", values)});
     // Every tensor rank computes what is of low rank itself: each reads it for heads of its own.
-    decay_down_ = build.store.declare(build.matrix("f_a.weight", {config.decay_rank, hidden}));
-    decay_up_ = build.store.declare(rows("f_b.weight", keys, config.decay_rank));
+    const auto down = [&](const char* part, int64_t rank) {
+        return rank > 0 ? build.store.declare(build.matrix(part, {rank, hidden})) : nullptr;
+    };
+    const int64_t decay_rank = config.decay_rank.value_or(config.key_head_dim);
+    decay_down_ = down("f_a.weight", decay_rank);
+    decay_up_ = build.store.declare(decay_rank > 0 ? rows("f_b.weight", keys, decay_rank)
+                                                   : rows("f.weight", keys, hidden));
     const int64_t gate_rank = config.gate_rank.value_or(config.value_head_dim);
-    if (gate_rank > 0) gate_down_ = build.store.declare(build.matrix("g_a.weight", {gate_rank, hidden}));
+    gate_down_ = down("g_a.weight", gate_rank);
     gate_up_ = build.store.declare(gate_rank > 0 ? rows("g_b.weight", values, gate_rank)
                                                  : rows("g.weight", values, hidden));
     if (has_bias(config.bias, KimiDeltaProjection::gate))
@@ -79,7 +84,7 @@ double KimiDeltaLayer::forward_flops(const Documents& documents) const {
 
 /// [T, H, d_k], not positive, in the dtype of states.
 Tensor KimiDeltaLayer::log_decay(LayerContext& ctx, const Tensor& h) const {
-    const Tensor low = ops::linear(ctx, ops::linear(ctx, h, decay_down_), decay_up_);
+    const Tensor low = ops::linear(ctx, decay_down_ ? ops::linear(ctx, h, decay_down_) : h, decay_up_);
     const Tensor f = ops::add_vector(ctx, ops::cast(ctx, low, accumulation_dtype(low.dtype())),
                                      ops::value_of(ctx, dt_bias_));
     const Shape by_head = {h.dim(0), config_.num_heads, config_.key_head_dim};

@@ -23,8 +23,8 @@ const Schema<KimiDeltaConfig>& kimi_delta_schema() {
                   .max = 64,
                   .aliases = {"short_conv_kernel_size"}})
             .key("decay_rank", &K::decay_rank,
-                 {.help = "rank of the projection to decays",
-                  .min = 1,
+                 {.help = "rank of the projection to decays; 0 is a full projection",
+                  .min = 0,
                   .max = kMaxSize,
                   .default_text = "key_head_dim"})
             .key("decay_bound", &K::decay_bound,
@@ -52,7 +52,6 @@ const Schema<KimiDeltaConfig>& kimi_delta_schema() {
                   .example = "[gate]"})
             .finish([](K& k, SectionCheck&) {
                 if (k.value_head_dim == 0) k.value_head_dim = k.key_head_dim;
-                if (k.decay_rank == 0) k.decay_rank = k.key_head_dim;
             })
             .rule(std::string(kBiasRule),
                   [](const K& k, SectionCheck& check) { check_biases(k.bias, check); });
@@ -62,7 +61,7 @@ const Schema<KimiDeltaConfig>& kimi_delta_schema() {
 void shrink(KimiDeltaConfig& k) {
     k.num_heads = std::min<int64_t>(k.num_heads, 4);
     k.key_head_dim = k.value_head_dim = 8;
-    k.decay_rank = std::min<int64_t>(k.decay_rank, 4);
+    if (k.decay_rank.value_or(1) > 0) k.decay_rank = 4;
     if (k.gate_rank.value_or(1) > 0) k.gate_rank = 4;
 }
 
@@ -72,6 +71,7 @@ std::vector<SublayerType::Example> examples() {
     KimiDeltaConfig bounded = plain;
     bounded.decay_bound = -5;
     bounded.gate_rank = 0;
+    bounded.decay_rank = 0;
     bounded.negative_eigenvalues = true;
     bounded.output_norm_eps = 1e-2;
     KimiDeltaConfig biased = plain;

@@ -105,8 +105,9 @@ Tensor Mamba2Layer::forward(LayerContext& ctx, const Tensor& stream) const {
 
     // Steps, decays and what enters the states are in the dtype of states.
     const DType wide = accumulation_dtype(h.dtype());
-    const Tensor dt = ops::softplus(
+    Tensor dt = ops::softplus(
         ctx, ops::add_vector(ctx, ops::cast(ctx, projected[2], wide), ops::value_of(ctx, dt_bias_)));
+    if (config_.dt_limits) dt = ops::clamp(ctx, dt, (*config_.dt_limits)[0], (*config_.dt_limits)[1]);
     const Tensor rate = ops::scale(ctx, ops::exp(ctx, ops::value_of(ctx, a_log_)), -1);
     const Tensor x = ops::cast(ctx, xbc[0], wide).view({tokens, heads, config_.head_dim});
     DecodeState::Tensors* const state = ctx.decode ? &ctx.decode->of(this) : nullptr;

@@ -22,12 +22,13 @@ struct Mamba2Config {
     int64_t conv_kernel = 4; // taps
     bool conv_bias = true;
     Mamba2Gate gate = Mamba2Gate::before_norm;
-    std::optional<double> output_norm_eps; // none: that of the sublayer's norms
+    std::optional<std::array<double, 2>> dt_limits; // of time steps; none: all that softplus gives
+    std::optional<double> output_norm_eps;          // none: that of the sublayer's norms
     bool operator==(const Mamba2Config&) const = default;
 };
 
 /// Mamba-2 (Dao and Gu 2024, arXiv:2405.21060): x, B and C after a short convolution with SiLU, dt =
-/// softplus(dt_raw + dt_bias), and per head a state S [N, P],
+/// softplus(dt_raw + dt_bias) within dt_limits, and per head a state S [N, P],
 ///     S_t = e^(-exp(A_log) dt_t) S_(t-1) + B_tᵀ (dt_t x_t);  y_t = C_t S_t + D x_t,
 /// then an RMSNorm over each group of heads, gated by SiLU of z before or after.
 class Mamba2Layer : public Sublayer {

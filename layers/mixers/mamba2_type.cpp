@@ -4,6 +4,8 @@ namespace braid {
 namespace {
 
 void check_mamba2(const Mamba2Config& m, SectionCheck& check) {
+    if (m.dt_limits && (*m.dt_limits)[0] > (*m.dt_limits)[1])
+        check.fail("dt_limits", "expected the smaller number first");
     if (m.num_heads % m.num_groups == 0) return;
     const int64_t below = m.num_heads / m.num_groups * m.num_groups, above = below + m.num_groups;
     check.fail(
@@ -54,8 +56,14 @@ const Schema<Mamba2Config>& mamba2_schema() {
                   .above = 0,
                   .max = 1,
                   .default_text = "that of the sublayer's norms"})
-            .not_built({"dt_limits"})
-            .rule("num_groups divides num_heads", check_mamba2);
+            .key("dt_limits", &M::dt_limits,
+                 {.help = "least and largest time step",
+                  .min = 0,
+                  .max = 1e6,
+                  .default_text = "none",
+                  .aliases = {"time_step_limit", "dt_limit"},
+                  .example = "[0.001, 0.1]"})
+            .rule("num_groups divides num_heads; dt_limits has the smaller number first", check_mamba2);
     return schema;
 }
 
@@ -73,7 +81,9 @@ std::vector<SublayerType::Example> examples() {
     other.conv_bias = false;
     other.gate = Mamba2Gate::after_norm;
     other.output_norm_eps = 1e-2;
-    return {{"mamba2", plain}, {"mamba2_gate_after_norm", other}};
+    Mamba2Config limited = plain;
+    limited.dt_limits = {0.01, 0.03}; // steps start between 0.001 and 0.1
+    return {{"mamba2", plain}, {"mamba2_gate_after_norm", other}, {"mamba2_dt_limits", limited}};
 }
 
 } // namespace

@@ -19,23 +19,6 @@
 namespace braid {
 namespace {
 
-/// Each of `tokens` rows `heads` times in a row.
-ops::RowIndex by_head(Allocator& allocator, int64_t tokens, int64_t heads) {
-    std::vector<int32_t> rows;
-    for (int64_t i = 0; i < tokens * heads; ++i) rows.push_back(static_cast<int32_t>(i / heads));
-    return {allocator, rows, tokens};
-}
-
-/// x [a, b, d] as [b, a, d].
-Tensor swapped(Context& ctx, const Tensor& x) {
-    const int64_t a = x.dim(0), b = x.dim(1), d = x.dim(2);
-    std::vector<int32_t> rows;
-    for (int64_t j = 0; j < b; ++j)
-        for (int64_t i = 0; i < a; ++i) rows.push_back(static_cast<int32_t>(i * b + j));
-    const Tensor by_row = ops::packed(ctx, x).view({a * b, d});
-    return ops::gather_rows(ctx, by_row, ops::RowIndex(*ctx.allocator, rows, a * b)).view({b, a, d});
-}
-
 ops::AttentionOptions options_of(const MlaConfig& c) {
     double scale =
         c.score_scale.value_or(1 / std::sqrt(static_cast<double>(c.nope_head_dim + c.rope_head_dim)));
@@ -186,7 +169,7 @@ Tensor MlaLayer::attend(LayerContext& ctx, const Projected& in) const {
     const auto parts = ops::split_columns(ctx, expanded, widths);
     Tensor k = parts[0];
     if (in.shared.defined()) {
-        const Tensor shared = ops::gather_rows(ctx, in.shared, by_head(*ctx.allocator, tokens, heads));
+        const Tensor shared = ops::repeat_rows(ctx, in.shared, heads);
         const Tensor joined[] = {parts[0], shared};
         k = ops::concatenate_columns(ctx, joined);
     }
@@ -210,7 +193,7 @@ Tensor MlaLayer::attend_absorbed(LayerContext& ctx, const Projected& in, const T
     const Tensor by_row = in.q.view({tokens * heads, key_size()});
     const Tensor plain =
         ops::packed(ctx, by_row.columns(0, c.nope_head_dim)).view({tokens, heads, c.nope_head_dim});
-    const Tensor seeing = swapped(ctx, ops::batched_matmul(ctx, swapped(ctx, plain), of_keys));
+    const Tensor seeing = ops::swap_rows(ctx, ops::batched_matmul(ctx, ops::swap_rows(ctx, plain), of_keys));
     const Tensor parts[] = {seeing.view({tokens * heads, c.kv_rank}),
                             by_row.columns(c.nope_head_dim, c.rope_head_dim)};
     const int64_t width = c.kv_rank + c.rope_head_dim;
@@ -219,7 +202,7 @@ Tensor MlaLayer::attend_absorbed(LayerContext& ctx, const Projected& in, const T
     const Tensor mixed = ops::attention(ctx, q, known.view({count, 1, width}),
                                         known.columns(0, c.kv_rank).view({count, 1, c.kv_rank}),
                                         ctx.documents, Documents::single(count), options_);
-    return swapped(ctx, ops::batched_matmul(ctx, swapped(ctx, mixed), of_values, false, true));
+    return ops::swap_rows(ctx, ops::batched_matmul(ctx, ops::swap_rows(ctx, mixed), of_values, false, true));
 }
 
 Tensor MlaLayer::gated(LayerContext& ctx, const Tensor& o, const Tensor& h) const {

@@ -38,6 +38,28 @@ void evaluate_backward(const Tensor& x, const Tensor& y, const Tensor& dy, Point
     });
 }
 
+template <typename T>
+void keep_within(const Tensor& x, double low, double high, const Tensor& y) {
+    const Strided<T> in(x);
+    T* out = y.data<T>();
+    const auto least = static_cast<Accumulation<T>>(low), most = static_cast<Accumulation<T>>(high);
+    for_each(y, y.numel(), [=] BRAID_BODY(int64_t i) {
+        const Accumulation<T> at = in[i];
+        out[i] = static_cast<T>(at < least ? least : at > most ? most : at); // NaN stays
+    });
+}
+
+template <typename T>
+void pass_within(const Tensor& x, const Tensor& dy, double low, double high, const Tensor& dx) {
+    const Strided<T> in(x), gradient(dy);
+    T* out = dx.data<T>();
+    const auto least = static_cast<Accumulation<T>>(low), most = static_cast<Accumulation<T>>(high);
+    for_each(dx, dx.numel(), [=] BRAID_BODY(int64_t i) {
+        const Accumulation<T> at = in[i], slope = gradient[i];
+        out[i] = static_cast<T>(at < least || at > most ? slope * 0 : slope);
+    });
+}
+
 template <typename T, typename Factor>
 void multiply_each_row(const Tensor& x, const Tensor& factor, int64_t period, const Tensor& y) {
     const Strided<T> in(x);
@@ -114,6 +136,14 @@ void pointwise(const Tensor& x, Pointwise function, const Tensor& y) {
 void pointwise_backward(const Tensor& x, const Tensor& y, const Tensor& dy, Pointwise function,
                         const Tensor& dx) {
     dispatch_storage(dx.dtype(), [&]<typename T>() { evaluate_backward<T>(x, y, dy, function, dx); });
+}
+
+void clamp(const Tensor& x, double low, double high, const Tensor& y) {
+    dispatch_storage(y.dtype(), [&]<typename T>() { keep_within<T>(x, low, high, y); });
+}
+
+void clamp_backward(const Tensor& x, const Tensor& dy, double low, double high, const Tensor& dx) {
+    dispatch_storage(dx.dtype(), [&]<typename T>() { pass_within<T>(x, dy, low, high, dx); });
 }
 
 void multiply_rows(const Tensor& x, const Tensor& factor, int64_t period, const Tensor& y) {

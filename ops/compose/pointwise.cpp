@@ -58,6 +58,20 @@ Tensor softplus(Context& ctx, const Tensor& x) {
     return evaluate(ctx, x, Pointwise::softplus);
 }
 
+Tensor clamp(Context& ctx, const Tensor& x, double low, double high) {
+    check(low <= high, "clamp between {} and {}", low, high);
+    ProfileScope scope(ctx.profiler, "clamp");
+    Tensor y = Tensor::empty(*ctx.allocator, x.shape(), x.dtype());
+    device::clamp(x, low, high, y);
+    if (ctx.tape)
+        ctx.tape->record({"clamp", {y.ref()}, {x}, [x = x.ref(), low, high](const Backward& run) {
+                              Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
+                              device::clamp_backward(run.saved[0], run.dy[0], low, high, dx);
+                              run.add(x, dx);
+                          }});
+    return y;
+}
+
 Tensor multiply_rows(Context& ctx, const Tensor& x, const Tensor& factor) {
     expect_shape(factor, shape_of_rows(x), "multiply_rows, factor");
     check(x.dtype() == factor.dtype(), "multiply_rows: {} and {}", name_of(x.dtype()),

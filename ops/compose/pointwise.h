@@ -16,6 +16,8 @@ Tensor exp(Context& ctx, const Tensor& x);
 Tensor log(Context& ctx, const Tensor& x);
 /// log(1 + e^x).
 Tensor softplus(Context& ctx, const Tensor& x);
+/// x kept within [low, high]; what lies outside has no gradient.
+Tensor clamp(Context& ctx, const Tensor& x, double low, double high);
 /// x [..., d] with every row multiplied by its factor [...]: a factor per head and token, or per token.
 Tensor multiply_rows(Context& ctx, const Tensor& x, const Tensor& factor);
 /// A parameter as a value: what is computed from it gives it its gradient. f32 beside tensors in bf16.

@@ -15,6 +15,9 @@ void pointwise(const Tensor& x, Pointwise function, const Tensor& y);
 /// dx = dy f'(x); y = f(x).
 void pointwise_backward(const Tensor& x, const Tensor& y, const Tensor& dy, Pointwise function,
                         const Tensor& dx);
+void clamp(const Tensor& x, double low, double high, const Tensor& y);
+/// dx = dy where low <= x <= high, else 0.
+void clamp_backward(const Tensor& x, const Tensor& dy, double low, double high, const Tensor& dx);
 /// y[i, j] = x[i, j] factor[i % period] with x as rows of d.
 void multiply_rows(const Tensor& x, const Tensor& factor, int64_t period, const Tensor& y);
 /// sum[i] = the sum over j of x[i, j], or of x[i, j] z[i, j] where z is defined, with x as rows of d.
@@ -33,6 +36,8 @@ namespace braid::ops {
 BRAID_KERNEL(multiply)
 BRAID_KERNEL(pointwise)
 BRAID_KERNEL(pointwise_backward)
+BRAID_KERNEL(clamp)
+BRAID_KERNEL(clamp_backward)
 BRAID_KERNEL(multiply_rows)
 BRAID_KERNEL(sum_rows_of_product)
 BRAID_KERNEL(repeat_columns)

@@ -67,6 +67,34 @@ Tensor scatter_rows(Context& ctx, const Tensor& x, const RowIndex& index) {
     return y;
 }
 
+Tensor repeat_rows(Context& ctx, const Tensor& x, int64_t times) {
+    check(times >= 1, "repeat_rows {} times", times);
+    ProfileScope scope(ctx.profiler, "repeat_rows");
+    Tensor y = Tensor::empty(*ctx.allocator, with_rows(x.shape(), x.dim(0) * times), x.dtype());
+    device::repeat_rows(x, times, y);
+    if (ctx.tape)
+        ctx.tape->record({"repeat_rows", {y.ref()}, {}, [x = x.ref(), times](const Backward& run) {
+                              Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
+                              device::sum_repeated_rows(run.dy[0], times, dx);
+                              run.add(x, dx);
+                          }});
+    return y;
+}
+
+Tensor swap_rows(Context& ctx, const Tensor& x) {
+    check(x.rank() == 3, "swap_rows of {}", to_string(x.shape()));
+    ProfileScope scope(ctx.profiler, "swap_rows");
+    Tensor y = Tensor::empty(*ctx.allocator, {x.dim(1), x.dim(0), x.dim(2)}, x.dtype());
+    device::swap_rows(x, y);
+    if (ctx.tape)
+        ctx.tape->record({"swap_rows", {y.ref()}, {}, [x = x.ref()](const Backward& run) {
+                              Tensor dx = Tensor::empty(*run.ctx.allocator, x.shape, x.dtype);
+                              device::swap_rows(run.dy[0], dx);
+                              run.add(x, dx);
+                          }});
+    return y;
+}
+
 Tensor packed(Context& ctx, const Tensor& x) {
     if (x.is_contiguous()) return x;
     const Tensor rows = x.view({x.dim(0), x.dim(0) > 0 ? x.numel() / x.dim(0) : 0});

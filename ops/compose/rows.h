@@ -32,6 +32,11 @@ Tensor gather_rows(Context& ctx, const Tensor& x, const RowIndex& index);
 /// y[j] = the sum of x[i] over i with rows[i] = j, in ascending order: x [r, ...] -> [n, ...].
 Tensor scatter_rows(Context& ctx, const Tensor& x, const RowIndex& index);
 
+/// Every row `times` times in a row: x [n, ...] -> [n times, ...], as what all heads of a token share.
+Tensor repeat_rows(Context& ctx, const Tensor& x, int64_t times);
+/// y[j, i] = x[i, j]: x [a, b, d] -> [b, a, d].
+Tensor swap_rows(Context& ctx, const Tensor& x);
+
 /// x with rows that lie one after the other: itself where they do, else a copy. For views that join
 /// dimensions.
 Tensor packed(Context& ctx, const Tensor& x);

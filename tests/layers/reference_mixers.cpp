@@ -120,7 +120,9 @@ Matrix kimi_delta(const Weights& weights, const ResolvedSublayer& sublayer, cons
         };
         const Row qt = mixed(q, "conv_q.weight"), kt = mixed(k, "conv_k.weight"),
                   vt = mixed(v, "conv_v.weight");
-        const Row b = projected("b.weight", h[t]), f = projected("f_b.weight", projected("f_a.weight", h[t])),
+        const Row b = projected("b.weight", h[t]),
+                  f = c.decay_rank == 0 ? projected("f.weight", h[t])
+                                        : projected("f_b.weight", projected("f_a.weight", h[t])),
                   gate = c.gate_rank == 0
                              ? affine(weights, prefix + "g", gate_biased, h[t])
                              : affine(weights, prefix + "g_b", gate_biased, projected("g_a.weight", h[t]));
@@ -177,7 +179,8 @@ Matrix mamba2(const Weights& weights, const ResolvedSublayer& sublayer, const Ma
         Row out;
         for (int64_t head = 0; head < c.num_heads; ++head) {
             const auto i = static_cast<size_t>(head);
-            const double dt = std::log1p(std::exp(dt_raw[i] + dt_bias[i])),
+            const auto [least, most] = c.dt_limits.value_or(std::array{0.0, 1e300});
+            const double dt = std::min(std::max(std::log1p(std::exp(dt_raw[i] + dt_bias[i])), least), most),
                          decay = std::exp(-std::exp(a_log[i]) * dt);
             const Row in = slice(xt, head * p, p), write = slice(bt, head / per_group * n, n),
                       read = slice(ct, head / per_group * n, n);

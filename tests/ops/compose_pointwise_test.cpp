@@ -1,6 +1,7 @@
 #include "ops/compose/pointwise.h"
 
 #include <cmath>
+#include <limits>
 
 #include "ops/basic/split.h"
 #include "tests/support/op_case.h"
@@ -84,6 +85,24 @@ TEST(compose_pointwise, far_numbers_neither_overflow_nor_vanish) {
     EXPECT_EQ(y[1], 800);
     EXPECT_NEAR(y[2] / std::exp(-40.0), 1, 1e-14);
     EXPECT_EQ(y[3], 40);
+}
+
+TEST(compose_pointwise, clamp_passes_gradients_within_its_limits_only) {
+    TestContext t, tested(test_device());
+    // Away from the limits, where the slope jumps.
+    OpCase op{"clamp",
+              {},
+              {from_vector(t.allocator, {5}, DType::f64, {-3, -0.5, 0.25, 0.9, 7})},
+              [](Context& ctx, const Values& x, const OpCase::Weights&) {
+                  return Values{ops::clamp(ctx, x[0], -0.75, 0.5)};
+              }};
+    check_op_gradients(op);
+    EXPECT_EQ(to_vector(run_op(op, tested, DType::f64)[0]),
+              (std::vector<double>{-0.75, -0.5, 0.25, 0.5, 0.5}));
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    op.inputs = {from_vector(t.allocator, {1}, DType::f64, {nan})};
+    EXPECT_TRUE(std::isnan(to_vector(run_op(op, tested, DType::f64)[0])[0]));
+    EXPECT_THROW(ops::clamp(t.ctx, op.inputs[0], 1, 0), InternalError);
 }
 
 TEST(compose_pointwise, f32_and_threads) {

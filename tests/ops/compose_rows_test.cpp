@@ -40,8 +40,23 @@ OpCase columns_case(Allocator& allocator, int64_t tokens) {
             }};
 }
 
+/// Rows that repeat and rows that change places; x is columns of a wider tensor.
+OpCase places_case(Allocator& allocator, int64_t tokens, int64_t heads, int64_t size) {
+    return {"repeat and swap",
+            {},
+            {random_tensor(allocator, {tokens * heads, size + 2}, DType::f64, "x")},
+            [=](Context& ctx, const Values& x, const OpCase::Weights&) {
+                const int64_t sizes[] = {2, size};
+                const Tensor rows = ops::split_columns(ctx, x[0], sizes)[1];
+                return Values{ops::repeat_rows(ctx, rows, 3),
+                              ops::swap_rows(ctx, ops::packed(ctx, rows).view({tokens, heads, size}))};
+            }};
+}
+
 TEST(compose_rows, gradients) {
     TestContext t;
+    for (const auto& [tokens, heads, size] : {std::array<int64_t, 3>{3, 2, 2}, {1, 1, 1}, {0, 2, 3}})
+        check_op_gradients(places_case(t.allocator, tokens, heads, size));
     for (const Shape& row : {Shape{}, Shape{4}, Shape{2, 3}})
         check_op_gradients(gather_case(t.allocator, row));
     for (const int64_t tokens : {0, 1, 5}) check_op_gradients(columns_case(t.allocator, tokens));
@@ -62,6 +77,18 @@ TEST(compose_rows, move_what_they_say) {
     EXPECT_EQ(to_vector(results[0]), gathered);
     EXPECT_EQ(to_vector(results[1]), scattered);
 
+    const OpCase places = places_case(t.allocator, 3, 2, 4);
+    const Values placed = run_op(places, tested, DType::f64);
+    const auto z = to_vector(places.inputs[0]);
+    std::vector<double> repeated, swapped;
+    for (size_t row = 0; row < 6 * 3; ++row)
+        for (size_t j = 0; j < 4; ++j) repeated.push_back(z[row / 3 * 6 + 2 + j]);
+    for (size_t head = 0; head < 2; ++head)
+        for (size_t token = 0; token < 3; ++token)
+            for (size_t j = 0; j < 4; ++j) swapped.push_back(z[(token * 2 + head) * 6 + 2 + j]);
+    EXPECT_EQ(to_vector(placed[0]), repeated);
+    EXPECT_EQ(to_vector(placed[1]), swapped);
+
     const OpCase columns = columns_case(t.allocator, 3);
     const auto joined = to_vector(run_op(columns, tested, DType::f64)[0]);
     std::vector<double> expected;
@@ -79,6 +106,10 @@ TEST(compose_rows, f32_and_threads) {
     expect_f32_close_to_f64(op, random_sum_error(3, 0)); // three rows meet
     expect_same_bits_for_any_threads(op);
     expect_bf16_close_to_f32(op);
+    const OpCase places = places_case(t.allocator, 30, 5, 70);
+    expect_f32_close_to_f64(places, random_sum_error(4, 0));
+    expect_same_bits_for_any_threads(places);
+    expect_bf16_close_to_f32(places, {.rounded = 2});
     expect_bf16_close_to_f32(columns_case(t.allocator, 50), {.rounded = 2}); // a gradient is added to another
 }
 
