@@ -19,7 +19,14 @@ struct Philox {
 };
 
 /// What a stream of random numbers is for; part of the key, so that two uses never share numbers.
-enum class RngPurpose : uint32_t { initialization = 1, shuffle = 2, sampling = 3, blend = 4, test = 5 };
+enum class RngPurpose : uint32_t {
+    initialization = 1,
+    shuffle = 2,
+    sampling = 3,
+    blend = 4,
+    test = 5,
+    synthesis = 6
+};
 
 /// An addressable stream of random numbers, keyed by (seed, purpose, name).
 class RngStream {

@@ -1,17 +1,12 @@
 #include "data/build.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <system_error>
 
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/rng.h"
+#include "data/publish_both.h"
 #include "data/tokenizer.h"
 
 namespace braid {
@@ -58,52 +53,6 @@ void expect_tokens(const BuildOptions& options, const TokenFileWriter& train,
     if (validation && validation->num_tokens() == 0) refuse("the validation", options.validation->output);
 }
 
-/// A file that a build replaces, kept under another name until all parts of the build are in place.
-class ReplacedFile {
-  public:
-    explicit ReplacedFile(const std::string& path) : path_(path) {
-        struct stat status;
-        if (::lstat(path.c_str(), &status) != 0 || S_ISDIR(status.st_mode)) return;
-        kept_ = temporary_name(path);
-        if (::link(path.c_str(), kept_.c_str()) == 0) return;
-        // Some file systems have no second names for a file; there its name is free for a moment.
-        if (::rename(path.c_str(), kept_.c_str()) != 0)
-            throw WriteError("{}: cannot keep what is replaced as {}: {}", path, kept_, std::strerror(errno));
-        moved_ = true;
-    }
-    ReplacedFile(const ReplacedFile&) = delete;
-    ReplacedFile& operator=(const ReplacedFile&) = delete;
-    ~ReplacedFile() {
-        if (!kept_.empty()) ::unlink(kept_.c_str());
-    }
-
-    /// Puts everything back as it was.
-    void restore(bool is_replaced) {
-        if (!is_replaced && !moved_) return;
-        if (kept_.empty())
-            ::unlink(path_.c_str());
-        else if (::rename(kept_.c_str(), path_.c_str()) == 0)
-            kept_.clear();
-    }
-
-  private:
-    std::string path_, kept_; // kept_ is empty where there was nothing
-    bool moved_ = false;
-};
-
-/// One part alone, or beside an older one, would be taken for a finished build.
-void publish_both(TokenFileWriter& train, TokenFileWriter& validation, const BuildOptions& options) {
-    ReplacedFile old_train(options.output), old_validation(options.validation->output);
-    try {
-        validation.publish();
-        train.publish();
-    } catch (...) {
-        old_train.restore(train.is_published());
-        old_validation.restore(validation.is_published());
-        throw;
-    }
-}
-
 } // namespace
 
 bool in_validation_split(std::string_view document, double fraction) {
@@ -120,10 +69,18 @@ BuildResult build_token_file(const BuildOptions& options) {
         validation.emplace(options.validation->output, tokenizer->identity(), options.overwrite);
 
     for (const std::string& file : files)
-        read_documents(file, options.documents, [&](std::string_view text) {
+        read_documents(file, options.documents, [&](const SourceDocument& document) {
+            const std::string whole =
+                document.prompt.empty() ? "" : std::string(document.prompt) + std::string(document.text);
+            const std::string_view text = document.prompt.empty() ? document.text : whole;
             TokenFileWriter& writer =
                 validation && in_validation_split(text, options.validation->fraction) ? *validation : train;
-            tokenizer->encode(text, [&](std::span<const int32_t> tokens) { writer.add_tokens(tokens); });
+            // Each is encoded by itself, as when an answer is asked for.
+            for (const auto& [part, counts] :
+                 {std::pair(document.prompt, false), std::pair(document.text, true)})
+                tokenizer->encode(part, [&, counts = counts](std::span<const int32_t> tokens) {
+                    writer.add_tokens(tokens, counts);
+                });
             writer.end_document(static_cast<int64_t>(text.size()));
         });
     expect_tokens(options, train, validation ? &*validation : nullptr);
@@ -131,7 +88,7 @@ BuildResult build_token_file(const BuildOptions& options) {
     if (validation) result.validation = validation->write();
     result.train = train.write();
     if (validation)
-        publish_both(train, *validation, options);
+        publish_both(*validation, train);
     else
         train.publish();
     return result;

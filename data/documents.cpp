@@ -63,24 +63,39 @@ void add_folder(const fs::path& folder, std::vector<std::string>* files) {
     }
 }
 
+/// Whether an object is meant as a pair, for what is said of its faults.
+bool names_completion(std::string_view line) {
+    return line.find("\"completion\"") != std::string_view::npos;
+}
+
 void read_jsonl(std::unique_ptr<ByteStream> stream, const std::string& path, const DocumentOptions& options,
-                const std::function<void(std::string_view)>& sink) {
+                const DocumentSink& sink) {
     LineReader lines(std::move(stream), path, options.max_document_bytes);
     std::string line;
     while (lines.next(&line)) {
         if (line.find_first_not_of(" \t\r\n") == std::string::npos) continue;
         const JsonStrings found = read_json_strings(line, {options.text_field});
-        if (!found.problem.empty())
-            throw DataError("{}: line {}: {}{}", input_name(path), lines.line_number(), found.problem,
-                            options.format == InputFormat::automatic
-                                ? "; JSON is read as one object per line (--format text takes it as text)"
-                                : "");
-        sink(found.values[0]);
+        if (found.problem.empty()) {
+            sink({found.values[0]});
+            continue;
+        }
+        const JsonStrings pair = read_json_strings(line, {"prompt", "completion"}, {options.text_field});
+        if (pair.problem.empty() && !pair.values[1].empty()) {
+            sink({pair.values[1], pair.values[0]});
+            continue;
+        }
+        const std::string problem = pair.problem.empty() ? "'completion': expected a text, found an empty one"
+                                    : names_completion(line) ? pair.problem
+                                                             : found.problem;
+        throw DataError("{}: line {}: {}{}", input_name(path), lines.line_number(), problem,
+                        options.format == InputFormat::automatic
+                            ? "; JSON is read as one object per line (--format text takes it as text)"
+                            : "");
     }
 }
 
 void read_split_text(std::unique_ptr<ByteStream> stream, const std::string& path,
-                     const DocumentOptions& options, const std::function<void(std::string_view)>& sink) {
+                     const DocumentOptions& options, const DocumentSink& sink) {
     std::optional<std::regex> start;
     try {
         start.emplace(options.document_start, std::regex::ECMAScript | std::regex::optimize);
@@ -96,7 +111,7 @@ void read_split_text(std::unique_ptr<ByteStream> stream, const std::string& path
             line.begin() + static_cast<std::ptrdiff_t>(std::min(line.size(), kDocumentStartBytes));
         if (!document.empty() &&
             std::regex_search(line.begin(), end, *start, std::regex_constants::match_continuous)) {
-            sink(document);
+            sink({document});
             document.clear();
         }
         document += line;
@@ -104,11 +119,11 @@ void read_split_text(std::unique_ptr<ByteStream> stream, const std::string& path
             throw DataError("{}: the document that ends at line {} has more than {} bytes", input_name(path),
                             lines.line_number(), options.max_document_bytes);
     }
-    if (!document.empty()) sink(document);
+    if (!document.empty()) sink({document});
 }
 
 void read_text(std::unique_ptr<ByteStream> stream, const std::string& path, const DocumentOptions& options,
-               const std::function<void(std::string_view)>& sink) {
+               const DocumentSink& sink) {
     std::string document;
     std::vector<char> block(1 << 18);
     while (const size_t count = stream->read(block.data(), block.size())) {
@@ -117,7 +132,7 @@ void read_text(std::unique_ptr<ByteStream> stream, const std::string& path, cons
             throw DataError("{}: one document of more than {} bytes; split it with --document-start",
                             input_name(path), options.max_document_bytes);
     }
-    sink(document);
+    sink({document});
 }
 
 } // namespace
@@ -141,8 +156,7 @@ std::vector<std::string> list_input_files(const std::vector<std::string>& inputs
     return files;
 }
 
-void read_documents(const std::string& path, const DocumentOptions& options,
-                    const std::function<void(std::string_view text)>& sink) {
+void read_documents(const std::string& path, const DocumentOptions& options, const DocumentSink& sink) {
     auto stream = ByteStream::open(path);
     if (holds_json_lines(path, *stream, options))
         read_jsonl(std::move(stream), path, options, sink);

@@ -19,7 +19,8 @@ enum class InputFormat {
 /// How inputs become documents.
 struct DocumentOptions {
     InputFormat format = InputFormat::automatic;
-    /// JSON lines: the key of the object on each line that holds the text.
+    /// JSON lines: the key of the object on each line that holds the text. An object without it may have the
+    /// keys prompt and completion instead.
     std::string text_field = "text";
     /// Text: a line at whose start this ECMAScript expression matches (in its first 512 bytes) starts a new
     /// document. Empty: the whole input is one document.
@@ -34,9 +35,14 @@ struct DocumentOptions {
 /// DataErrors.
 std::vector<std::string> list_input_files(const std::vector<std::string>& inputs);
 
-/// Calls `sink` with the text of each document of a file, in order; the text is valid during the call. Faults
+/// A document as it came. What stands in `prompt` comes first, is read, and counts as no label.
+struct SourceDocument {
+    std::string_view text, prompt = {};
+};
+using DocumentSink = std::function<void(const SourceDocument&)>;
+
+/// Calls `sink` with each document of a file, in order; its text is valid during the call. Faults
 /// of the input are DataErrors naming file and line. A document_start that is no expression is a ConfigError.
-void read_documents(const std::string& path, const DocumentOptions& options,
-                    const std::function<void(std::string_view text)>& sink);
+void read_documents(const std::string& path, const DocumentOptions& options, const DocumentSink& sink);
 
 } // namespace braid

@@ -40,6 +40,19 @@ ordered_json show_range(const TokenFile& file, const Tokenizer& tokenizer, const
             {"text", escape_control(tokenizer.decode(tokens))}};
 }
 
+/// Tokens that count as labels.
+int64_t num_label_tokens(const TokenFile& file) {
+    constexpr int64_t kBlock = 1 << 20;
+    std::vector<uint8_t> mask;
+    int64_t count = 0;
+    for (int64_t first = 0; first < file.num_tokens(); first += kBlock) {
+        mask.resize(static_cast<size_t>(std::min(kBlock, file.num_tokens() - first)));
+        file.read_mask(first, mask);
+        count += std::count(mask.begin(), mask.end(), 1);
+    }
+    return count;
+}
+
 void add_lines(const ordered_json& object, const std::string& prefix, std::string* lines) {
     for (const auto& [key, value] : object.items()) {
         if (value.is_object()) {
@@ -62,22 +75,25 @@ ordered_json token_file_info(const TokenFile& file) {
     const auto middle = lengths.begin() + static_cast<std::ptrdiff_t>(lengths.size() / 2);
     std::nth_element(lengths.begin(), middle, lengths.end());
     const int64_t median = *middle;
-    return {{"file", file.path()},
-            {"format_version", kTokenFileVersion},
-            {"num_tokens", summary.num_tokens},
-            {"num_documents", summary.num_documents},
-            {"num_bytes", summary.num_bytes},
-            {"token_type", name_of(summary.dtype)},
-            {"document_tokens",
-             {{"shortest", *std::min_element(lengths.begin(), lengths.end())},
-              {"median", median},
-              {"longest", *std::max_element(lengths.begin(), lengths.end())},
-              {"empty", std::count(lengths.begin(), lengths.end(), 0)}}},
-            {"tokenizer",
-             {{"name", summary.tokenizer.name},
-              {"vocab_size", summary.tokenizer.vocab_size},
-              {"sha256", summary.tokenizer.sha256}}},
-            {"fingerprint", summary.fingerprint}};
+    ordered_json info = {
+        {"file", file.path()},
+        {"format_version", summary.has_loss_mask ? kMaskedTokenFileVersion : kTokenFileVersion},
+        {"num_tokens", summary.num_tokens},
+        {"num_documents", summary.num_documents},
+        {"num_bytes", summary.num_bytes},
+        {"token_type", name_of(summary.dtype)},
+        {"document_tokens",
+         {{"shortest", *std::min_element(lengths.begin(), lengths.end())},
+          {"median", median},
+          {"longest", *std::max_element(lengths.begin(), lengths.end())},
+          {"empty", std::count(lengths.begin(), lengths.end(), 0)}}},
+        {"tokenizer",
+         {{"name", summary.tokenizer.name},
+          {"vocab_size", summary.tokenizer.vocab_size},
+          {"sha256", summary.tokenizer.sha256}}},
+        {"fingerprint", summary.fingerprint}};
+    if (summary.has_loss_mask) info["num_label_tokens"] = num_label_tokens(file);
+    return info;
 }
 
 ordered_json entropy_info(const NgramEntropy& entropy, const TokenFile& measured) {

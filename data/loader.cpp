@@ -25,6 +25,14 @@ std::unique_ptr<Windows> open_windows(const std::string& path, const LoaderOptio
     return windows;
 }
 
+[[noreturn]] void refuse_without_labels(const TokenFile& file, int64_t num_tokens) {
+    if (file.summary().has_loss_mask)
+        throw DataError("{}: its loss_mask leaves no label in {} tokens, so nothing is predicted",
+                        file.path(), num_tokens);
+    throw DataError("{}: no document of its {} tokens has two, so nothing is predicted", file.path(),
+                    num_tokens);
+}
+
 std::unique_ptr<Windows> open_source(const std::string& path, const LoaderOptions& options) {
     auto windows = open_windows(path, options);
     if (windows->num_whole() == 0)
@@ -33,8 +41,7 @@ std::unique_ptr<Windows> open_source(const std::string& path, const LoaderOption
             options.sequence_length, windows->file().num_tokens());
     for (int64_t window = 0; window < windows->num_whole(); ++window)
         if (windows->num_valid_labels(window) > 0) return windows;
-    throw DataError("{}: no document of its {} tokens has two, so nothing is predicted", path,
-                    windows->file().num_tokens());
+    refuse_without_labels(windows->file(), windows->file().num_tokens());
 }
 
 /// How many sources before each one hold the same content.
@@ -197,8 +204,8 @@ ValidationLoader::ValidationLoader(const std::string& path, const LoaderOptions&
     if (max_tokens > 0)
         num_windows_ = std::min(num_windows_, std::max<int64_t>(1, max_tokens / options.sequence_length));
     if (num_valid_labels(0, num_windows_) == 0)
-        throw DataError("{}: no document of the first {} tokens has two tokens, so nothing is predicted",
-                        path, num_windows_ * options.sequence_length);
+        refuse_without_labels(source(),
+                              std::min(num_windows_ * options.sequence_length, source().num_tokens()));
 }
 
 MicroBatch ValidationLoader::micro_batch(int64_t first, int64_t count) const {

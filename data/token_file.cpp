@@ -23,6 +23,10 @@ bool is_sha256_hex(const std::string& text) {
     return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
+int64_t version_of(const TokenFileSummary& summary) {
+    return summary.has_loss_mask ? kMaskedTokenFileVersion : kTokenFileVersion;
+}
+
 template <typename T>
 void widen(const std::vector<uint8_t>& raw, std::span<int32_t> out) {
     for (size_t i = 0; i < out.size(); ++i) {
@@ -40,11 +44,13 @@ DType token_dtype(int64_t vocab_size) {
 }
 
 std::string token_fingerprint(const TokenFileSummary& summary, const std::string& tokens_sha256,
-                              const std::string& offsets_sha256, const std::string& bytes_sha256) {
-    return sha256_hex(fmt::format("{} {}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n", kFormat, kTokenFileVersion,
-                                  summary.tokenizer.name, summary.tokenizer.vocab_size,
+                              const std::string& offsets_sha256, const std::string& bytes_sha256,
+                              const std::string& mask_sha256) {
+    return sha256_hex(fmt::format("{} {}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", kFormat,
+                                  version_of(summary), summary.tokenizer.name, summary.tokenizer.vocab_size,
                                   summary.tokenizer.sha256, name_of(summary.dtype), summary.num_tokens,
-                                  summary.num_documents, tokens_sha256, offsets_sha256, bytes_sha256));
+                                  summary.num_documents, tokens_sha256, offsets_sha256, bytes_sha256,
+                                  summary.has_loss_mask ? mask_sha256 + "\n" : ""));
 }
 
 /// Bytes on their way into a dataset whose length is not known yet, hashed as they pass.
@@ -107,7 +113,17 @@ TokenFileWriter::TokenFileWriter(const std::string& path, TokenizerIdentity toke
 
 TokenFileWriter::~TokenFileWriter() = default;
 
-void TokenFileWriter::add_tokens(std::span<const int32_t> tokens) {
+void TokenFileWriter::add_tokens(std::span<const int32_t> tokens, bool count_as_labels) {
+    if (!count_as_labels && !mask_ && !tokens.empty()) {
+        mask_ = std::make_unique<Spool>(output_.path() + ".mask");
+        const std::vector<uint8_t> ones(1 << 16, 1); // all before counted
+        for (int64_t left = summary_.num_tokens; left > 0; left -= static_cast<int64_t>(ones.size()))
+            mask_->add(ones.data(), std::min(ones.size(), static_cast<size_t>(left)));
+    }
+    if (mask_) {
+        packed_.assign(tokens.size(), count_as_labels ? 1 : 0);
+        mask_->add(packed_.data(), packed_.size());
+    }
     const size_t width = size_of(summary_.dtype);
     packed_.resize(tokens.size() * width);
     for (size_t i = 0; i < tokens.size(); ++i) {
@@ -139,16 +155,19 @@ TokenFileSummary TokenFileWriter::finish() {
 
 TokenFileSummary TokenFileWriter::write() {
     if (summary_.num_tokens == 0) throw DataError("{}: the input has no tokens", output_.target());
-    summary_.fingerprint =
-        token_fingerprint(summary_, tokens_->finish_hash(), offsets_->finish_hash(), bytes_->finish_hash());
+    summary_.has_loss_mask = mask_ != nullptr;
+    summary_.fingerprint = token_fingerprint(summary_, tokens_->finish_hash(), offsets_->finish_hash(),
+                                             bytes_->finish_hash(), mask_ ? mask_->finish_hash() : "");
     Hdf5File file = Hdf5File::create(output_.path());
     const int64_t offsets_at =
         file.create_dataset("document_offsets", DType::i64, {summary_.num_documents + 1}).offset;
     const int64_t bytes_at =
         file.create_dataset("document_bytes", DType::i64, {summary_.num_documents}).offset;
     const int64_t tokens_at = file.create_dataset("tokens", summary_.dtype, {summary_.num_tokens}).offset;
+    const int64_t mask_at =
+        mask_ ? file.create_dataset("loss_mask", DType::u8, {summary_.num_tokens}).offset : 0;
     file.write_attribute("/", "format", kFormat);
-    file.write_attribute("/", "format_version", kTokenFileVersion);
+    file.write_attribute("/", "format_version", version_of(summary_));
     file.write_attribute("/", "num_tokens", summary_.num_tokens);
     file.write_attribute("/", "num_documents", summary_.num_documents);
     file.write_attribute("/", "num_bytes", summary_.num_bytes);
@@ -163,6 +182,7 @@ TokenFileSummary TokenFileWriter::write() {
         offsets_->copy_to(made.get(), offsets_at, output_.path());
         bytes_->copy_to(made.get(), bytes_at, output_.path());
         tokens_->copy_to(made.get(), tokens_at, output_.path());
+        if (mask_) mask_->copy_to(made.get(), mask_at, output_.path());
     }
     return summary_;
 }
@@ -173,9 +193,13 @@ TokenFile::TokenFile(const std::string& path)
     if (!file_.has_attribute("/", "format") || file_.read_string("/", "format") != kFormat)
         throw DataError("{}: expected a token file made by 'braid data build', found another HDF5 file",
                         path);
-    if (const int64_t version = file_.read_i64("/", "format_version"); version != kTokenFileVersion)
-        throw DataError("{}: format_version: expected {}, found {}", path, kTokenFileVersion, version);
-    const std::vector<std::string> expected{"document_bytes", "document_offsets", "tokens"};
+    const int64_t version = file_.read_i64("/", "format_version");
+    if (version != kTokenFileVersion && version != kMaskedTokenFileVersion)
+        throw DataError("{}: format_version: expected {} or {}, found {}", path, kTokenFileVersion,
+                        kMaskedTokenFileVersion, version);
+    summary_.has_loss_mask = version == kMaskedTokenFileVersion;
+    std::vector<std::string> expected{"document_bytes", "document_offsets", "tokens"};
+    if (summary_.has_loss_mask) expected.insert(expected.begin() + 2, "loss_mask");
     if (const auto names = file_.names("/"); names != expected)
         throw DataError("{}: expected the datasets {}, found {}", path, fmt::join(expected, ", "),
                         fmt::join(names, ", "));
@@ -207,6 +231,8 @@ void TokenFile::check_contents() {
         refuse(fmt::format("tokens: expected the shape [num_tokens = {}], found [{}]", summary_.num_tokens,
                            fmt::join(tokens.shape, ", ")));
     tokens_position_ = tokens.offset;
+    if (summary_.has_loss_mask)
+        mask_position_ = file_.dataset("loss_mask", DType::u8, {summary_.num_tokens}).offset;
 
     file_.dataset("document_offsets", DType::i64, {num_documents + 1});
     file_.dataset("document_bytes", DType::i64, {num_documents});
@@ -251,22 +277,37 @@ void TokenFile::read(int64_t first, std::span<int32_t> out) const {
                             first + static_cast<int64_t>(i), vocab_size);
 }
 
+void TokenFile::read_mask(int64_t first, std::span<uint8_t> out) const {
+    const int64_t count = static_cast<int64_t>(out.size());
+    check(first >= 0 && count <= num_tokens() - first, "{}: mask [{}, {}) of {}", path(), first,
+          first + count, num_tokens());
+    if (!summary_.has_loss_mask) return std::fill(out.begin(), out.end(), uint8_t{1});
+    read_all_at(file_.descriptor(), out.data(), out.size(), mask_position_ + first, path(), ExitCode::data);
+    for (size_t i = 0; i < out.size(); ++i)
+        if (out[i] > 1)
+            throw DataError("{}: loss_mask at offset {}: expected 0 or 1, found {}", path(),
+                            first + static_cast<int64_t>(i), out[i]);
+}
+
 void TokenFile::verify() const {
     constexpr int64_t kBlock = 1 << 20;
     const size_t width = size_of(summary_.dtype);
     std::vector<int32_t> tokens;
-    std::vector<uint8_t> packed;
-    Sha256 tokens_hash;
+    std::vector<uint8_t> packed, mask;
+    Sha256 tokens_hash, mask_hash;
     for (int64_t first = 0; first < num_tokens(); first += kBlock) {
         tokens.resize(static_cast<size_t>(std::min(kBlock, num_tokens() - first)));
         read(first, tokens);
         packed.resize(tokens.size() * width);
         for (size_t i = 0; i < tokens.size(); ++i) std::memcpy(packed.data() + i * width, &tokens[i], width);
         tokens_hash.update(packed.data(), packed.size());
+        mask.resize(tokens.size());
+        read_mask(first, mask);
+        mask_hash.update(mask.data(), mask.size());
     }
     const std::string found = token_fingerprint(
         summary_, tokens_hash.finish_hex(), sha256_hex(offsets_.data(), offsets_.size() * sizeof(int64_t)),
-        sha256_hex(bytes_.data(), bytes_.size() * sizeof(int64_t)));
+        sha256_hex(bytes_.data(), bytes_.size() * sizeof(int64_t)), mask_hash.finish_hex());
     if (found != summary_.fingerprint)
         throw DataError("{}: fingerprint: expected {}, found {}: the file was changed after it was written",
                         path(), summary_.fingerprint, found);

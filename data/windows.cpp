@@ -34,6 +34,8 @@ void Windows::append(int64_t window, MicroBatch* batch) const {
     check(available > 0, "{}: window {} of {}", file_.path(), window, num_all());
     std::vector<int32_t> tokens(static_cast<size_t>(sequence_length_ + 1 + extra_depths_), 0);
     file_.read(first, std::span(tokens).first(static_cast<size_t>(available)));
+    std::vector<uint8_t> counts(tokens.size(), 0);
+    file_.read_mask(first, std::span(counts).first(static_cast<size_t>(available)));
 
     const auto base = static_cast<int64_t>(batch->tokens.size());
     batch->tokens.insert(batch->tokens.end(), tokens.begin(), tokens.begin() + sequence_length_);
@@ -45,10 +47,12 @@ void Windows::append(int64_t window, MicroBatch* batch) const {
             std::vector<int32_t>& labels =
                 depth == 1 ? batch->labels : batch->extra_labels[static_cast<size_t>(depth - 2)];
             const int64_t stop = std::min(end, document_end(document) - depth);
-            for (int64_t at = begin; at < stop; ++at)
-                labels[static_cast<size_t>(base + at - first)] =
-                    tokens[static_cast<size_t>(at - first + depth)];
-            if (depth == 1) batch->num_valid_labels += std::max<int64_t>(0, stop - begin);
+            for (int64_t at = begin; at < stop; ++at) {
+                const auto ahead = static_cast<size_t>(at - first + depth);
+                if (!counts[ahead]) continue;
+                labels[static_cast<size_t>(base + at - first)] = tokens[ahead];
+                batch->num_valid_labels += depth == 1;
+            }
         }
         batch->document_offsets.push_back(static_cast<int32_t>(base + end - first));
     });
@@ -60,15 +64,24 @@ void Windows::append(int64_t window, MicroBatch* batch) const {
 int64_t Windows::num_valid_labels(int64_t window, int depth) const {
     int64_t count = 0;
     visit_documents(window, [&](size_t document, int64_t begin, int64_t end) {
-        count += std::max<int64_t>(0, std::min(end, document_end(document) - depth) - begin);
+        const int64_t stop = std::min(end, document_end(document) - depth);
+        if (stop > begin) count += num_counted(begin + depth, stop + depth);
     });
     return count;
+}
+
+int64_t Windows::num_counted(int64_t begin, int64_t end) const {
+    if (!file_.summary().has_loss_mask) return end - begin;
+    std::vector<uint8_t> counts(static_cast<size_t>(end - begin));
+    file_.read_mask(begin, counts);
+    return std::count(counts.begin(), counts.end(), 1);
 }
 
 double Windows::num_label_bytes(int64_t window) const {
     double bytes = 0;
     visit_documents(window, [&](size_t document, int64_t begin, int64_t end) {
-        const int64_t count = std::max<int64_t>(0, std::min(end, document_end(document) - 1) - begin);
+        const int64_t stop = std::min(end, document_end(document) - 1);
+        const int64_t count = stop > begin ? num_counted(begin + 1, stop + 1) : 0;
         const int64_t document_tokens = document_end(document) - file_.document_offsets()[document];
         bytes += static_cast<double>(count) * (static_cast<double>(file_.document_bytes()[document]) /
                                                static_cast<double>(document_tokens));

@@ -26,7 +26,8 @@ class Windows {
     /// Appends a window to a batch, whose document_offsets start as {0} and whose extra_labels have
     /// extra_depths lists. A last window that is not whole is filled with token 0 without labels.
     void append(int64_t window, MicroBatch* batch) const;
-    /// How many labels of a window are not -1, `depth` tokens ahead (1: the next token). Reads no tokens.
+    /// How many labels of a window are not -1, `depth` tokens ahead (1: the next token). Reads no tokens, but
+    /// the loss mask where the file has one.
     int64_t num_valid_labels(int64_t window, int depth = 1) const;
     /// The bytes of text these labels (of depth 1) stand for; a document's bytes are shared evenly by its
     /// tokens.
@@ -37,6 +38,8 @@ class Windows {
     /// tokens.
     template <typename Visit>
     void visit_documents(int64_t window, const Visit& visit) const;
+    /// Of the tokens [begin, end), how many count as labels.
+    int64_t num_counted(int64_t begin, int64_t end) const;
     int64_t document_end(size_t document) const { return file_.document_offsets()[document + 1]; }
 
     TokenFile file_;

@@ -9,6 +9,7 @@
 #include "data/build.h"
 #include "data/entropy.h"
 #include "data/inspect.h"
+#include "data/synth.h"
 #include "data/token_file.h"
 #include "launch/commands.h"
 #include "launch/output.h"
@@ -24,6 +25,11 @@ using nlohmann::ordered_json;
 void print_json(const ordered_json& object) {
     // Paths need not be UTF-8, JSON must.
     print_output(object.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
+}
+
+void report_file(const std::string& path, const TokenFileSummary& made) {
+    print_notice(fmt::format("{}: {} tokens, {} documents, {} bytes\n", path, made.num_tokens,
+                             made.num_documents, made.num_bytes));
 }
 
 void add_build(Command data, CommandRun& action) {
@@ -70,12 +76,45 @@ void add_build(Command data, CommandRun& action) {
             if (options->force) options->build.overwrite = Overwrite::yes;
             if (!options->split.output.empty()) options->build.validation = options->split;
             const BuildResult result = build_token_file(options->build);
-            const auto report = [](const std::string& path, const TokenFileSummary& made) {
-                print_notice(fmt::format("{}: {} tokens, {} documents, {} bytes\n", path, made.num_tokens,
-                                         made.num_documents, made.num_bytes));
-            };
-            report(options->build.output, result.train);
-            if (result.validation) report(options->split.output, *result.validation);
+            report_file(options->build.output, result.train);
+            if (result.validation) report_file(options->split.output, *result.validation);
+            return ExitCode::ok;
+        };
+    });
+}
+
+void add_synth(Command data, CommandRun& action) {
+    struct Options {
+        SyntheticOptions synthetic;
+        std::string task;
+        bool force = false;
+    };
+    auto options = std::make_shared<Options>();
+    options->synthetic.documents = 20'000;
+    options->synthetic.test_documents = 1'000;
+    SyntheticOptions& made = options->synthetic;
+    const Command command = data.subcommand(
+        "synth", "Make a task with known answers (docs/data.md): a training file and one to test on");
+    command.option("TASK", options->task, "recall, copy or parity")
+        .required()
+        .one_of({"recall", "copy", "parity"});
+    command.option("-o,--output", made.output, "The token file to train on").required();
+    command.option("--test", made.test_output, "The token file to test on").required();
+    command.option("--length", made.length, "Tokens of a document").show_default();
+    command.option("--pairs", made.pairs, "recall: pairs of a key and a value, at most 128").show_default();
+    command.option("--symbols", made.symbols, "copy: how many different symbols there are").show_default();
+    command.option("--documents", made.documents, "Documents to train on").show_default();
+    command.option("--test-documents", made.test_documents, "Documents to test on").show_default();
+    command.option("--seed", made.seed, "Other documents").show_default();
+    command.flag("--force", options->force, "Replace output files that exist");
+    command.callback([options, &action] {
+        action = [options] {
+            for (const auto task : {SyntheticTask::recall, SyntheticTask::copy, SyntheticTask::parity})
+                if (to_string(task) == options->task) options->synthetic.task = task;
+            if (options->force) options->synthetic.overwrite = Overwrite::yes;
+            const SyntheticResult result = write_synthetic(options->synthetic);
+            report_file(options->synthetic.output, result.train);
+            report_file(options->synthetic.test_output, result.test);
             return ExitCode::ok;
         };
     });
@@ -189,6 +228,7 @@ void add_data_command(Command app, CommandRun& action) {
     const Command data = app.subcommand("data", "Build, check and look into token files");
     data.require_subcommand();
     add_build(data, action);
+    add_synth(data, action);
     add_info(data, action);
     add_verify(data, action);
     add_show(data, action);

@@ -49,6 +49,46 @@ TEST(build, inputs_become_documents_in_order) {
     EXPECT_FALSE(result.validation);
 }
 
+TEST(build, prompts_are_read_and_completions_are_labels) {
+    const TemporaryFolder folder;
+    write_file(folder / "a.jsonl",
+               "{\"text\": \"plain\"}\n"
+               "{\"prompt\": \"1+1=\", \"completion\": \"2\", \"from\": {\"text\": 1}}\n"
+               "{\"completion\": \"end\", \"prompt\": \"\"}\n");
+    const BuildResult result =
+        build_token_file({.inputs = {folder / "a.jsonl"}, .output = folder / "out.h5"});
+    EXPECT_TRUE(result.train.has_loss_mask);
+    EXPECT_THAT(texts_of(folder / "out.h5"), ElementsAre("plain", "1+1=2", "end")); // and it verifies
+    const TokenFile file(folder / "out.h5");
+    std::vector<uint8_t> mask(13);
+    file.read_mask(0, mask);
+    EXPECT_THAT(mask, ElementsAre(1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1));
+    EXPECT_EQ(token_file_info(file)["num_label_tokens"], 9);
+    EXPECT_EQ(token_file_info(file)["format_version"], 2);
+    // Without a prompt there is no mask, and the file is as it was before there were any.
+    write_file(folder / "b.jsonl", "{\"text\": \"plain\"}\n");
+    build_token_file({.inputs = {folder / "b.jsonl"}, .output = folder / "plain.h5"});
+    EXPECT_EQ(token_file_info(TokenFile(folder / "plain.h5"))["format_version"], 1);
+}
+
+TEST(build, half_a_pair_is_refused) {
+    const TemporaryFolder folder;
+    for (const auto& [line, problem] :
+         {std::pair<std::string, std::string>{"{\"prompt\": \"a\"}", "expected the key 'text', found none"},
+          {"{\"completion\": \"a\"}", "expected the key 'prompt', found none"},
+          {"{\"prompt\": \"a\", \"completion\": 2}", "'completion': expected a string, found a number"},
+          {"{\"prompt\": \"a\", \"completion\": \"\"}",
+           "'completion': expected a text, found an empty one"}}) {
+        write_file(folder / "a.jsonl", line + "\n");
+        try {
+            build_token_file({.inputs = {folder / "a.jsonl"}, .output = folder / "out.h5"});
+            ADD_FAILURE() << line;
+        } catch (const DataError& error) {
+            EXPECT_THAT(error.what(), HasSubstr("a.jsonl: line 1: " + problem));
+        }
+    }
+}
+
 TEST(build, the_validation_split_follows_the_text_of_documents) {
     const TemporaryFolder folder;
     std::string lines, reversed;

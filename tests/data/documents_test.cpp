@@ -26,7 +26,7 @@ using testing::Not;
 
 std::vector<std::string> documents(const std::string& path, const DocumentOptions& options = {}) {
     std::vector<std::string> found;
-    read_documents(path, options, [&](std::string_view text) { found.emplace_back(text); });
+    read_documents(path, options, [&](const SourceDocument& d) { found.emplace_back(d.text); });
     return found;
 }
 

@@ -295,6 +295,52 @@ TEST(validation_loader, windows_come_in_order_and_the_last_is_filled_up) {
     EXPECT_THROW(loader.micro_batch(2, 2), InternalError);
 }
 
+TEST(validation_loader, tokens_that_are_masked_are_no_labels) {
+    const TemporaryFolder folder;
+    TokenFileWriter writer(folder / "a.h5", test::test_identity(1 << 20));
+    const auto add = [&](std::vector<int32_t> tokens, bool counts) { writer.add_tokens(tokens, counts); };
+    add({0, 1, 2, 3}, false);
+    add({4, 5}, true); // an answer in the middle of a document
+    add({6, 7}, false);
+    writer.end_document(16);
+    add({8, 9, 10}, true); // its first token has nothing before it
+    writer.end_document(6);
+    writer.finish();
+    TokenFile(folder / "a.h5").verify();
+    const ValidationLoader loader(folder / "a.h5", {5, kVocab});
+    const MicroBatch batch = loader.micro_batch(0, 3);
+    EXPECT_THAT(batch.labels, ElementsAre(-1, -1, -1, 4, 5, -1, -1, -1, 9, 10, -1, -1, -1, -1, -1));
+    EXPECT_EQ(batch.num_valid_labels, 4);
+    EXPECT_EQ(loader.num_valid_labels(0, 3), 4);
+    EXPECT_EQ(loader.num_valid_labels(0, 1), 2);
+    EXPECT_EQ(loader.num_valid_labels(2, 1), 0);
+    EXPECT_EQ(loader.num_label_bytes(0, 3), 2 * 2 + 2 * 2); // two bytes a token in both documents
+    // Two tokens ahead: 4, 5, and 10.
+    const TrainLoader train(config_of({{folder / "a.h5"}}),
+                            {.sequence_length = 5, .vocab_size = kVocab, .extra_depths = 1});
+    EXPECT_EQ(train.num_valid_labels(0, 2, 2), 3);
+}
+
+TEST(validation_loader, a_mask_that_is_none_is_refused) {
+    const TemporaryFolder folder;
+    TokenFileWriter writer(folder / "a.h5", test::test_identity(100));
+    const std::vector<int32_t> tokens(40, 7);
+    writer.add_tokens(tokens, false);
+    writer.add_tokens(tokens, true);
+    writer.end_document(80);
+    writer.finish();
+    const test::ProcessResult made =
+        test::run_python("import h5py, sys\nwith h5py.File(sys.argv[1], 'r+') as f: f['loss_mask'][33] = 2\n",
+                         folder / "a.h5");
+    ASSERT_EQ(made.exit_code, 0) << made.output;
+    try {
+        ValidationLoader(folder / "a.h5", {10, kVocab});
+        ADD_FAILURE() << "expected an error";
+    } catch (const DataError& error) {
+        EXPECT_THAT(error.what(), HasSubstr("a.h5: loss_mask at offset 33: expected 0 or 1, found 2"));
+    }
+}
+
 TEST(validation_loader, the_number_of_tokens_is_capped_in_whole_windows) {
     const TemporaryFolder folder;
     test::write_counting(folder / "a.h5", {95});

@@ -194,7 +194,8 @@ TEST(token_file, changed_attributes_are_refused_by_name) {
     expect_refusals({
         {set("format", "np.bytes_('something else')"), "expected a token file"},
         {"del f.attrs['format']", "expected a token file"},
-        {set("format_version", "np.int64(2)"), "format_version: expected 1, found 2"},
+        {set("format_version", "np.int64(3)"), "format_version: expected 1 or 2, found 3"},
+        {set("format_version", "np.int64(2)"), "document_offsets, loss_mask, tokens, found"},
         {set("vocab_size", "np.int64(0)"), "vocab_size"},
         {set("vocab_size", "np.int64(2**40)"), "vocab_size"},
         {set("vocab_size", "np.int64(9)"), "token 9 at offset 9"},
