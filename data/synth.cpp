@@ -83,8 +83,11 @@ SyntheticDocument copy(const SyntheticOptions& options, Draws& draws) {
 
 SyntheticDocument parity(const SyntheticOptions& options, Draws& draws) {
     SyntheticDocument document;
+    // Of all lengths: what is learnt on short ones leads to long ones, and nothing else does.
+    const int64_t most = options.length - 2, count = 1 + draws.below(most);
+    for (int64_t i = count; i < most; ++i) document.add(' ');
     int64_t ones = 0;
-    for (int64_t i = 0; i < options.length - 2; ++i) {
+    for (int64_t i = 0; i < count; ++i) {
         const int64_t bit = draws.below(2);
         ones += bit;
         document.add(static_cast<int32_t>('0' + bit));

@@ -11,8 +11,9 @@
 
 namespace braid {
 
-/// Tasks whose answer is known, by which a comparison of architectures can be checked: what should fail fails
-/// and what should solve it does. All are documents of bytes, of one length, whose answers alone are labels.
+/// Tasks whose answer is known, by which a comparison of architectures can be checked: what should fail
+/// fails and what should solve it does. All are documents of bytes, of one length, whose answers alone are
+/// labels.
 enum class SyntheticTask {
     // Pairs of a key (a byte below 128) and a value (128 and above), then keys again, whose values are asked
     // for: associative recall (Arora et al., 2023, arXiv:2312.04927). A model with a state of fixed size
@@ -22,7 +23,8 @@ enum class SyntheticTask {
     // Symbols, a separator (255), and the same symbols again, which are asked for (Jelassi et al., 2024,
     // arXiv:2402.01032).
     copy,
-    // Characters 0 and 1, "=", and whether the ones are odd: needs eigenvalues of a recurrence's transition
+    // Spaces, some characters 0 and 1, "=", and whether the ones are odd: needs eigenvalues of a recurrence's
+    // transition
     // below 0 (Grazzi et al., 2024, arXiv:2411.12537), as the delta rule has them with beta up to 2.
     parity,
 };

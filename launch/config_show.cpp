@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "ablation/plan/model_size.h"
 #include "base/suggest.h"
 #include "layers/model/model.h"
 #include "layers/specification/model_schema.h"
@@ -106,18 +107,12 @@ std::string describe_model(const RunConfig& run) {
 }
 
 std::string describe_sizes(const RunConfig& a, const RunConfig& b) {
-    ParameterStore store_a, store_b;
-    const Model model_a(a.model, store_a), model_b(b.model, store_b);
-    // As in the metrics' mfu: a backward pass is two forward passes; of one document as long as a sequence.
-    const auto flops = [](const Model& model, int64_t length) {
-        return 3 * model.forward_flops(*Documents::single(length)) / static_cast<double>(length);
-    };
+    const ModelSize before = model_size(a), after = model_size(b);
     return fmt::format(
         "  total_parameters: {} -> {}\n  active_parameters: {} -> {}\n"
         "  flops_per_token: {:.0f} -> {:.0f}\n",
-        model_a.num_parameters(), model_b.num_parameters(), model_a.num_active_parameters(),
-        model_b.num_active_parameters(), flops(model_a, a.train.sequence_length),
-        flops(model_b, b.train.sequence_length));
+        before.total_parameters, after.total_parameters, before.active_parameters, after.active_parameters,
+        before.flops_per_token, after.flops_per_token);
 }
 
 std::string describe_tensors(const RunConfig& run) {

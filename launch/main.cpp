@@ -26,8 +26,10 @@ std::string version_line() {
 void add_commands(Command app, CommandRun& action) {
     add_train_command(app, action);
     add_verify_command(app, action);
+    add_sweep_command(app, action);
     add_eval_command(app, action);
     add_generate_command(app, action);
+    add_report_command(app, action);
     add_doctor_command(app, action);
     add_config_command(app, action);
     add_data_command(app, action);

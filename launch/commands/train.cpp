@@ -1,12 +1,10 @@
-#include <cstdio>
-#include <fstream>
 #include <memory>
 
 #include "launch/commands.h"
-#include "launch/output.h"
+#include "launch/own_command.h"
+#include "launch/progress_on_screen.h"
 #include "launch/ranks.h"
 #include "launch/stop_signal.h"
-#include "launch/terminal.h"
 #include "launch/warnings.h"
 #include "parallel/agreement.h"
 #include "trainer/config/device_choice.h"
@@ -22,24 +20,6 @@ struct TrainArguments {
     std::string resume = "auto";
     bool dry_run = false;
 };
-
-/// The command line of this process, for the record.
-std::vector<std::string> own_command() {
-    std::vector<std::string> words;
-    std::ifstream file("/proc/self/cmdline", std::ios::binary);
-    for (std::string word; std::getline(file, word, '\0');) words.push_back(word);
-    return words;
-}
-
-ProgressOptions progress_on_screen() {
-    ProgressOptions options;
-    options.write = print_notice; // log.txt has it too
-    options.terminal = is_terminal(stdout);
-    options.columns = [] {
-        return terminal_width(stdout);
-    }; // a window is narrowed and widened while a run goes on
-    return options;
-}
 
 ExitCode train(const TrainArguments& arguments) {
     install_stop_signals();

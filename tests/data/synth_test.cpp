@@ -83,22 +83,30 @@ TEST(synth, parity_ends_with_whether_the_ones_are_odd) {
     const TemporaryFolder folder;
     write_synthetic(options_of(folder, SyntheticTask::parity, 18));
     int64_t odd = 0;
+    std::set<size_t> lengths;
     for (const ReadDocument& document : documents_of(folder / "train.h5")) {
         ASSERT_EQ(document.tokens.size(), 18U);
         int32_t ones = 0;
-        for (size_t i = 0; i < 16; ++i) ones += document.tokens[i] == '1';
+        size_t spaces = 0;
+        while (document.tokens[spaces] == ' ') ++spaces;
+        lengths.insert(16 - spaces);
+        for (size_t i = spaces; i < 16; ++i) {
+            EXPECT_TRUE(document.tokens[i] == '0' || document.tokens[i] == '1');
+            ones += document.tokens[i] == '1';
+        }
         EXPECT_EQ(document.tokens[16], '=');
         EXPECT_EQ(document.tokens[17], '0' + ones % 2);
         for (size_t i = 0; i < 18; ++i) EXPECT_EQ(document.mask[i], i == 17);
         odd += ones % 2;
     }
-    EXPECT_GT(odd, 50); // of 200; fewer by a chance of 1e-13
+    EXPECT_EQ(lengths.size(), 16U); // one of them is missing by a chance of 4e-5
+    EXPECT_GT(odd, 50);             // of 200; fewer by a chance of 1e-13
     EXPECT_LT(odd, 150);
 }
 
 TEST(synth, files_follow_from_the_seed_and_share_no_document) {
     const TemporaryFolder folder;
-    SyntheticOptions options = options_of(folder, SyntheticTask::parity, 10); // 256 documents there are
+    SyntheticOptions options = options_of(folder, SyntheticTask::parity, 10); // 510 documents there are
     options.documents = 100;
     const SyntheticResult first = write_synthetic(options);
     std::set<std::vector<int32_t>> trained_on;
@@ -125,7 +133,7 @@ TEST(synth, sizes_that_make_no_document_are_refused) {
                 HasSubstr("--length: expected a number from 12 to 16777216, found 10"));
     EXPECT_THAT(error_of(options_of(folder, SyntheticTask::recall, 31)),
                 HasSubstr("expected an even number"));
-    SyntheticOptions few = options_of(folder, SyntheticTask::parity, 4); // four documents there are
+    SyntheticOptions few = options_of(folder, SyntheticTask::parity, 4); // six documents there are
     EXPECT_THAT(error_of(few), HasSubstr("all are in the training file"));
     few.pairs = 129;
     few.task = SyntheticTask::recall;

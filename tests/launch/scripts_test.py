@@ -91,16 +91,17 @@ class TestSh(InFolder):
 
 
 class Slurm(InFolder):
-    def job(self, code, **changes):
+    def job(self, code, script="slurm.sh", **changes):
         """Whether a job whose launcher ends with `code` queues itself again, and its exit code."""
         (self.folder / "launch").mkdir(exist_ok=True)
         for name, text in (("launch/braid-mpirun", f"exit {code}"), ("scontrol", "touch queued")):
             path = self.folder / name
             path.write_text(f"#!/bin/bash\n{text}\n")
             path.chmod(0o755)
-        done = run("bash", ROOT / "launch/examples/slurm.sh", "run.yaml", cwd=self.folder, env={
+        done = run("bash", ROOT / "launch/examples" / script, "run.yaml", cwd=self.folder, env={
             "PATH": f"{self.folder}:/usr/bin:/bin", "SLURM_JOB_ID": "7", "SLURM_NTASKS": "4",
-            "SLURM_CPUS_PER_TASK": "2", **changes})
+            "SLURM_CPUS_PER_TASK": "2", "SLURM_ARRAY_JOB_ID": "8", "SLURM_ARRAY_TASK_ID": "1",
+            **changes})
         self.assertEqual(done.stderr, "")
         queued = self.folder / "queued"
         again = queued.exists()
@@ -112,6 +113,11 @@ class Slurm(InFolder):
         self.assertEqual(self.job(6), (True, 0))
         for code in (0, 1, 5, 130):
             self.assertEqual(self.job(code), (False, code))
+
+    def test_an_array_of_a_sweep_goes_on_after_a_stop(self):
+        self.assertEqual(self.job(75, "sweep.sbatch"), (True, 0))
+        for code in (0, 2, 5):
+            self.assertEqual(self.job(code, "sweep.sbatch"), (False, code))
 
     def test_not_for_ever(self):
         self.assertEqual(self.job(75, SLURM_RESTART_COUNT="200"), (False, 75))

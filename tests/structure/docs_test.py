@@ -7,8 +7,8 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-FOLDERS = ("base", "tensor", "ops", "parallel", "layers", "optim", "data", "trainer", "launch", "tests", "bench",
-           "cmake", "configs", "docs")
+FOLDERS = ("base", "tensor", "ops", "parallel", "layers", "optim", "data", "trainer", "ablation", "launch", "tests",
+           "bench", "cmake", "configs", "docs")
 # Of a path in backquotes. Words in capitals and x stand for names, * and ? for many, and the build makes others.
 NAMED = re.compile(r"`((?:" + "|".join(FOLDERS) + r")/[A-Za-z0-9_./*?-]*)")
 STANDS_FOR_A_NAME = re.compile(r"(?:^|/)(?:x|[A-Z][A-Z_]*)(?:[./_]|$)")

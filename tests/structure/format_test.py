@@ -9,7 +9,8 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-FOLDERS = ("base", "tensor", "ops", "parallel", "layers", "optim", "data", "trainer", "launch", "tests", "bench")
+FOLDERS = ("base", "tensor", "ops", "parallel", "layers", "optim", "data", "trainer", "ablation", "launch", "tests",
+           "bench")
 SUFFIXES = {".h", ".cpp", ".c", ".cu", ".cuh"}
 VERSION = "14"  # the version the tree is written with; others break lines elsewhere
 

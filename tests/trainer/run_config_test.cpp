@@ -205,6 +205,9 @@ TEST(run_config, sizes_must_fit_each_other) {
          "expected a multiple of num_key_heads (2), found 3; nearest: 2 or 4"},
         {{"model.sublayers.gdn.num_value_heads=1"},
          "expected a multiple of num_key_heads (2), found 1; nearest: 2"},
+        {{"model.sublayers.m={type: mamba2, num_heads: 4, head_dim: 4, state_size: 4, dt_limits: [0.1, "
+          "0.01]}"},
+         "model.sublayers.m.dt_limits: expected the smaller number first"},
         {{"model.sublayers.moe.experts_per_token=9"},
          "expected at most num_experts (8), found 9; nearest: 8"},
         {{"model.sublayers.moe.router.num_groups=3"},

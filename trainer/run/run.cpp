@@ -198,6 +198,7 @@ void Run::start_outputs() {
                        .devices = devices,
                        .threads = request_.num_threads,
                        .libraries = request_.libraries,
+                       .labels = request_.labels,
                        .parent = resume_.checkpoint,
                        .superseded = superseded.folder,
                        .from = resume_.start ? config_.start : StartConfig{},

@@ -20,6 +20,7 @@ struct TrainRequest {
 
     std::vector<std::string> command;
     std::map<std::string, std::string> libraries; // versions only the launcher knows
+    std::map<std::string, std::string> labels;    // what the run is part of, for its record
     int num_threads = 1;                          // per rank
     int node_size = 1;                            // ranks on this rank's machine
     Stream compute;                               // that operations run in

@@ -63,6 +63,7 @@ Json describe(const RunStart& start) {
                   {"hosts", start.hosts},
                   {"devices", start.devices},
                   {"threads", start.threads}};
+    if (!start.labels.empty()) entry["labels"] = start.labels;
     if (!start.parent.empty()) entry["parent"] = start.parent;
     if (!start.from.from.empty()) entry["start"] = describe(start.from);
     if (!start.superseded.empty()) entry["superseded"] = start.superseded;

@@ -21,6 +21,7 @@ struct RunStart {
     std::vector<std::string> devices;             // of each rank, in rank order
     int threads = 1;                              // per rank
     std::map<std::string, std::string> libraries; // versions only launch/ knows, as that of MPI
+    std::map<std::string, std::string> labels;    // what the run is part of, as of a sweep
     std::string parent;                           // checkpoint resumed from; empty: none
     std::string superseded;                       // folder that later steps were moved to; empty: none
     StartConfig from;                             // what parent is of, where it is another run's

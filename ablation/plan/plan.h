@@ -1,0 +1,72 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ablation/plan/model_size.h"
+#include "ablation/plan/sweep_config.h"
+#include "trainer/config/run_config.h"
+
+namespace braid {
+
+/// What `match` made of a variant.
+struct Adjustment {
+    std::string key;
+    int64_t value = 0;
+    double residue = 0; // what is left of the difference, as a part of the reference's quantity
+};
+
+/// One combination of levels.
+struct Variant {
+    std::string id;    // "placement-post_qk_norm-none": its part of a folder's name
+    std::string label; // "placement post, qk_norm none"
+    Settings levels;   // axis -> label
+    Settings settings; // of all its levels, and of match
+    bool is_reference = false;
+    int64_t steps = 0; // that a run of it takes
+    double tokens = 0; // through the model in a run
+    ModelSize size;
+    std::optional<Adjustment> adjusted;
+};
+
+/// A sweep as it will be run: every combination, its size, its seeds. Variants with one seed share the order
+/// of data, and initial weights where names and shapes agree, as both follow from seed, name and index alone.
+struct SweepPlan {
+    SweepConfig sweep;
+    std::string base_path; // of the run file
+    RunConfig base;        // with sweep.set
+    std::vector<Variant> variants;
+    size_t reference = 0;
+    std::vector<uint64_t> judge_seeds; // of all looks together
+    std::vector<uint64_t> tune_seeds;
+    std::string hash; // SHA-256 of the resolved sweep and of the run file's keys that change numbers
+
+    /// The seeds that judge at look 1, 2, ...
+    std::vector<uint64_t> seeds_at(int64_t look) const;
+};
+
+/// What a run needs besides its variant.
+struct RunSettings {
+    uint64_t seed = 0;
+    std::optional<double> tuned; // the value of tune.key
+    std::string run_dir;
+};
+
+/// Resolves a sweep file: combinations, sizes, matched keys. `path` is the file, from whose folder `extends`
+/// is looked up. Throws ConfigError for what cannot be run: an axis the run file does not have, combinations
+/// that are equal, a quantity that no value of the adjusted key gives, seeds that both tune and judge.
+SweepPlan make_plan(const SweepConfig& sweep, const std::string& path);
+
+/// The resolved run file of one run.
+RunConfig run_config(const SweepPlan& plan, const Variant& variant, const RunSettings& run);
+
+/// ConfigError or DataError naming the variant where one does not fit `num_ranks` ranks or its data is
+/// missing.
+void expect_plan_starts(const SweepPlan& plan, int num_ranks);
+
+/// The most that differs between variants without being said by an axis, as notes for the reader of a
+/// verdict: a data order that all seeds share, weights that cannot be shared.
+std::vector<std::string> plan_notes(const SweepPlan& plan);
+
+} // namespace braid

@@ -1,0 +1,129 @@
+#include "ablation/report/report.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <filesystem>
+#include <mutex>
+#include <thread>
+
+#include "base/atomic_file.h"
+#include "base/error.h"
+
+namespace braid::report {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kMaxVerdictBytes = int64_t{1} << 26;
+// Above so many runs curves are kept at half the detail, above the next number layers at a sixth.
+constexpr size_t kManyRuns = 20, kVeryManyRuns = 50;
+
+Detail detail_for(size_t runs) {
+    if (runs <= kManyRuns) return {};
+    return {
+        .main_buckets = 200, .buckets = 100, .layer_buckets = runs <= kVeryManyRuns ? size_t{16} : size_t{8}};
+}
+
+/// Calls work(i) for each i below `count`, on all processors; the first error of the lowest i is thrown.
+void in_parallel(size_t count, const std::function<void(size_t)>& work) {
+    std::atomic<size_t> next{0};
+    std::vector<std::exception_ptr> errors(count);
+    const auto run = [&] {
+        for (size_t i; (i = next++) < count;) try {
+                work(i);
+            } catch (...) {
+                errors[i] = std::current_exception();
+            }
+    };
+    {
+        std::vector<std::jthread> threads;
+        const size_t processors = std::max(1U, std::thread::hardware_concurrency());
+        for (size_t i = 1; i < std::min({processors, count, size_t{16}}); ++i) threads.emplace_back(run);
+        run();
+    }
+    for (const std::exception_ptr& error : errors)
+        if (error) std::rethrow_exception(error);
+}
+
+} // namespace
+
+Report::Report(const std::vector<std::string>& paths) : paths_(paths) {
+    for (const std::string& path : paths_) {
+        if (!fs::exists(path + "/sweep.yaml")) continue;
+        if (!sweep_.empty()) throw ConfigError("{}: expected one sweep, found {} too", sweep_, path);
+        sweep_ = path;
+    }
+    find_runs();
+    read_verdict();
+}
+
+void Report::find_runs() {
+    std::vector<std::string> folders;
+    for (const std::string& path : paths_) {
+        if (path != sweep_) {
+            folders.push_back(path);
+            continue;
+        }
+        std::vector<std::string> found;
+        std::error_code missing;
+        for (const auto& entry : fs::directory_iterator(path + "/runs", missing))
+            // A run that has only begun to be made is none yet.
+            if (fs::exists(entry.path() / "config.yaml")) found.push_back(entry.path().string());
+        std::sort(found.begin(), found.end());
+        folders.insert(folders.end(), found.begin(), found.end());
+    }
+    const auto held = [&](const std::string& folder) {
+        return std::any_of(runs_.begin(), runs_.end(),
+                           [&](const auto& run) { return run->folder() == folder; });
+    };
+    std::erase_if(folders, held);
+    for (const std::string& folder : folders) RunData::expect_run_folder(folder);
+    const size_t first = runs_.size();
+    runs_.resize(first + folders.size());
+    const Detail detail = detail_for(runs_.size());
+    try {
+        in_parallel(folders.size(),
+                    [&](size_t i) { runs_[first + i] = std::make_unique<RunData>(folders[i], detail); });
+    } catch (...) {
+        runs_.resize(first);
+        throw;
+    }
+}
+
+bool Report::read_verdict() {
+    const std::string path = sweep_ + "/verdict.json";
+    if (sweep_.empty() || !fs::exists(path)) return false;
+    std::string text = read_whole_file(path, kMaxVerdictBytes, ExitCode::data);
+    if (text == verdict_text_) return false;
+    Json verdict = Json::parse(text, nullptr, false);
+    if (!verdict.is_object()) throw DataError("{}: expected a JSON object, found another text", path);
+    verdict_ = std::move(verdict);
+    verdict_text_ = std::move(text);
+    return true;
+}
+
+bool Report::update() {
+    const size_t before = runs_.size();
+    if (!sweep_.empty()) find_runs();
+    bool changed = runs_.size() != before;
+    for (size_t i = 0; i < before; ++i) changed |= runs_[i]->update();
+    return read_verdict() || changed;
+}
+
+bool Report::finished() const {
+    const auto over = [](const auto& run) {
+        return run->status() == RunStatus::ended || run->status() == RunStatus::stopped ||
+               run->status() == RunStatus::failed;
+    };
+    if (!std::all_of(runs_.begin(), runs_.end(), over)) return false;
+    if (sweep_.empty()) return true;
+    const Json state = verdict_.is_object() ? verdict_.value("state", Json::object()) : Json::object();
+    const auto count = [&](const char* key) {
+        return state.is_object() && state.contains(key) && state[key].is_number() ? state[key].get<double>()
+                                                                                  : 0;
+    };
+    return count("planned") > 0 && count("missing") + count("running") == 0;
+}
+
+} // namespace braid::report
