@@ -18,6 +18,7 @@ void add_data_command(Command app, CommandRun& action);
 void add_doctor_command(Command app, CommandRun& action);
 void add_eval_command(Command app, CommandRun& action);
 void add_generate_command(Command app, CommandRun& action);
+void add_replay_command(Command app, CommandRun& action);
 void add_report_command(Command app, CommandRun& action);
 void add_sweep_command(Command app, CommandRun& action);
 void add_train_command(Command app, CommandRun& action);

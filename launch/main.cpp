@@ -29,6 +29,7 @@ void add_commands(Command app, CommandRun& action) {
     add_sweep_command(app, action);
     add_eval_command(app, action);
     add_generate_command(app, action);
+    add_replay_command(app, action);
     add_report_command(app, action);
     add_doctor_command(app, action);
     add_config_command(app, action);
