@@ -1,9 +1,11 @@
 #include "ablation/sweep/forecast.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "ablation/sweep/judged.h"
 #include "ablation/sweep/sentences.h"
+#include "ablation/sweep/verdict.h"
 #include "trainer/machine/gemm_rate.h"
 
 namespace braid {
@@ -127,9 +129,19 @@ std::string closing_words(const SweepPlan& plan, SweepResults& results, const st
     const std::vector<PlannedRun> runs = results.runs(look);
     size_t missing = 0;
     for (const PlannedRun& run : runs) missing += !results.of(run).is_final();
-    std::string text;
     if (missing > 0 || !results.tuning().finished)
-        text = fmt::format("{} of {} runs are missing; the same command goes on\n", missing, runs.size());
+        return fmt::format("{} of {} runs are missing; the same command goes on\n", missing, runs.size());
+    std::string text;
+    bool undecided = false;
+    const nlohmann::ordered_json verdict = verdict_json(plan, SweepFolder(folder), results, look);
+    for (const auto& variant : verdict["variants"]) {
+        if (!variant.contains("difference")) continue;
+        text += fmt::format("{}: {}\n", variant["label"].get<std::string>(),
+                            variant["difference"]["sentence"].get<std::string>());
+        undecided |= variant["difference"]["verdict"] == "undecided";
+    }
+    if (undecided && look < plan.sweep.looks)
+        text += fmt::format("the plan allows a further look: --look {}\n", look + 1);
     return text + fmt::format("{0}/verdict.json; braid report {0} -o report.html\n", folder);
 }
 

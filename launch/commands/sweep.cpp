@@ -12,6 +12,7 @@
 #include "launch/stop_signal.h"
 #include "parallel/agreement.h"
 #include "trainer/config/device_choice.h"
+#include "trainer/config/run_check.h"
 
 namespace braid {
 namespace {
@@ -37,6 +38,7 @@ std::string folder_of(const SweepPlan& plan) {
 /// What needs no ranks: the runs of the plan, or what it will cost and can show.
 ExitCode describe(const SweepArguments& arguments) {
     const SweepPlan plan = plan_of(arguments);
+    if (arguments.dry_run) expect_plan_starts(plan, static_cast<int>(fewest_ranks(plan.base.parallel)));
     SweepResults results(plan, folder_of(plan));
     if (arguments.list)
         print_output(list_runs(plan, results, arguments.look));

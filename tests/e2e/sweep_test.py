@@ -54,6 +54,7 @@ class Sweep(TrainingCase):
         self.assertFalse((self.folder / "sweeps").exists())
         out, _ = self.braid("sweep", "norms.yaml")
         self.assertIn("8/8 runs/placement-post_qk-without_s6: ended", out)
+        self.assertRegex(out, r"placement post, qk without: (better|worse|equal|undecided)")
         rows = self.table()
         self.assertEqual([row["folder"] for row in rows], RUNS)
         for row in rows:
