@@ -9,6 +9,7 @@
 
 #include "ablation/statistics/distributions.h"
 #include "base/error.h"
+#include "base/rng.h"
 
 namespace braid {
 namespace {
@@ -92,11 +93,51 @@ void fit(Table& table) {
     table.seed_mean_square = static_cast<double>(table.x.size()) * seed_squares / blocks;
 }
 
+double sum_of_squares(const std::vector<double>& values) {
+    double sum = 0;
+    for (const double value : values) sum += value * value;
+    return sum;
+}
+
+/// The largest row's part of all squares.
+double largest_share(const std::vector<std::vector<double>>& residuals) {
+    double largest = 0, total = 0;
+    for (const auto& row : residuals) {
+        const double squares = sum_of_squares(row);
+        largest = std::max(largest, squares);
+        total += squares;
+    }
+    return largest / total;
+}
+
+/// largest_share of tables of normal numbers, ascending. Made once for each size.
+const std::vector<double>& simulated_shares(size_t variants, size_t seeds) {
+    static std::mutex mutex;
+    static std::map<std::pair<size_t, size_t>, std::vector<double>> known;
+    const std::lock_guard lock(mutex);
+    std::vector<double>& shares = known[{variants, seeds}];
+    if (!shares.empty()) return shares;
+    const RngStream stream(1, RngPurpose::synthesis, fmt::format("{} x {} normal numbers", variants, seeds));
+    for (int i = 0; i < kSimulatedTables; ++i) {
+        Table table;
+        for (size_t v = 0; v < variants; ++v) {
+            table.x.emplace_back();
+            for (size_t s = 0; s < seeds; ++s)
+                table.x.back().push_back(stream.normal(v * seeds + s, static_cast<uint64_t>(i)));
+            table.variant_means.push_back(mean(table.x.back()));
+        }
+        fit(table);
+        shares.push_back(largest_share(table.residuals));
+    }
+    std::sort(shares.begin(), shares.end());
+    return shares;
+}
+
 Noise noise_of(const Table& table) {
     Noise noise{.sd = std::sqrt(table.variance), .degrees_of_freedom = table.df, .equal_variances_p = {}};
-    if (table.x.size() > 2 && table.num_seeds() > 2) {
-        noise.equal_variances_p = levene_p(table.residuals);
-        if (*noise.equal_variances_p < kVarianceLevel) noise.method = IntervalMethod::paired;
+    if (table.x.size() > 2 && table.num_seeds() > 3) {
+        noise.equal_variances_p = equal_noise_p(table.residuals);
+        if (*noise.equal_variances_p < kNoiseLevel) noise.method = IntervalMethod::paired;
     }
     // The seeds' share of the variance, as mean squares tell it.
     const auto count = static_cast<double>(table.x.size());
@@ -292,23 +333,14 @@ Verdict verdict_of(double low, double high, double matters) {
     return Verdict::undecided;
 }
 
-double levene_p(const std::vector<std::vector<double>>& residuals) {
-    const auto groups = static_cast<double>(residuals.size()),
-               size = static_cast<double>(residuals[0].size());
-    std::vector<double> means;
-    double within = 0, between = 0;
-    for (const auto& row : residuals) {
-        std::vector<double> spreads;
-        const double centre = mean(row);
-        for (const double r : row) spreads.push_back(std::abs(r - centre));
-        means.push_back(mean(spreads));
-        for (const double spread : spreads) within += (spread - means.back()) * (spread - means.back());
-    }
-    const double grand = mean(means);
-    for (const double m : means) between += size * (m - grand) * (m - grand);
-    const double df1 = groups - 1, df2 = groups * (size - 1);
-    if (within == 0) return between == 0 ? 1 : 0;
-    return f_p(between / df1 / (within / df2), df1, df2);
+double equal_noise_p(const std::vector<std::vector<double>>& residuals) {
+    double total = 0;
+    for (const auto& row : residuals) total += sum_of_squares(row);
+    if (total == 0) return 1;
+    const std::vector<double>& simulated = simulated_shares(residuals.size(), residuals[0].size());
+    const double share = largest_share(residuals);
+    const auto larger = simulated.end() - std::lower_bound(simulated.begin(), simulated.end(), share);
+    return static_cast<double>(larger + 1) / static_cast<double>(simulated.size() + 1);
 }
 
 Analysis judge(const Outcomes& outcomes, const JudgeOptions& options) {

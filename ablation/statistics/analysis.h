@@ -47,8 +47,9 @@ struct Noise {
     double sd = 0;                 // of one run beside variant and seed
     double degrees_of_freedom = 0; // (V - 1)(S - 1)
     IntervalMethod method = IntervalMethod::pooled;
-    std::optional<double> equal_variances_p; // of levene_p; none with fewer than three variants or seeds
-    double pairing_correlation = 0;          // of two variants' outcomes over seeds
+    std::optional<double>
+        equal_variances_p;          // equal_noise_p; none with fewer than three variants or four seeds
+    double pairing_correlation = 0; // of two variants' outcomes over seeds
     double pairing_variance_factor =
         1; // what variances of differences would be without pairing, over what they are
 };
@@ -88,12 +89,14 @@ struct Analysis {
 /// noise unequal at kVarianceLevel, each difference has its own. ConfigError for a table without two seeds,
 /// outcomes that are no numbers, or a reference that is not in it.
 Analysis judge(const Outcomes& outcomes, const JudgeOptions& options);
-inline constexpr double kVarianceLevel = 0.05;
+inline constexpr double kNoiseLevel = 0.02;
 
-/// Of equal variances of the residuals of an additive model, each row a variant: Levene's test of absolute
-/// residuals (H. Levene, 1960), whose means the model makes 0. Exact for no distribution; docs/verdicts.md
-/// has what it keeps to in simulation.
-double levene_p(const std::vector<std::vector<double>>& residuals);
+/// Of equal noise: Cochran's share of the largest row in the sum of squares of an additive model's residuals
+/// (W. G. Cochran, Annals of Eugenics 11, 1941), each row a variant. Residuals of a table hang together, so
+/// the share is held against that of kSimulatedTables tables of as many normal numbers, always the same ones:
+/// exact for normal noise, to 1 / kSimulatedTables.
+double equal_noise_p(const std::vector<std::vector<double>>& residuals);
+inline constexpr int kSimulatedTables = 4999;
 
 /// The verdict of an interval.
 Verdict verdict_of(double low, double high, double matters);

@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <limits>
+#include <random>
 
 #include "ablation/statistics/distributions.h"
 #include "base/error.h"
@@ -199,12 +201,25 @@ TEST(analysis, verdicts_of_intervals) {
 
 // ---- whether all variants have the same noise
 
-TEST(analysis, levene_by_hand) {
-    // Absolute residuals: 1 0 1 | 2 0 2 | 3 0 3 with means 2/3, 4/3, 2; between 3 (4/9 + 0 + 4/9) = 8/3 of 2
-    // df, within 2/3 + 8/3 + 6 = 28/3 of 6 df: F = (4/3) / (14/9) = 6/7.
-    EXPECT_NEAR(levene_p({{-1, 0, 1}, {2, 0, -2}, {-3, 0, 3}}), f_p(6.0 / 7, 2, 6), 1e-14);
-    EXPECT_EQ(levene_p({{0, 0}, {0, 0}}), 1);
-    EXPECT_EQ(levene_p({{-1, 1}, {2, -2}}), 0);
+TEST(analysis, equal_noise_by_the_share_of_the_largest) {
+    EXPECT_EQ(equal_noise_p({{0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}}), 1);
+    // All in one row is more than normal numbers give: a row's mirror lies in the others.
+    EXPECT_EQ(equal_noise_p({{3, -3, 3, -3}, {0, 0, 0, 0}, {0, 0, 0, 0}}), 1.0 / (kSimulatedTables + 1));
+    // Rows as even as can be are less uneven than any table of normal numbers.
+    EXPECT_EQ(equal_noise_p({{1, -1, 1, -1}, {-1, 1, -1, 1}, {1, -1, 1, -1}}), 1);
+    // Tables of another generator: a p below 0.02 in 2% of them; three standard deviations of 4000 draws, and
+    // as much for the simulated tables.
+    std::mt19937_64 generator(7);
+    std::normal_distribution<double> normal;
+    int below = 0;
+    for (int i = 0; i < 4000; ++i) {
+        Outcomes outcomes(5);
+        for (auto& row : outcomes)
+            for (int s = 0; s < 5; ++s) row.emplace_back(normal(generator));
+        const Analysis analysis = judge(outcomes, {.levels = {}, .p_values = false});
+        below += *analysis.noise->equal_variances_p < 0.02;
+    }
+    EXPECT_NEAR(below / 4000.0, 0.02, 3 * std::sqrt(0.02 * 0.98 * (1 / 4000.0 + 1.0 / kSimulatedTables)));
 }
 
 /// Eight seeds of `variants`, the last with 100 times the others' noise. Columns of a Hadamard matrix.
@@ -224,7 +239,7 @@ TEST(analysis, unequal_noise_is_not_pooled) {
     const Outcomes outcomes = unequal_table();
     const Analysis analysis = judge(outcomes, {.levels = {}});
     ASSERT_TRUE(analysis.noise->equal_variances_p);
-    EXPECT_LT(*analysis.noise->equal_variances_p, kVarianceLevel);
+    EXPECT_LT(*analysis.noise->equal_variances_p, kNoiseLevel);
     EXPECT_EQ(analysis.noise->method, IntervalMethod::paired);
     // Differences of the second are 5 + sign - sign, of variance 2 * 8 / 7: t of 7 df at 5% over three.
     const double error = std::sqrt(2.0 * 8 / 7 / 8), c = dunnett_critical(0.05 / 3, {0.5}, 7);
