@@ -43,7 +43,8 @@ class TrainLoader {
     /// The samples [first, first + count). May be called from several threads.
     MicroBatch micro_batch(int64_t first, int64_t count) const;
 
-    /// The valid labels of the samples [first, first + count), `depth` tokens ahead, without reading tokens.
+    /// The valid labels of the samples [first, first + count), `depth` tokens ahead. Reads no tokens,
+    /// but loss masks.
     int64_t num_valid_labels(int64_t first, int64_t count, int depth = 1) const;
 
     /// SHA-256 of what decides the samples: the files' fingerprints and weights, seed, packing, sequence

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <set>
 #include <vector>
 
 #include "base/error.h"
@@ -125,7 +124,7 @@ void check_options(const SyntheticOptions& o) {
         if (found < least || found > most)
             throw ConfigError("{}: expected a number from {} to {}, found {}", option, least, most, found);
     };
-    constexpr int64_t kLongest = 1 << 24, kMostDocuments = 1 << 28;
+    constexpr int64_t kLongest = 1 << 24, kMostDocuments = 1 << 24;
     expect("--documents", o.documents, 1, kMostDocuments);
     expect("--test-documents", o.test_documents, 1, kMostDocuments);
     if (o.task == SyntheticTask::recall) {
@@ -149,19 +148,21 @@ SyntheticResult write_synthetic(const SyntheticOptions& options) {
         test(options.test_output, identity, options.overwrite);
     const RngStream train_stream(options.seed, RngPurpose::synthesis, "train"),
         test_stream(options.seed, RngPurpose::synthesis, "test");
-    std::set<std::string> trained_on;
-    const auto text_of = [](const SyntheticDocument& document) {
-        return std::string(document.tokens.begin(), document.tokens.end());
+    std::vector<uint64_t> trained_on; // hashes, as documents may be many and long
+    const auto hash_of = [](const SyntheticDocument& document) {
+        return stable_hash(std::string(document.tokens.begin(), document.tokens.end()));
     };
     for (int64_t i = 0; i < options.documents; ++i) {
         const SyntheticDocument document = make_document(options, train_stream, static_cast<uint64_t>(i));
-        trained_on.insert(text_of(document));
+        trained_on.push_back(hash_of(document));
         add(train, document);
     }
+    std::sort(trained_on.begin(), trained_on.end());
     uint64_t number = 0;
     for (int64_t i = 0; i < options.test_documents; ++i) {
         SyntheticDocument document = make_document(options, test_stream, number++);
-        for (uint64_t draw = 0; trained_on.contains(text_of(document)); ++draw) {
+        for (uint64_t draw = 0; std::binary_search(trained_on.begin(), trained_on.end(), hash_of(document));
+             ++draw) {
             if (draw == kMostDraws)
                 throw ConfigError(
                     "--length: documents of {} tokens are so few that all are in the training file; make "

@@ -10,12 +10,12 @@ namespace {
 
 constexpr int64_t kLargest = int64_t{1} << 30;
 
-} // namespace
-
 double quantity_of(MatchQuantity quantity, const ModelSize& size) {
     return quantity == MatchQuantity::flops ? size.flops_per_token
                                             : static_cast<double>(size.active_parameters);
 }
+
+} // namespace
 
 Adjustment solve_match(const MatchConfig& match, const ModelSize& reference, int64_t from,
                        const std::function<ModelSize(int64_t)>& size_with, const std::string& variant) {

@@ -13,7 +13,4 @@ namespace braid {
 Adjustment solve_match(const MatchConfig& match, const ModelSize& reference, int64_t from,
                        const std::function<ModelSize(int64_t)>& size_with, const std::string& variant);
 
-/// What match.quantity is of a model.
-double quantity_of(MatchQuantity quantity, const ModelSize& size);
-
 } // namespace braid

@@ -65,8 +65,7 @@ RunConfig run_config(const SweepPlan& plan, const Variant& variant, const RunSet
 /// missing.
 void expect_plan_starts(const SweepPlan& plan, int num_ranks);
 
-/// The most that differs between variants without being said by an axis, as notes for the reader of a
-/// verdict: a data order that all seeds share, weights that cannot be shared.
+/// What the reader of a verdict should know of how the runs are made: a data order that all seeds share.
 std::vector<std::string> plan_notes(const SweepPlan& plan);
 
 } // namespace braid

@@ -62,12 +62,4 @@ std::vector<std::string> sweep_differences(const SweepConfig& old_plan, const Sw
     return lines;
 }
 
-std::string sweep_key_lines() {
-    std::string text;
-    for (const KeyDoc& doc : sweep_docs().keys)
-        if (doc.accepts != "map")
-            text += fmt::format("{}  {}  {}  {}\n", doc.path, doc.accepts, doc.default_text, doc.help);
-    return text;
-}
-
 } // namespace braid

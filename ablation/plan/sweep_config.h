@@ -106,7 +106,4 @@ std::string to_yaml(const SweepConfig& sweep);
 /// A line for each key that differs, "matters: 0.01 -> 0.02", in file order.
 std::vector<std::string> sweep_differences(const SweepConfig& old_plan, const SweepConfig& new_plan);
 
-/// One line per key: path, what it takes, default, help.
-std::string sweep_key_lines();
-
 } // namespace braid

@@ -135,7 +135,7 @@ const std::vector<double>& simulated_shares(size_t variants, size_t seeds) {
 
 Noise noise_of(const Table& table) {
     Noise noise{.sd = std::sqrt(table.variance), .degrees_of_freedom = table.df, .equal_variances_p = {}};
-    if (table.x.size() > 2 && table.num_seeds() > 3) {
+    if (table.x.size() > 3 && table.num_seeds() > 3) {
         noise.equal_variances_p = equal_noise_p(table.residuals);
         if (*noise.equal_variances_p < kNoiseLevel) noise.method = IntervalMethod::paired;
     }

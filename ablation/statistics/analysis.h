@@ -47,9 +47,8 @@ struct Noise {
     double sd = 0;                 // of one run beside variant and seed
     double degrees_of_freedom = 0; // (V - 1)(S - 1)
     IntervalMethod method = IntervalMethod::pooled;
-    std::optional<double>
-        equal_variances_p;          // equal_noise_p; none with fewer than three variants or four seeds
-    double pairing_correlation = 0; // of two variants' outcomes over seeds
+    std::optional<double> equal_variances_p; // equal_noise_p; none with fewer than four variants or seeds
+    double pairing_correlation = 0;          // of two variants' outcomes over seeds
     double pairing_variance_factor =
         1; // what variances of differences would be without pairing, over what they are
 };

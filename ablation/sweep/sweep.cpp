@@ -90,6 +90,11 @@ std::optional<size_t> Sweep::take(const std::vector<PlannedRun>& runs, bool& oth
     for (size_t i = first; i < last; ++i) {
         if (results_.of(runs[i]).is_final() || failed_.contains(runs[i].id)) continue;
         claim_ = folder_.claim(runs[i].id);
+        if (claim_ && request_.shared && !claim_->excludes_others())
+            throw WriteError(
+                "{}: the file system has no locks, by which groups would share out the runs; leave out "
+                "--groups",
+                folder_.path());
         if (!claim_)
             others_work = true;
         else if (!results_.of(runs[i]).is_final()) // not ended by another meanwhile

@@ -20,6 +20,7 @@ struct SweepRequest {
     std::string folder;                          // sweeps/NAME
     int64_t look = 1;                            // seeds of looks 1 to this one are run
     std::optional<size_t> only;                  // this run of planned_runs() alone, from 0
+    bool shared = false;                         // other groups of this job work on the sweep too
     bool accept_change = false;                  // a plan that was changed after its first start
     TrainRequest train;                          // what all runs share; its config is left out
     std::function<void(const std::string&)> say; // a line for the user; called on rank 0

@@ -1,5 +1,7 @@
 #include "ablation/sweep/sweep_folder.h"
 
+#include <fmt/ranges.h>
+
 #include <chrono>
 #include <filesystem>
 #include <thread>

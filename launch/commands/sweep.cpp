@@ -67,6 +67,7 @@ ExitCode run(const SweepArguments& arguments) {
         request.folder = folder_of(request.plan);
         request.look = arguments.look;
         if (arguments.only >= 0) request.only = static_cast<size_t>(arguments.only);
+        request.shared = arguments.groups > 1;
         request.accept_change = arguments.accept_change;
         session.watch(base.parallel.watchdog_seconds, request.folder);
         TrainRequest& train = request.train;

@@ -199,6 +199,35 @@ TEST(analysis, verdicts_of_intervals) {
     EXPECT_EQ(verdict_of(-1, 1, 0), Verdict::undecided);
 }
 
+// ---- axes
+
+TEST(analysis, a_grid_of_two_axes_by_hand) {
+    // Means of cells 2, 3, 6, 9; of seeds 4.25, 4.75, 6; residuals with a sum of squares of 5.5 of 6 df.
+    const Outcomes outcomes = {{1, 2, 3}, {2, 4, 3}, {5, 5, 8}, {9, 8, 10}};
+    const Analysis analysis = judge(outcomes, {.matters = 0.1, .levels = {{0, 0}, {0, 1}, {1, 0}, {1, 1}}});
+    EXPECT_NEAR(analysis.noise->sd, std::sqrt(5.5 / 6), 1e-14);
+    ASSERT_EQ(analysis.main_effects.size(), 2U);
+    // Means of six runs each: 7.5 - 2.5, and 6 - 4; one comparison an axis is Student's t of 6 df.
+    const double half = dunnett_critical(0.05, {0.5}, 6) * std::sqrt(2 * 5.5 / 6 / 6);
+    for (const auto& [effect, estimate] :
+         {std::pair(analysis.main_effects[0], 5.0), {analysis.main_effects[1], 2.0}}) {
+        EXPECT_NEAR(effect.difference.estimate, estimate, 1e-14);
+        EXPECT_NEAR(effect.difference.high - effect.difference.low, 2 * half, 1e-9);
+        EXPECT_EQ(effect.difference.verdict, Verdict::worse);
+    }
+    // 9 - 6 - 3 + 2 = 2, half of which is in each of four cells of three runs: 3 * 4 / 4 = 3 of 1 df.
+    ASSERT_EQ(analysis.interactions.size(), 1U);
+    EXPECT_NEAR(analysis.interactions[0].f, 3 / (5.5 / 6), 1e-12);
+    EXPECT_NEAR(analysis.interactions[0].p, f_p(3 / (5.5 / 6), 1, 6), 1e-12);
+    EXPECT_EQ(analysis.interactions[0].degrees_of_freedom, (std::array<double, 2>{1, 6}));
+}
+
+TEST(analysis, a_grid_with_a_hole_has_no_main_effects) {
+    const Analysis analysis = judge({{1, 2, 3}, {2, 4, 3}, {5, 5, 8}}, {.levels = {{0, 0}, {0, 1}, {1, 0}}});
+    EXPECT_TRUE(analysis.main_effects.empty() && analysis.interactions.empty());
+    EXPECT_THAT(analysis.notes, ::testing::ElementsAre(::testing::HasSubstr("not every combination")));
+}
+
 // ---- whether all variants have the same noise
 
 TEST(analysis, equal_noise_by_the_share_of_the_largest) {

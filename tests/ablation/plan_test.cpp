@@ -4,6 +4,7 @@
 
 #include "ablation/plan/match.h"
 #include "layers/feed_forward/mlp_config.h"
+#include "tests/ablation/sweep_base.h"
 #include "tests/support/config_text.h"
 #include "tests/support/temporary_folder.h"
 
@@ -12,22 +13,6 @@ namespace {
 
 using test::TemporaryFolder;
 using test::write_file;
-
-const std::string kBase = R"(name: base
-seed: 40
-model:
-  vocab_size: 64
-  hidden_size: 32
-  num_layers: 2
-  pattern: "attn+mlp"
-  sublayers:
-    attn: {type: attention, num_heads: 4, head_dim: 8}
-    mlp: {type: mlp, size: 64}
-train: {steps: 10, sequence_length: 16, global_batch: 4}
-optimizer: {lr: 1.0e-3, schedule: {type: constant}}
-data: {train: [{path: train.h5}], validation: {web: {path: valid.h5}}}
-eval: {every: 5}
-)";
 
 const std::string kSweep = R"(name: norms
 extends: base.yaml

@@ -118,7 +118,7 @@ class Reference(unittest.TestCase):
                 seed_square = anova_lm(fit, typ=1).loc["C(s)", "mean_sq"]
                 between = max(0, (seed_square - fit.mse_resid) / variants)
                 self.close(here["pairing_correlation"], between / (between + fit.mse_resid), "correlation")
-                self.assertEqual("equal_variances_p" in here, variants > 2 and seeds > 3)
+                self.assertEqual("equal_variances_p" in here, variants > 3 and seeds > 3)
                 for v in rows:
                     if v == reference:
                         continue
