@@ -29,10 +29,16 @@ struct ValidationSet {
     bool operator==(const ValidationSet&) const = default;
 };
 
+/// Steps, the first and the last of them, both from 1.
+using StepRange = std::array<int64_t, 2>;
+
 struct DataConfig {
     std::vector<DataSource> train;
     std::map<std::string, ValidationSet> validation; // by the name that metrics carry: eval/NAME/loss
     Packing packing = Packing::documents;
+    // The batches that these steps would take are left out, and what follows them moves up. Each range counts
+    // steps as a run does that has the ranges before it.
+    std::vector<StepRange> skip;
     uint64_t seed = 0; // a file that leaves it out means the run's seed
     bool operator==(const DataConfig&) const = default;
 };

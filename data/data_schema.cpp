@@ -26,6 +26,19 @@ const Schema<ValidationSet>& validation_schema() {
     return schema;
 }
 
+void check_skip(const DataConfig& data, SectionCheck& check) {
+    int64_t before = 0;
+    for (const auto& [first, last] : data.skip) {
+        if (last < first)
+            return check.fail(
+                "skip", fmt::format("expected a first step and a later last, found [{}, {}]", first, last));
+        if (first < before)
+            return check.fail("skip", fmt::format("expected first steps in rising order, found {} behind {}",
+                                                  first, before));
+        before = first;
+    }
+}
+
 } // namespace
 
 const Schema<DataConfig>& data_schema() {
@@ -46,11 +59,22 @@ const Schema<DataConfig>& data_schema() {
                  {.help = "documents follow each other in a sequence, and nothing crosses a border",
                   .aliases = {"reset_attention_mask", "reset_position_ids"}})
             .key("seed", &D::seed, {.help = "order of the samples", .default_text = "seed"})
+            .key(
+                "skip", &D::skip,
+                {.help = "steps, first and last, whose batches are left out: the data behind them move up; a "
+                         "run may go on with further ones from a checkpoint before them",
+                 .min = 1,
+                 .max = 1e12,
+                 .aliases = {"skip_batches", "iterations_to_skip"},
+                 .example = "[[500, 510]]"})
             .example("{train: [{path: train.h5}]}")
-            .rule("data.train names at least one file", [](const D& data, SectionCheck& check) {
-                if (data.train.empty())
-                    check.fail("train", "expected at least one file, found an empty list");
-            });
+            .rule("data.train names at least one file",
+                  [](const D& data, SectionCheck& check) {
+                      if (data.train.empty())
+                          check.fail("train", "expected at least one file, found an empty list");
+                  })
+            .rule("the ranges of data.skip begin at most where they end, in the order of their first steps",
+                  check_skip, {"skip"});
     return schema;
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "data/json_errors.h"
 
 namespace braid {
 namespace {
@@ -58,12 +59,7 @@ class StringFields : public nlohmann::json_sax<nlohmann::json> {
     }
     bool parse_error(std::size_t position, const std::string&,
                      const nlohmann::detail::exception& error) override {
-        // "[json.exception.parse_error.101] parse error at line 1, column 9: the reason": its place is within
-        // the text, and would be taken for a second line number where that is a line of a file.
-        const std::string_view what = error.what();
-        const size_t place = what.find(": ");
-        return fail(fmt::format("not valid JSON at byte {}: {}", position,
-                                what.substr(place == std::string_view::npos ? 0 : place + 2)));
+        return fail(json_problem(position, error.what()));
     }
 
   private:

@@ -130,8 +130,15 @@ TrainLoader::TrainLoader(const DataConfig& config, const LoaderOptions& options)
       blend_(weights_of(config)),
       skipped_(sources_.size(), 0) {}
 
+int64_t TrainLoader::place_in_order(int64_t sample) const {
+    int64_t place = sample;
+    for (const SampleGap& gap : gaps_)
+        if (gap.before <= sample) place += gap.count;
+    return place;
+}
+
 TrainLoader::Location TrainLoader::locate(int64_t sample) const {
-    Blend::Draw draw = blend_(sample);
+    Blend::Draw draw = blend_(place_in_order(sample));
     draw.index += skipped_[static_cast<size_t>(draw.source)];
     const Windows& source = windows(draw.source);
     const int64_t num_windows = source.num_whole(), epoch = draw.index / num_windows;
@@ -155,7 +162,7 @@ void TrainLoader::skip(std::vector<int64_t> samples) {
 }
 
 std::vector<int64_t> TrainLoader::taken(int64_t samples) const {
-    std::vector<int64_t> counts = blend_.counts(samples);
+    std::vector<int64_t> counts = blend_.counts(samples > 0 ? place_in_order(samples - 1) + 1 : 0);
     for (size_t k = 0; k < counts.size(); ++k) counts[k] += skipped_[k];
     return counts;
 }

@@ -23,6 +23,12 @@ struct LoaderOptions {
 /// loaders below refuse. Empty where they open.
 std::vector<std::string> data_faults(const DataConfig& config, const LoaderOptions& options);
 
+/// So many samples of the order that are left out just before a run's sample `before`.
+struct SampleGap {
+    int64_t before, count;
+    bool operator==(const SampleGap&) const = default;
+};
+
 /// The samples of a training run. Sample i is a pure function of (config, seed, i), whatever rank asks and in
 /// whatever order, so the position of a run is the number of samples before it and resuming needs nothing
 /// else:
@@ -60,8 +66,11 @@ class TrainLoader {
     /// Makes every source begin behind these many samples, one number per source: those that the run a branch
     /// comes from took of it. Before the first batch.
     void skip(std::vector<int64_t> samples);
-    /// How many samples were taken of each source when the first `samples` samples have been, the skipped
-    /// ones included.
+    /// Leaves samples out: a run's sample i is sample i of the order plus what the gaps at or before i hold.
+    /// Before the first batch.
+    void leave_out(std::vector<SampleGap> gaps) { gaps_ = std::move(gaps); }
+    /// How many samples were taken of each source when the first `samples` samples have been, those skipped
+    /// or left out before them included.
     std::vector<int64_t> taken(int64_t samples) const;
 
     /// Where a sample is cut from: a window of a source.
@@ -80,6 +89,7 @@ class TrainLoader {
     double epochs(int k, int64_t num_samples) const;
 
   private:
+    int64_t place_in_order(int64_t sample) const;
     const Windows& windows(int source) const { return *sources_[static_cast<size_t>(source)]; }
 
     DataConfig config_;
@@ -89,6 +99,7 @@ class TrainLoader {
     int order_ = kNewestOrder;
     Blend blend_;
     std::vector<int64_t> skipped_; // by source
+    std::vector<SampleGap> gaps_;
 };
 
 /// A validation set: the windows of a token file in order, each once. Unlike in training the tokens of the

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <set>
 
@@ -164,14 +165,33 @@ void expect_distinct(const SweepPlan& plan, const std::vector<RunConfig>& runs) 
                     plan.variants[j].label, plan.variants[i].label);
 }
 
+/// Runs of tuning by halving decay to their end, short ones too.
+void expect_rungs(const SweepPlan& plan, const std::vector<RunConfig>& runs) {
+    const TuneConfig& tune = plan.sweep.tune;
+    if (tune.key.empty() || tune.method != TuneMethod::halving) return;
+    for (size_t variant = 0; variant < runs.size(); ++variant) {
+        const ScheduleConfig& schedule = runs[variant].optimizer.schedule;
+        if (schedule.type != ScheduleType::wsd)
+            throw ConfigError(
+                "tune.method: halving needs optimizer.schedule.type wsd, whose decay short runs "
+                "have too; {} has {}",
+                plan.variants[variant].label, to_string(schedule.type));
+        const int64_t steps = rung_steps(plan, variant, 0);
+        if (steps == 0) continue;
+        named("tune.method: halving begins with runs of " + std::to_string(steps) + " steps", [&] {
+            run_config(plan, plan.variants[variant],
+                       {.seed = plan.base.seed, .tuned = tune.values[0], .steps = steps});
+        });
+    }
+}
+
 void check_metric(const SweepPlan& plan) {
     const std::string& metric = plan.sweep.outcome.metric;
     if (metric == "loss") return;
-    std::vector<std::string> known = {"loss", "eval_loss"};
-    for (const auto& [name, source] : plan.base.data.validation)
-        for (const char* what : {"loss", "bits_per_byte"})
-            known.push_back(fmt::format("eval/{}/{}", name, what));
-    const bool evaluates = plan.base.eval.every > 0 && !plan.base.data.validation.empty();
+    std::vector<std::string> known = metrics_of(plan.base);
+    std::erase_if(known, is_accuracy);
+    const bool has_sets = !plan.base.data.validation.empty() || !plan.base.eval.tasks.empty();
+    const bool evaluates = plan.base.eval.every > 0 && has_sets;
     if (std::find(known.begin(), known.end(), metric) == known.end())
         throw ConfigError("outcome.metric: expected one of {}, found {}", fmt::join(known, ", "), metric);
     if (!evaluates)
@@ -179,11 +199,44 @@ void check_metric(const SweepPlan& plan) {
                           metric, plan.base_path);
 }
 
+/// Changes what depends on the resolved file; whether there was anything to change.
+bool adapt(RunConfig& config, const RunSettings& run) {
+    TrainConfig& train = config.train;
+    if (run.steps > 0) {
+        int64_t& decay = config.optimizer.schedule.decay_steps;
+        const double share = static_cast<double>(run.steps) / static_cast<double>(train.steps);
+        decay = std::max<int64_t>(std::llround(share * static_cast<double>(decay)), 1);
+        train.steps = run.steps;
+        train.stop_at = 0;
+    }
+    if (run.stop_at > 0) {
+        train.stop_at = run.stop_at;
+        config.checkpoint.keep = 0; // others leave it where it stopped before
+    }
+    if (!run.branch_of.empty()) config.start = {.from = run.branch_of, .mode = StartMode::branch};
+    return run.steps > 0 || run.stop_at > 0 || !run.branch_of.empty();
+}
+
 std::string hash_of(const SweepConfig& sweep, const RunConfig& base) {
     return sha256_hex(to_yaml(sweep) + to_yaml(base));
 }
 
 } // namespace
+
+std::vector<std::string> metrics_of(const RunConfig& run) {
+    std::vector<std::string> metrics = {"loss", "eval_loss"};
+    for (const auto& [name, source] : run.data.validation)
+        for (const char* what : {"loss", "bits_per_byte"})
+            metrics.push_back(fmt::format("eval/{}/{}", name, what));
+    for (const auto& [name, task] : run.eval.tasks)
+        for (const char* what : {"bits_per_byte", "accuracy", "accuracy_norm"})
+            metrics.push_back(fmt::format("task/{}/{}", name, what));
+    return metrics;
+}
+
+bool is_accuracy(const std::string& metric) {
+    return metric.ends_with("/accuracy") || metric.ends_with("/accuracy_norm");
+}
 
 std::vector<uint64_t> SweepPlan::seeds_at(int64_t look) const {
     const auto count = static_cast<int64_t>(judge_seeds.size()) / sweep.looks * look;
@@ -197,7 +250,22 @@ RunConfig run_config(const SweepPlan& plan, const Variant& variant, const RunSet
     overrides.push_back(fmt::format("seed={}", run.seed));
     overrides.push_back(fmt::format("name={}", variant.id));
     if (!run.run_dir.empty()) overrides.push_back("run_dir=" + to_flow_yaml(YamlNode::string(run.run_dir)));
-    return named(variant.label, [&] { return read_run_config(plan.base_path, overrides); });
+    return named(variant.label, [&] {
+        RunConfig config = read_run_config(plan.base_path, overrides);
+        return adapt(config, run) ? parse_stored_config(to_yaml(config), plan.base_path) : config;
+    });
+}
+
+int num_rungs(const TuneConfig& tune) {
+    int rungs = 1;
+    if (tune.method == TuneMethod::halving)
+        for (size_t values = tune.values.size(); values > 2; values = (values + 1) / 2) ++rungs;
+    return rungs;
+}
+
+int64_t rung_steps(const SweepPlan& plan, size_t variant, int rung) {
+    const int doublings = num_rungs(plan.sweep.tune) - 1 - rung;
+    return doublings == 0 ? 0 : std::max<int64_t>(plan.variants[variant].steps >> doublings, 1);
 }
 
 SweepPlan make_plan(const SweepConfig& sweep, const std::string& path) {
@@ -214,9 +282,8 @@ SweepPlan make_plan(const SweepConfig& sweep, const std::string& path) {
     for (Variant& variant : plan.variants) {
         // With a value of the tuned key, so that a key nobody has is found now.
         const auto tuned = sweep.tune.key.empty() ? std::optional<double>() : sweep.tune.values[0];
-        runs.push_back(named(path, [&] {
-            return run_config(plan, variant, {.seed = plan.base.seed, .tuned = tuned, .run_dir = {}});
-        }));
+        runs.push_back(
+            named(path, [&] { return run_config(plan, variant, {.seed = plan.base.seed, .tuned = tuned}); }));
         const TrainConfig& train = runs.back().train;
         variant.steps = train.stop_at > 0 ? std::min(train.stop_at, train.steps) : train.steps;
         variant.tokens = static_cast<double>(variant.steps) *
@@ -228,6 +295,7 @@ SweepPlan make_plan(const SweepConfig& sweep, const std::string& path) {
     plan.reference = static_cast<size_t>(reference - plan.variants.begin());
     named(path, [&] {
         expect_distinct(plan, runs);
+        expect_rungs(plan, runs);
         match_sizes(plan);
     });
     plan.hash = hash_of(sweep, plan.base);
@@ -236,7 +304,7 @@ SweepPlan make_plan(const SweepConfig& sweep, const std::string& path) {
 
 void expect_plan_starts(const SweepPlan& plan, int num_ranks) {
     for (const Variant& variant : plan.variants) {
-        const RunConfig run = run_config(plan, variant, {.seed = plan.base.seed, .tuned = {}, .run_dir = {}});
+        const RunConfig run = run_config(plan, variant, {.seed = plan.base.seed});
         // Data files are the same for most, and checked once.
         named(variant.label, [&] {
             find_run_faults(run, num_ranks, {.data = variant.is_reference || !(run.data == plan.base.data)})
@@ -247,8 +315,7 @@ void expect_plan_starts(const SweepPlan& plan, int num_ranks) {
 
 std::vector<std::string> plan_notes(const SweepPlan& plan) {
     std::vector<std::string> notes;
-    const RunConfig other = run_config(plan, plan.variants[plan.reference],
-                                       {.seed = plan.base.seed + 1, .tuned = {}, .run_dir = {}});
+    const RunConfig other = run_config(plan, plan.variants[plan.reference], {.seed = plan.base.seed + 1});
     if (other.data.seed == plan.base.data.seed)
         notes.push_back(
             "data.seed is set in the run file: all seeds see the data in one order, and differ in "

@@ -46,12 +46,24 @@ struct SweepPlan {
     std::vector<uint64_t> seeds_at(int64_t look) const;
 };
 
+/// The metrics that evaluations of a run tell, and its loss. Of an accuracy more is better, of the others
+/// less.
+std::vector<std::string> metrics_of(const RunConfig& run);
+bool is_accuracy(const std::string& metric);
+
 /// What a run needs besides its variant.
 struct RunSettings {
     uint64_t seed = 0;
-    std::optional<double> tuned; // the value of tune.key
-    std::string run_dir;
+    std::optional<double> tuned{}; // the value of tune.key
+    int64_t steps = 0;             // fewer than the variant's, the decay of schedule wsd with them; 0: all
+    int64_t stop_at = 0;           // saves and stops after this step, and keeps all it has saved; 0: its end
+    std::string branch_of{};       // a checkpoint that it goes on from
+    std::string run_dir{};
 };
+
+/// How often tuning doubles the length of its runs, and one time more; 1 for a grid. Runs of rung r of R have
+/// a 2^(R-1-r)-th of the variant's steps, told as RunKey tells them: 0 for all.
+int num_rungs(const TuneConfig& tune);
 
 /// Resolves a sweep file: combinations, sizes, matched keys. `path` is the file, from whose folder `extends`
 /// is looked up. Throws ConfigError for what cannot be run: an axis the run file does not have, combinations
@@ -64,6 +76,9 @@ RunConfig run_config(const SweepPlan& plan, const Variant& variant, const RunSet
 /// ConfigError or DataError naming the variant where one does not fit `num_ranks` ranks or its data is
 /// missing.
 void expect_plan_starts(const SweepPlan& plan, int num_ranks);
+
+/// Steps of a run that tunes, 0 for all of the variant's.
+int64_t rung_steps(const SweepPlan& plan, size_t variant, int rung);
 
 /// What the reader of a verdict should know of how the runs are made: a data order that all seeds share.
 std::vector<std::string> plan_notes(const SweepPlan& plan);

@@ -52,9 +52,11 @@ struct OutcomeConfig {
     bool operator==(const OutcomeConfig&) const = default;
 };
 
-enum class TuneMethod { grid };
+/// How the values of a tuned key are tried: all in whole runs, or all in short ones and the better half of
+/// them in runs twice as long, again and again.
+enum class TuneMethod { grid, halving };
 constexpr auto enum_names(TuneMethod) {
-    return std::array<std::string_view, 1>{"grid"};
+    return std::array<std::string_view, 2>{"grid", "halving"};
 }
 struct TuneConfig {
     std::string key; // empty: nothing is tuned

@@ -71,7 +71,7 @@ const Schema<OutcomeConfig>& outcome_schema() {
             .key("metric", &O::metric,
                  {.help =
                       "of metrics.jsonl, a loss or bits per byte: eval/NAME/loss, eval/NAME/bits_per_byte, "
-                      "eval_loss or loss",
+                      "task/NAME/bits_per_byte, eval_loss or loss",
                   .default_text = "eval_loss"})
             .key("at", &O::at, {.help = "the last evaluation, or the best of all"})
             .example("{metric: eval/web/loss, at: last}");
@@ -91,7 +91,10 @@ const Schema<TuneConfig>& tune_schema() {
                   .example = "[0.001, 0.002, 0.004]"})
             .key("seeds", &T::seeds,
                  {.help = "seeds that tune, none of which judges: a number or a list", .required = true})
-            .key("method", &T::method, {.help = "every value with every seed", .not_built = {{"halving"}}})
+            .key("method", &T::method,
+                 {.help =
+                      "every value in whole runs, or in short ones whose better half goes on in runs twice "
+                      "as long; that needs schedule wsd"})
             .rule("values are distinct",
                   [](const T& t, SectionCheck& check) {
                       const std::set<double> distinct(t.values.begin(), t.values.end());

@@ -25,7 +25,7 @@ std::string csp_hash(std::string_view text) {
 
 } // namespace
 
-std::string to_html(const Report& report, int64_t follow) {
+std::string to_html(const Report& report, const PageOptions& options) {
     std::string page(page_file("template.html"));
     const auto put = [&](const std::string& mark, std::string_view text) {
         const size_t at = page.find(mark);
@@ -33,8 +33,8 @@ std::string to_html(const Report& report, int64_t follow) {
         page.replace(at, mark.size(), text);
     };
     std::string script = "'use strict';\n(() => {\n";
-    for (const std::string_view name :
-         {"base.js", "curves.js", "chart.js", "layers.js", "tables.js", "verdict.js", "main.js"})
+    for (const std::string_view name : {"base.js", "curves.js", "chart.js", "tasks.js", "layers.js",
+                                        "tables.js", "cost.js", "samples.js", "verdict.js", "main.js"})
         script += page_file(name);
     script += "})();\n";
     const std::string library = std::string(page_file("chart.min.js"));
@@ -47,7 +47,7 @@ std::string to_html(const Report& report, int64_t follow) {
     put("@LICENCE@", page_file("chart-licence.txt"));
     put("@CHART@", library);
     put("@SCRIPT@", script);
-    put("@DATA@", to_script_text(to_json(report, follow))); // last: a stranger's text may hold any mark
+    put("@DATA@", to_script_text(to_json(report, options))); // last: a stranger's text may hold any mark
     return page;
 }
 

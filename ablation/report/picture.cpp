@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "ablation/report/curve_json.h"
 #include "ablation/report/report.h"
 #include "base/atomic_file.h"
 #include "base/error.h"
@@ -35,20 +36,6 @@ std::string quoted(const std::string& text) {
     return result + "'";
 }
 
-double tokens_at(const Json& axis, double step) {
-    const Json &steps = axis["tokens"], &tokens = axis["tokens_at"];
-    double step_before = 0, tokens_before = 0;
-    for (size_t i = 0; i < steps.size(); ++i) {
-        const double here = steps[i], value = tokens[i].is_number() ? tokens[i].get<double>() : tokens_before;
-        if (here >= step) {
-            if (here <= step_before) return value;
-            return tokens_before + (value - tokens_before) * (step - step_before) / (here - step_before);
-        }
-        step_before = here, tokens_before = value;
-    }
-    return tokens_before;
-}
-
 } // namespace
 
 void draw_losses(const Json& data, ReportFormat format, const std::string& path) {
@@ -60,6 +47,7 @@ void draw_losses(const Json& data, ReportFormat format, const std::string& path)
     std::string plots, points;
     for (const Json& run : data["runs"]) {
         const char* const colour = kColours[run["group"].get<size_t>() % kColours.size()];
+        const TokenAxis axis(run["axis"]);
         const std::string field = run["curves"].contains("eval_loss") ? "eval_loss" : "loss";
         for (const std::string& name : {std::string("loss"), field}) {
             if (!run["curves"].contains(name) ||
@@ -71,7 +59,7 @@ void draw_losses(const Json& data, ReportFormat format, const std::string& path)
                                  name == field ? "title " + quoted(run["name"]) : "notitle");
             for (size_t i = 0; i < curve["step"].size(); ++i)
                 points += curve["mean"][i].is_number()
-                              ? fmt::format("{} {}\n", tokens_at(run["axis"], curve["step"][i]) / 1e6,
+                              ? fmt::format("{} {}\n", axis.at(curve["step"][i]) / 1e6,
                                             curve["mean"][i].get<double>())
                               : "\n";
             points += "e\n";

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <exception>
 #include <filesystem>
+#include <functional>
 #include <mutex>
 #include <thread>
 
@@ -18,6 +19,9 @@ namespace fs = std::filesystem;
 constexpr int64_t kMaxVerdictBytes = int64_t{1} << 26;
 // Above so many runs curves are kept at half the detail, above the next number layers at a sixth.
 constexpr size_t kManyRuns = 20, kVeryManyRuns = 50;
+
+// Of runs that tuned only sums are shown.
+constexpr Detail kCostAlone = {.main_buckets = 2, .buckets = 2, .layer_buckets = 0};
 
 Detail detail_for(size_t runs) {
     if (runs <= kManyRuns) return {};
@@ -46,6 +50,37 @@ void in_parallel(size_t count, const std::function<void(size_t)>& work) {
         if (error) std::rethrow_exception(error);
 }
 
+std::vector<std::string> runs_below(const std::string& folder) {
+    std::vector<std::string> found;
+    std::error_code missing;
+    for (const auto& entry : fs::directory_iterator(folder, missing))
+        // A run that has only begun to be made is none yet.
+        if (fs::exists(entry.path() / "config.yaml")) found.push_back(entry.path().string());
+    std::sort(found.begin(), found.end());
+    return found;
+}
+
+/// Adds those of the folders that `runs` does not hold, or none where one cannot be read. `detail` is that of
+/// so many runs.
+void open_runs(std::vector<std::string> folders, std::vector<std::unique_ptr<RunData>>& runs,
+               const std::function<Detail(size_t)>& detail) {
+    std::erase_if(folders, [&](const std::string& folder) {
+        return std::any_of(runs.begin(), runs.end(),
+                           [&](const auto& run) { return run->folder() == folder; });
+    });
+    for (const std::string& folder : folders) RunData::expect_run_folder(folder);
+    const size_t first = runs.size();
+    runs.resize(first + folders.size());
+    const Detail kept = detail(runs.size());
+    try {
+        in_parallel(folders.size(),
+                    [&](size_t i) { runs[first + i] = std::make_unique<RunData>(folders[i], kept); });
+    } catch (...) {
+        runs.resize(first);
+        throw;
+    }
+}
+
 } // namespace
 
 Report::Report(const std::vector<std::string>& paths) : paths_(paths) {
@@ -65,30 +100,11 @@ void Report::find_runs() {
             folders.push_back(path);
             continue;
         }
-        std::vector<std::string> found;
-        std::error_code missing;
-        for (const auto& entry : fs::directory_iterator(path + "/runs", missing))
-            // A run that has only begun to be made is none yet.
-            if (fs::exists(entry.path() / "config.yaml")) found.push_back(entry.path().string());
-        std::sort(found.begin(), found.end());
+        const std::vector<std::string> found = runs_below(path + "/runs");
         folders.insert(folders.end(), found.begin(), found.end());
     }
-    const auto held = [&](const std::string& folder) {
-        return std::any_of(runs_.begin(), runs_.end(),
-                           [&](const auto& run) { return run->folder() == folder; });
-    };
-    std::erase_if(folders, held);
-    for (const std::string& folder : folders) RunData::expect_run_folder(folder);
-    const size_t first = runs_.size();
-    runs_.resize(first + folders.size());
-    const Detail detail = detail_for(runs_.size());
-    try {
-        in_parallel(folders.size(),
-                    [&](size_t i) { runs_[first + i] = std::make_unique<RunData>(folders[i], detail); });
-    } catch (...) {
-        runs_.resize(first);
-        throw;
-    }
+    open_runs(folders, runs_, detail_for);
+    if (!sweep_.empty()) open_runs(runs_below(sweep_ + "/tune"), tuning_, [](size_t) { return kCostAlone; });
 }
 
 bool Report::read_verdict() {
@@ -104,10 +120,11 @@ bool Report::read_verdict() {
 }
 
 bool Report::update() {
-    const size_t before = runs_.size();
+    const size_t before = runs_.size(), tuned_before = tuning_.size();
     if (!sweep_.empty()) find_runs();
-    bool changed = runs_.size() != before;
+    bool changed = runs_.size() != before || tuning_.size() != tuned_before;
     for (size_t i = 0; i < before; ++i) changed |= runs_[i]->update();
+    for (size_t i = 0; i < tuned_before; ++i) changed |= tuning_[i]->update();
     return read_verdict() || changed;
 }
 

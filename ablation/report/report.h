@@ -24,6 +24,8 @@ class Report {
     bool finished() const;
 
     const std::vector<std::unique_ptr<RunData>>& runs() const { return runs_; }
+    /// The runs that tuned the sweep's variants, read for what they cost.
+    const std::vector<std::unique_ptr<RunData>>& tuning() const { return tuning_; }
     const std::string& sweep() const { return sweep_; } // its folder, or ""
     const Json& verdict() const { return verdict_; }    // null where there is none
 
@@ -34,21 +36,34 @@ class Report {
     std::vector<std::string> paths_;
     std::string sweep_, verdict_text_;
     Json verdict_;
-    std::vector<std::unique_ptr<RunData>> runs_;
+    std::vector<std::unique_ptr<RunData>> runs_, tuning_;
 };
 
-/// Everything the page shows; docs/report.md lists the fields. `follow` are the seconds after which the page
-/// reads itself again, 0: never.
-Json to_json(const Report& report, int64_t follow = 0);
+struct PageOptions {
+    int64_t follow = 0; // seconds after which the page reads itself again; 0: never
+    double price = 0;   // of a rank-hour; 0: not known
+    /// Bytes of the data in a page. Above it layers.jsonl's numbers are thinned, with a note: scripts and
+    /// what else is around it stay below the rest of 10 MB.
+    size_t most_bytes = 9'400'000;
+};
+
+/// Everything the page shows; docs/report.md lists the fields.
+Json to_json(const Report& report, const PageOptions& options = {});
 /// JSON that may stand inside a script element: no text in it can end that.
 std::string to_script_text(const Json& value);
 /// One page that needs nothing else.
-std::string to_html(const Report& report, int64_t follow = 0);
+std::string to_html(const Report& report, const PageOptions& options = {});
 
-// The table of final numbers, one row a run, and with a sweep its variants before it.
+// The table of final numbers, one row a run, with a sweep its variants before it, and what all of it cost.
 std::string to_markdown(const Json& data);
-std::string to_csv(const Json& data);
 std::string to_tex(const Json& data);
+
+struct CsvTable {
+    std::string suffix; // of the file's name: "", "-verdicts" or "-cost"
+    std::string text;
+};
+/// The table of final numbers first; of a sweep those of its verdicts, if there are any, and of its cost.
+std::vector<CsvTable> to_csv(const Json& data);
 /// The curves of losses as gnuplot draws them, into `path`. WriteError where there is no gnuplot or it fails.
 void draw_losses(const Json& data, ReportFormat format, const std::string& path);
 

@@ -1,12 +1,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <filesystem>
 #include <set>
 
+#include "ablation/report/cost.h"
+#include "ablation/report/curve_json.h"
 #include "ablation/report/report.h"
+#include "ablation/report/thin_layers.h"
 #include "trainer/config/run_schema.h"
 #include "trainer/machine/build_info.h"
 #include "trainer/run/run_record.h"
@@ -14,80 +16,7 @@
 namespace braid::report {
 namespace {
 
-/// Six digits are more than a picture shows, and half of all digits' bytes; five of extremes.
-double rounded(double value, int digits = 6) {
-    if (!std::isfinite(value)) return value;
-    char text[40];
-    const auto [end, error] =
-        std::to_chars(text, text + sizeof text, value, std::chars_format::general, digits);
-    double result = value;
-    std::from_chars(text, end, result);
-    return result;
-}
-
-/// {"step", "mean"} and, where parts hold several values, {"low", "high"}; null where none was finite.
-Json curve_json(const ThinCurve& curve) {
-    Json step = Json::array(), mean = Json::array(), low = Json::array(), high = Json::array();
-    bool spread = false;
-    for (const CurveBucket& bucket : curve.buckets()) {
-        step.push_back(bucket.step);
-        if (bucket.count == 0 || bucket.missing > 0) {
-            mean.push_back(nullptr), low.push_back(nullptr), high.push_back(nullptr);
-            continue;
-        }
-        mean.push_back(rounded(bucket.mean())), low.push_back(rounded(bucket.low, 5));
-        high.push_back(rounded(bucket.high, 5));
-        spread |= bucket.count > 1;
-    }
-    Json curve_data = {{"step", std::move(step)}, {"mean", std::move(mean)}};
-    if (spread) {
-        curve_data["low"] = std::move(low);
-        curve_data["high"] = std::move(high);
-    }
-    return curve_data;
-}
-
-Json highs(const ThinCurve& curve, int digits) {
-    Json values = Json::array();
-    for (const CurveBucket& bucket : curve.buckets())
-        values.push_back(bucket.count > 0 ? Json(rounded(bucket.high, digits)) : Json());
-    return values;
-}
-
-/// Rows of sublayers, columns of steps; a maximum is the largest of its part, a minimum the least, others are
-/// means.
-Json layers_json(const RunData& run) {
-    Json rows = Json::array(), fields = Json::object(), steps = Json::array();
-    std::set<std::string> names;
-    for (const auto& [sublayer, curves] : run.layers())
-        for (const auto& [name, curve] : curves) {
-            names.insert(name);
-            if (curve.buckets().size() <= steps.size()) continue;
-            steps = Json::array();
-            for (const CurveBucket& bucket : curve.buckets()) steps.push_back(bucket.step);
-        }
-    for (const auto& [sublayer, curves] : run.layers()) {
-        rows.push_back({{"layer", sublayer.layer}, {"sublayer", sublayer.name}});
-        for (const std::string& name : names) {
-            const auto found = curves.find(name);
-            Json values = found == curves.end() ? Json() : Json::array();
-            if (found != curves.end())
-                for (const CurveBucket& bucket : found->second.buckets()) {
-                    const double value = name.ends_with("_max")   ? bucket.high
-                                         : name.ends_with("_min") ? bucket.low
-                                                                  : bucket.mean();
-                    values.push_back(bucket.count > 0 ? Json(rounded(value, 4)) : Json());
-                }
-            fields[name].push_back(std::move(values));
-        }
-    }
-    return {{"step", std::move(steps)}, {"rows", std::move(rows)}, {"fields", std::move(fields)}};
-}
-
-double number_of(const Json& object, const char* key) {
-    return object.is_object() && object.contains(key) && object[key].is_number() ? object[key].get<double>()
-                                                                                 : 0;
-}
+constexpr size_t kMostSampledRuns = 8;
 
 /// Model FLOPs per token as trained, else as the config says; 0 where neither is known.
 double flops_per_token(const RunData& run) {
@@ -124,7 +53,43 @@ std::string group_of(const RunData& run) {
     return text;
 }
 
-Json run_json(const RunData& run) {
+/// {"step", "prompt", "text"} of the last steps, newest first.
+Json samples_json(const SampleTexts& samples) {
+    Json all = Json::array();
+    for (auto step = samples.by_step.rbegin(); step != samples.by_step.rend(); ++step)
+        for (const SampleText& sample : step->second)
+            all.push_back({{"step", step->first}, {"prompt", sample.prompt}, {"text", sample.text}});
+    return all;
+}
+
+/// Of the first kMostSampledRuns runs that have some, with notes of what is left out.
+void add_samples(const Report& report, Json& data) {
+    Json notes = Json::array();
+    size_t shown = 0, left_out = 0;
+    for (size_t i = 0; i < report.runs().size(); ++i) {
+        const SampleTexts& samples = report.runs()[i]->samples();
+        Json& run = data["runs"][i];
+        run["samples"] = Json::array();
+        if (samples.by_step.empty()) continue;
+        if (shown == kMostSampledRuns) {
+            ++left_out;
+            continue;
+        }
+        ++shown;
+        run["samples"] = samples_json(samples);
+        if (samples.steps_left_out > 0)
+            notes.push_back(fmt::format("{}: samples of {} earlier step(s) are left out",
+                                        run["name"].get<std::string>(), samples.steps_left_out));
+        if (samples.texts_cut > 0)
+            notes.push_back(fmt::format("{}: {} sample(s) are cut at {} bytes",
+                                        run["name"].get<std::string>(), samples.texts_cut,
+                                        SampleTexts::kMostBytes));
+    }
+    if (left_out > 0) notes.push_back(fmt::format("samples of {} further run(s) are left out", left_out));
+    data["sample_notes"] = std::move(notes);
+}
+
+Json run_json(const RunData& run, double price) {
     const Json& record = run.record();
     const double flops = flops_per_token(run);
     double ranks = 1;
@@ -141,22 +106,19 @@ Json run_json(const RunData& run) {
                  {"tokens", run.tokens().last().value_or(0)},
                  {"flops", run.tokens().last().value_or(0) * flops},
                  {"hours", hours},
-                 {"rank_hours", hours * ranks},
                  {"ranks", ranks}};
+    data.update(cost_of(rank_hours(run), price));
     if (run.size()) {
         data["total_parameters"] = run.size()->total_parameters;
         data["active_parameters"] = run.size()->active_parameters;
     }
     data["flops_per_token"] = flops;
     data["final"] = final_json(run);
-    data["axis"] = {{"tokens", curve_json(run.tokens())["step"]},
-                    {"tokens_at", highs(run.tokens(), 9)},
-                    {"hours", curve_json(run.hours())["step"]},
-                    {"hours_at", highs(run.hours(), 6)}};
+    data["axis"] = axis_json(run);
+    const TokenAxis axis(data["axis"]);
     data["curves"] = Json::object();
-    for (const auto& [name, curve] : run.curves()) data["curves"][name] = curve_json(curve);
+    for (const auto& [name, curve] : run.curves()) data["curves"][name] = curve_json(curve, axis);
     if (!run.layers().empty()) data["layers"] = layers_json(run);
-    data["samples"] = run.samples();
     data["data"] = run.data();
     data["starts"] = record.is_object() ? record["starts"] : Json::array();
     return data;
@@ -208,12 +170,12 @@ Json warnings_json(const Report& report, const Json& differences) {
 
 } // namespace
 
-Json to_json(const Report& report, int64_t follow) {
+Json to_json(const Report& report, const PageOptions& options) {
     const BuildInfo& build = build_info();
     Json data = {{"format", 1},
                  {"made", utc_time()},
                  {"braid", {{"version", build.version}, {"commit", build.commit}}},
-                 {"follow", follow},
+                 {"follow", options.follow},
                  {"sweep", report.sweep()},
                  {"verdict", report.verdict()}};
     std::map<std::string, size_t> groups;
@@ -224,12 +186,15 @@ Json to_json(const Report& report, int64_t follow) {
         const auto [group, added] = groups.try_emplace(group_of(run), groups.size());
         if (added) data["groups"].push_back({{"label", run.name()}, {"runs", Json::array()}});
         data["groups"][group->second]["runs"].push_back(i);
-        Json one = run_json(run);
+        Json one = run_json(run, options.price);
         one["group"] = group->second;
         data["runs"].push_back(std::move(one));
     }
     data["differences"] = differences_json(report);
     data["warnings"] = warnings_json(report, data["differences"]);
+    data["cost"] = cost_json(report, data, options.price);
+    add_samples(report, data);
+    data["thinned"] = thin_layers(data, options.most_bytes);
     return data;
 }
 

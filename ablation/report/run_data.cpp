@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "ablation/plan/model_size.h"
+#include "ablation/report/curve_json.h"
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/yaml_document.h"
@@ -50,7 +51,8 @@ std::string state_of(const std::string& folder) {
 
 /// Whether a field is shown as finely as losses are.
 bool is_main(std::string_view field) {
-    return field == "loss" || field == "grad_norm" || field == "eval_loss" || field.starts_with("eval/");
+    return field == "loss" || field == "grad_norm" || field == "eval_loss" || field.starts_with("eval/") ||
+           field.starts_with("task/");
 }
 
 } // namespace
@@ -123,6 +125,7 @@ void RunData::read_record() {
     const std::string path = folder_ + "/run.json";
     status_ = RunStatus::no_end;
     record_ = nullptr;
+    starts_.clear();
     if (!fs::exists(path)) {
         notes_.push_back("no run.json: hours, FLOPs and provenance are not known");
         return;
@@ -130,6 +133,8 @@ void RunData::read_record() {
     record_ = Json::parse(read_whole_file(path, kMaxBytes, ExitCode::data), nullptr, false);
     if (!record_.is_object() || !record_.contains("starts") || !record_["starts"].is_array())
         throw DataError("{}: expected a run record with \"starts\", found another text", path);
+    for (const Json& start : record_["starts"])
+        starts_.emplace_back(number_of(start, "first_step"), std::max(1.0, number_of(start, "ranks")));
     if (record_.contains("exit_code") && record_["exit_code"].is_number_integer()) {
         const int code = record_["exit_code"];
         status_ = code == 0 ? RunStatus::ended : code == 75 ? RunStatus::stopped : RunStatus::failed;
@@ -151,44 +156,55 @@ void RunData::forget_lines() {
     tokens_ = ThinCurve(detail_.main_buckets);
     hours_ = ThinCurve(detail_.main_buckets);
     step_ = 0;
-    seconds_ = 0;
+    seconds_ = rank_seconds_ = 0;
+}
+
+double RunData::ranks_at(int64_t step) const {
+    double ranks = 1;
+    // A start that went on from an earlier step made that step again.
+    for (const auto& [first_step, of_start] : starts_)
+        if (first_step <= static_cast<double>(step)) ranks = of_start;
+    return ranks;
+}
+
+void RunData::take_metrics(std::string_view line, int64_t number) {
+    int64_t step = -1;
+    double tokens = -1, step_seconds = 0;
+    line_.clear();
+    const bool good = scan_json_line(
+        line,
+        [&](std::string_view key, double value) {
+            if (key == "step")
+                step = value >= 0 && value < 1e15 ? static_cast<int64_t>(value) : -1;
+            else if (key == "tokens")
+                tokens = value >= 0 ? value : -1;
+            else
+                line_.emplace_back(key, value);
+        },
+        [](std::string_view, std::string_view) {});
+    if (!good || step < 0)
+        throw DataError("{}:{}: expected a JSON object with \"step\", found {:.60}", metrics_.path(), number,
+                        line);
+    for (const auto& [key, value] : line_) {
+        if (key == "step_seconds") step_seconds = value;
+        const size_t buckets = is_main(key) ? detail_.main_buckets : detail_.buckets;
+        auto found = curves_.find(key);
+        if (found == curves_.end()) found = curves_.emplace(key, ThinCurve(buckets)).first;
+        found->second.add(step, value, tokens);
+    }
+    if (tokens >= 0) tokens_.add(step, tokens);
+    if (step_seconds > 0) {
+        // Steps between two lines are taken to last as long as the later one's.
+        const double seconds = step_seconds * static_cast<double>(std::max<int64_t>(step - step_, 1));
+        seconds_ += seconds;
+        rank_seconds_ += seconds * ranks_at(step);
+    }
+    hours_.add(step, seconds_ / 3600);
+    step_ = step;
 }
 
 void RunData::read_metrics() {
-    const auto take = [&](std::string_view line, int64_t number) {
-        int64_t step = -1;
-        double tokens = -1, step_seconds = 0;
-        std::string key_text;
-        const bool good = scan_json_line(
-            line,
-            [&](std::string_view key, double value) {
-                if (key == "step") {
-                    step = value >= 0 && value < 1e15 ? static_cast<int64_t>(value) : -1;
-                } else if (key == "tokens") {
-                    tokens = value;
-                } else if (step >= 0) {
-                    if (key == "step_seconds") step_seconds = value;
-                    key_text.assign(key);
-                    auto found = curves_.find(key_text);
-                    if (found == curves_.end())
-                        found = curves_
-                                    .emplace(key_text,
-                                             ThinCurve(is_main(key) ? detail_.main_buckets : detail_.buckets))
-                                    .first;
-                    found->second.add(step, value);
-                }
-            },
-            [](std::string_view, std::string_view) {});
-        if (!good || step < 0)
-            throw DataError("{}:{}: expected a JSON object that begins with \"step\", found {:.60}",
-                            metrics_.path(), number, line);
-        if (tokens >= 0) tokens_.add(step, tokens);
-        // Steps between two lines are taken to last as long as the later one's.
-        if (step_seconds > 0)
-            seconds_ += step_seconds * static_cast<double>(std::max<int64_t>(step - step_, 1));
-        hours_.add(step, seconds_ / 3600);
-        step_ = step;
-    };
+    const auto take = [&](std::string_view line, int64_t number) { take_metrics(line, number); };
     while (!metrics_.read(take)) {
         forget_lines();
         layer_lines_ = LineReader(folder_ + "/layers.jsonl");
@@ -203,6 +219,7 @@ void RunData::read_metrics() {
 }
 
 void RunData::read_layers() {
+    if (detail_.layer_buckets == 0) return;
     const auto take = [&](std::string_view line, int64_t number) {
         int64_t step = -1, layer = -1;
         std::string name;
@@ -236,12 +253,7 @@ void RunData::read_extras() {
     for (const auto& entry : fs::directory_iterator(folder_ + "/superseded", missing))
         parts += entry.is_directory();
     if (parts > 0) notes_.push_back(fmt::format("{} superseded part(s) of the run are not shown", parts));
-    samples_ = Json::array();
-    LineReader lines(folder_ + "/samples.jsonl");
-    lines.read([&](std::string_view line, int64_t) {
-        Json sample = Json::parse(line, nullptr, false);
-        if (sample.is_object() && samples_.size() < 50) samples_.push_back(std::move(sample));
-    });
+    samples_ = read_samples(folder_ + "/samples.jsonl");
     try {
         const auto found = list_checkpoints(folder_ + "/checkpoints");
         if (found.empty() || !data_.empty()) return;

@@ -26,13 +26,16 @@ std::vector<Row> final_rows(const Json& data, bool all_digits) {
     std::vector<std::string> evals;
     for (const Json& run : data["runs"])
         for (const auto& [name, value] : run["final"].items())
-            if (name.starts_with("eval/") && std::find(evals.begin(), evals.end(), name) == evals.end())
+            if ((name.starts_with("eval/") || name.starts_with("task/")) &&
+                std::find(evals.begin(), evals.end(), name) == evals.end())
                 evals.push_back(name);
     std::vector<Row> rows(1, Row{"run", "status", "seed", "step", "loss", "eval_loss"});
     rows[0].insert(rows[0].end(), evals.begin(), evals.end());
-    for (const char* name :
-         {"tokens", "flops", "hours", "tokens_per_second", "total_parameters", "active_parameters"})
+    for (const char* name : {"tokens", "flops", "hours", "tokens_per_second", "total_parameters",
+                             "active_parameters", "rank_hours", "step_rank_hours"})
         rows[0].push_back(name);
+    const bool priced = at(at(data, "cost"), "price").is_number();
+    if (priced) rows[0].push_back("money");
     const char* const loss = all_digits ? "{}" : "{:.4f}";
     const char* const large = all_digits ? "{}" : "{:.4g}";
     for (const Json& run : data["runs"]) {
@@ -49,6 +52,9 @@ std::vector<Row> final_rows(const Json& data, bool all_digits) {
             row.push_back(shown(at(final, "tokens_per_second"), large));
         row.push_back(shown(at(run, "total_parameters"), "{:.0f}"));
         row.push_back(shown(at(run, "active_parameters"), "{:.0f}"));
+        row.push_back(shown(at(run, "rank_hours"), large));
+        row.push_back(shown(at(run, "step_rank_hours"), large));
+        if (priced) row.push_back(shown(at(run, "money"), all_digits ? "{}" : "{:.2f}"));
         rows.push_back(std::move(row));
     }
     return rows;
@@ -68,6 +74,55 @@ std::vector<Row> verdict_rows(const Json& data) {
              shown(at(difference, "high"), "{:+.4f}"), shown(at(difference, "p"), "{:.3g}"),
              at(variant, "is_reference") == true ? "reference" : shown(at(difference, "verdict"), "{}")});
     }
+    return rows;
+}
+
+/// All that is known of the variants of a sweep, with all digits, behind a row of heads; none without a
+/// verdict.
+std::vector<Row> verdict_csv_rows(const Json& data) {
+    const Json variants = at(data["verdict"], "variants");
+    if (!variants.is_array()) return {};
+    std::vector<Row> rows{{"variant", "label", "mean", "difference", "low", "high", "p", "verdict", "seeds",
+                           "diverged", "seeds_needed", "rate"}};
+    for (const Json& variant : variants) {
+        const Json difference = at(variant, "difference"), by_seed = at(variant, "by_seed");
+        Row row{shown(at(variant, "id"), "{}"), shown(at(variant, "label"), "{}"),
+                shown(at(variant, "mean"), "{}")};
+        for (const char* key : {"estimate", "low", "high", "p"})
+            row.push_back(shown(at(difference, key), "{}"));
+        row.push_back(at(variant, "is_reference") == true ? "reference"
+                                                          : shown(at(difference, "verdict"), "{}"));
+        row.push_back(by_seed.is_object() ? std::to_string(by_seed.size()) : "");
+        row.push_back(shown(at(variant, "diverged"), "{:.0f}"));
+        row.push_back(shown(at(difference, "seeds_needed"), "{:.0f}"));
+        row.push_back(shown(at(variant, "rate"), "{}"));
+        rows.push_back(std::move(row));
+    }
+    return rows;
+}
+
+/// What variants cost and all of it, of a sweep tuning too, behind a row of heads.
+std::vector<Row> cost_rows(const Json& data, bool all_digits) {
+    const Json cost = at(data, "cost"), variants = at(cost, "variants");
+    if (!variants.is_array()) return {};
+    const bool tuned = at(cost, "tuning").is_object(), priced = at(cost, "price").is_number();
+    if (!tuned && data["runs"].size() < 2) return {}; // the run's row says it
+    const char* const large = all_digits ? "{}" : "{:.4g}";
+    std::vector<Row> rows{{"variant", "runs", "rank_hours", "step_rank_hours"}};
+    if (tuned) rows[0].insert(rows[0].end(), {"tuning_runs", "tuning_rank_hours"});
+    if (priced) rows[0].push_back("money");
+    const auto add = [&](const Json& label, const Json& runs, const Json& tuning_runs, const Json& of) {
+        Row row{shown(label, "{}"), shown(runs, "{:.0f}"), shown(at(of, "rank_hours"), large),
+                shown(at(of, "step_rank_hours"), large)};
+        if (tuned) {
+            row.push_back(shown(tuning_runs, "{:.0f}"));
+            row.push_back(shown(at(at(of, "tuning"), "rank_hours"), large));
+        }
+        if (priced) row.push_back(shown(at(of, "money"), all_digits ? "{}" : "{:.2f}"));
+        rows.push_back(std::move(row));
+    };
+    for (const Json& one : variants) add(at(one, "label"), at(one, "runs"), at(one, "tuning_runs"), one);
+    add("total", data["runs"].size(), at(at(cost, "tuning"), "runs"), cost);
     return rows;
 }
 
@@ -158,18 +213,29 @@ std::string to_markdown(const Json& data) {
     for (const Json& warning : data["warnings"]) text += "> " + escaped(warning, "<>", "\\") + "\n";
     if (!text.empty()) text += "\n";
     if (!verdicts.empty()) text += markdown_table(verdicts) + "\n";
-    return text + markdown_table(final_rows(data, false));
+    text += markdown_table(final_rows(data, false));
+    const std::vector<Row> cost = cost_rows(data, false);
+    return cost.empty() ? text : text + "\n" + markdown_table(cost);
 }
 
-std::string to_csv(const Json& data) {
-    return csv_table(final_rows(data, true));
+std::vector<CsvTable> to_csv(const Json& data) {
+    std::vector<CsvTable> tables{{"", csv_table(final_rows(data, true))}};
+    const std::vector<Row> verdicts = verdict_csv_rows(data);
+    if (!verdicts.empty()) tables.push_back({"-verdicts", csv_table(verdicts)});
+    const std::vector<Row> cost = cost_rows(data, true);
+    // Runs that no sweep holds have what they cost in their own rows.
+    if (!cost.empty() && at(at(data, "cost"), "tuning").is_object())
+        tables.push_back({"-cost", csv_table(cost)});
+    return tables;
 }
 
 std::string to_tex(const Json& data) {
     const std::vector<Row> verdicts = verdict_rows(data);
     std::string text = "% \\usepackage{booktabs}\n";
     if (!verdicts.empty()) text += tex_table(verdicts) + "\n";
-    return text + tex_table(final_rows(data, false));
+    text += tex_table(final_rows(data, false));
+    const std::vector<Row> cost = cost_rows(data, false);
+    return cost.empty() ? text : text + "\n" + tex_table(cost);
 }
 
 } // namespace braid::report

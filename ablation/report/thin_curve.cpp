@@ -1,6 +1,5 @@
 #include "ablation/report/thin_curve.h"
 
-#include <algorithm>
 #include <cmath>
 
 namespace braid::report {
@@ -8,16 +7,17 @@ namespace braid::report {
 void CurveBucket::add(const CurveBucket& later) {
     step = later.step;
     sum += later.sum;
-    low = std::min(low, later.low);
-    high = std::max(high, later.high);
+    if (later.low.value < low.value) low = later.low;
+    if (later.high.value > high.value) high = later.high;
     count += later.count;
     missing += later.missing;
 }
 
-void ThinCurve::add(int64_t step, double value) {
+void ThinCurve::add(int64_t step, double value, double tokens) {
     CurveBucket one{.step = step};
     if (std::isfinite(value)) {
-        one.sum = one.low = one.high = value;
+        one.sum = value;
+        one.low = one.high = {value, step, tokens};
         one.count = 1;
         last_ = value;
     } else {
@@ -37,7 +37,7 @@ void ThinCurve::add(int64_t step, double value) {
         }
         buckets_.resize(kept);
         width_ *= 2;
-        add(step, value);
+        add(step, value, tokens);
         return;
     }
     buckets_.push_back(one);

@@ -84,8 +84,8 @@ struct Analysis {
 };
 
 /// Judges by the residual of the additive model (Fisher's randomised blocks) over the variants without a
-/// diverged run, with intervals that hold together (C. W. Dunnett, JASA 50, 1955). Where levene_p finds their
-/// noise unequal at kVarianceLevel, each difference has its own. ConfigError for a table without two seeds,
+/// diverged run, with intervals that hold together (C. W. Dunnett, JASA 50, 1955). Where equal_noise_p is
+/// below kNoiseLevel, each difference has its own. ConfigError for a table without two seeds,
 /// outcomes that are no numbers, or a reference that is not in it.
 Analysis judge(const Outcomes& outcomes, const JudgeOptions& options);
 inline constexpr double kNoiseLevel = 0.02;

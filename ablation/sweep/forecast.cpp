@@ -1,7 +1,9 @@
 #include "ablation/sweep/forecast.h"
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "ablation/sweep/judged.h"
 #include "ablation/sweep/sentences.h"
@@ -42,7 +44,8 @@ std::optional<Noise> pilot_noise(const SweepPlan& plan, SweepResults& results,
     for (const uint64_t seed : plan.judge_seeds) {
         std::vector<std::optional<double>> column(plan.variants.size());
         for (const PlannedRun& run : runs)
-            if (run.role == RunRole::judge && run.seed == seed) column[run.variant] = results.of(run).outcome;
+            if (run.role == RunRole::judge && run.seed == seed)
+                column[run.key.variant] = results.of(run).outcome;
         if (!std::all_of(column.begin(), column.end(), [](const auto& value) { return value.has_value(); }))
             continue;
         for (size_t variant = 0; variant < column.size(); ++variant)
@@ -96,12 +99,18 @@ std::string describe_plan(const SweepPlan& plan, SweepResults& results, int64_t 
     const std::vector<PlannedRun> runs = results.runs(look);
     const Tuning tuning = results.tuning();
     double left = 0, all = 0;
+    std::map<std::string, int64_t> grown; // how far a trunk has come by its stops before
     size_t done = 0, total = runs.size();
     for (const PlannedRun& run : runs) {
         const bool is_done = results.of(run).is_final();
         done += is_done;
-        all += flops_of(plan.variants[run.variant]);
-        if (!is_done) left += flops_of(plan.variants[run.variant]);
+        const Variant& variant = plan.variants[run.key.variant];
+        int64_t steps = (run.key.steps > 0 ? run.key.steps : variant.steps) - run.branch_step;
+        if (run.stop_at > 0) steps = run.stop_at - std::exchange(grown[run.id], run.stop_at);
+        const double flops =
+            flops_of(variant) * static_cast<double>(steps) / static_cast<double>(variant.steps);
+        all += flops;
+        if (!is_done) left += flops;
     }
     if (!tuning.finished) // those that judge are not named yet
         for (const Variant& variant : plan.variants) {

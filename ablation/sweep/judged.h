@@ -21,7 +21,7 @@ struct Judged {
 
     std::optional<PlannedRun> judging_run(size_t variant, uint64_t seed) const {
         const auto found = std::find_if(runs.begin(), runs.end(), [&](const PlannedRun& run) {
-            return run.role == RunRole::judge && run.variant == variant && run.seed == seed;
+            return run.role == RunRole::judge && run.key.variant == variant && run.seed == seed;
         });
         return found == runs.end() ? std::nullopt : std::optional(*found);
     }

@@ -13,6 +13,10 @@ std::string field(const std::string& text) {
     return quoted + '"';
 }
 
+TrunkPart trunk_part(const PlannedRun& run) {
+    return run.trunk.empty() ? TrunkPart{} : TrunkPart{run.trunk_folder(), run.branch_step};
+}
+
 std::string shown(const RunResult& result) {
     switch (result.state) {
         case RunState::missing:
@@ -32,16 +36,31 @@ std::string shown(const RunResult& result) {
 } // namespace
 
 RunResult SweepResults::of(const PlannedRun& run) {
-    const auto known = final_.find(run.id);
+    const auto known = final_.find(run.name());
     if (known != final_.end()) return known->second;
-    const RunResult result =
-        read_run_result(run.folder, plan_.sweep.outcome, plan_.variants[run.variant].steps);
-    if (result.is_final()) final_[run.id] = result;
+    RunResult result;
+    if (run.role == RunRole::trunk) {
+        result = read_trunk_result(run.folder, run.stop_at);
+    } else {
+        const int64_t steps = run.key.steps > 0 ? run.key.steps : plan_.variants[run.key.variant].steps;
+        result = read_run_result(run.folder, plan_.sweep.outcome, steps, trunk_part(run));
+        if (result.state == RunState::missing && !run.trunk.empty()) {
+            const RunResult trunk = read_trunk_result(run.trunk_folder(), run.branch_step);
+            if (trunk.state == RunState::diverged) result.state = RunState::diverged;
+        }
+    }
+    if (result.is_final()) final_[run.name()] = result;
     return result;
 }
 
+std::vector<std::pair<int64_t, double>> SweepResults::curve(const PlannedRun& run,
+                                                            const std::string& metric) const {
+    return metric_curve(run.folder, metric, trunk_part(run));
+}
+
 Tuning SweepResults::tuning() {
-    return tuning_so_far(plan_, folder_, [this](const PlannedRun& run) { return of(run); });
+    return tuning_so_far(
+        plan_, folder_, [this](const PlannedRun& run) { return of(run); }, &trunks_);
 }
 
 std::string list_runs(const SweepPlan& plan, SweepResults& results, int64_t look) {
@@ -50,7 +69,7 @@ std::string list_runs(const SweepPlan& plan, SweepResults& results, int64_t look
     for (const PlannedRun& run : results.runs(look)) {
         const RunResult result = results.of(run);
         text += fmt::format("{:>4}  {:10}  {:>10}  {}\n", number++, to_string(result.state),
-                            result.outcome ? fmt::format("{:.6g}", *result.outcome) : "", run.id);
+                            result.outcome ? fmt::format("{:.6g}", *result.outcome) : "", run.name());
     }
     if (!results.tuning().finished)
         text += fmt::format("and those that judge, once {} is chosen\n", plan.sweep.tune.key);
@@ -69,7 +88,7 @@ std::string results_table(const SweepPlan& plan, SweepResults& results, int64_t 
         text += fmt::format("{:{}}", plan.variants[variant].label, width);
         for (const uint64_t seed : seeds) {
             const auto run = std::find_if(runs.begin(), runs.end(), [&](const PlannedRun& r) {
-                return r.role == RunRole::judge && r.variant == variant && r.seed == seed;
+                return r.role == RunRole::judge && r.key.variant == variant && r.seed == seed;
             });
             text += fmt::format("  {:>10}", run == runs.end() ? "-" : shown(results.of(*run)));
         }
@@ -85,16 +104,16 @@ std::string results_csv(const SweepPlan& plan, SweepResults& results, int64_t lo
     text += ",seed,state," + field(plan.sweep.outcome.metric) +
             ",steps,tokens,flops,hours,total_parameters,active_parameters,folder\n";
     for (const PlannedRun& run : results.runs(look)) {
-        const Variant& variant = plan.variants[run.variant];
+        const Variant& variant = plan.variants[run.key.variant];
         const RunResult result = results.of(run);
         text += fmt::format("{},{}", to_string(run.role), field(variant.id));
         for (const SweepAxis& axis : plan.sweep.axes)
             text += fmt::format(",{}", field(variant.levels.at(axis.name)));
-        if (!plan.sweep.tune.key.empty()) text += fmt::format(",{}", run.tuned.value_or(0));
+        if (!plan.sweep.tune.key.empty()) text += fmt::format(",{}", run.key.tuned.value_or(0));
         text += fmt::format(",{},{},{},{},{},{},{},{},{},{}\n", run.seed, to_string(result.state),
                             result.outcome ? fmt::format("{}", *result.outcome) : "", result.step,
                             result.tokens, result.flops, result.hours, variant.size.total_parameters,
-                            variant.size.active_parameters, field(run.id));
+                            variant.size.active_parameters, field(run.name()));
     }
     return text;
 }

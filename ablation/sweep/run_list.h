@@ -6,24 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "ablation/plan/plan.h"
+#include "ablation/sweep/planned_run.h"
 #include "ablation/sweep/run_result.h"
+#include "ablation/sweep/trunks.h"
 
 namespace braid {
-
-enum class RunRole { tune, judge };
-constexpr auto enum_names(RunRole) {
-    return std::array<std::string_view, 2>{"tune", "judge"};
-}
-
-struct PlannedRun {
-    RunRole role = RunRole::judge;
-    size_t variant = 0; // of the plan
-    uint64_t seed = 0;
-    std::optional<double> tuned;
-    std::string id;     // its folder below sweeps/NAME, as runs/placement-post_s1234
-    std::string folder; // with sweeps/NAME
-};
 
 /// The outcome of a run by its folder.
 using ResultOf = std::function<RunResult(const PlannedRun&)>;
@@ -32,6 +19,7 @@ using ResultOf = std::function<RunResult(const PlannedRun&)>;
 struct TuningPoint {
     size_t variant = 0;
     double value = 0;
+    int64_t steps = 0; // of its runs, where they are shorter than those that judge; 0: they are not
     std::map<uint64_t, std::optional<double>> by_seed; // none: diverged
     bool complete = false;                             // all its runs are final
     int64_t diverged = 0;
@@ -52,19 +40,18 @@ struct Tuning {
 /// Every variant gets the same grid. While the best value of some variant lies at an edge, the grid grows by
 /// a further value there, for all variants, kMostExtensions times at most on each side. A value counts only
 /// if no seed diverged with it; of values with one mean the smaller is taken.
-Tuning tuning_so_far(const SweepPlan& plan, const std::string& folder, const ResultOf& result_of);
+///
+/// By halving (successive halving: Jamieson and Talwalkar, 2016, arXiv:1502.07943) that is so for short runs,
+/// whose learning rate decays to its end too; of each variant the better half of the values is tried again in
+/// runs twice as long, until two are left for whole runs.
+Tuning tuning_so_far(const SweepPlan& plan, const std::string& folder, const ResultOf& result_of,
+                     Trunks* trunks = nullptr);
 inline constexpr int kMostExtensions = 4;
 
 /// All runs that can be named by now: those that tune, and behind the last of them those that judge at looks
-/// 1 to `look`, all variants of a seed before the next seed.
+/// 1 to `look`, all variants of a seed before the next seed. Before the first run that needs it comes a
+/// trunk.
 std::vector<PlannedRun> planned_runs(const SweepPlan& plan, const std::string& folder, const Tuning& tuning,
-                                     int64_t look);
-
-/// A run as text and back, for ranks that have not looked at the files.
-std::string encode_run(const PlannedRun& run);
-PlannedRun decode_run(const SweepPlan& plan, const std::string& folder, const std::string& text);
-
-/// The run file of a planned run.
-RunConfig run_config(const SweepPlan& plan, const PlannedRun& run);
+                                     int64_t look, Trunks* trunks = nullptr);
 
 } // namespace braid

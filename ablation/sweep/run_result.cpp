@@ -8,6 +8,8 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "trainer/checkpoint/checkpoint_folder.h"
+#include "trainer/run/run_folder.h"
 
 namespace braid {
 namespace {
@@ -41,6 +43,16 @@ Measured read_metric(const std::string& folder, const std::string& metric) {
     return result;
 }
 
+Measured read_metric(const std::string& folder, const std::string& metric, const TrunkPart& trunk) {
+    Measured result = read_metric(folder, metric);
+    if (trunk.folder.empty()) return result;
+    std::vector<std::pair<int64_t, double>> curve = read_metric(trunk.folder, metric).curve;
+    std::erase_if(curve, [&](const auto& point) { return point.first > trunk.step; });
+    curve.insert(curve.end(), result.curve.begin(), result.curve.end());
+    result.curve = std::move(curve);
+    return result;
+}
+
 /// The outcome that a curve tells; none where it has no number, or `last` is none.
 std::optional<double> outcome_of(const Measured& measured, OutcomeAt at) {
     if (measured.curve.empty() || (at == OutcomeAt::last && !measured.last_is_number)) return std::nullopt;
@@ -61,7 +73,11 @@ T number(const Json& record, const char* key, const std::string& path) {
 
 } // namespace
 
-RunResult read_run_result(const std::string& folder, const OutcomeConfig& outcome, int64_t steps) {
+namespace {
+
+/// What run.json says, but for the outcome of a run that came to its end: that is left `unfinished` with exit
+/// code 0.
+RunResult read_record(const std::string& folder) {
     const std::string path = folder + "/run.json";
     RunResult result;
     if (!std::filesystem::exists(path)) return result;
@@ -74,17 +90,23 @@ RunResult read_run_result(const std::string& folder, const OutcomeConfig& outcom
     result.state = RunState::unfinished;
     if (!record.contains("exit_code")) return result;
     result.exit_code = number<int>(record, "exit_code", path);
-    if (result.exit_code == static_cast<int>(ExitCode::stopped)) return result;
-    if (result.exit_code == static_cast<int>(ExitCode::non_finite)) {
+    if (result.exit_code == static_cast<int>(ExitCode::non_finite))
         result.state = RunState::diverged;
-        return result;
-    }
-    if (result.exit_code != 0) {
+    else if (result.exit_code == 0)
+        result.came_to_end = true;
+    else if (result.exit_code != static_cast<int>(ExitCode::stopped))
         result.state = RunState::failed;
-        return result;
-    }
+    return result;
+}
+
+} // namespace
+
+RunResult read_run_result(const std::string& folder, const OutcomeConfig& outcome, int64_t steps,
+                          const TrunkPart& trunk) {
+    RunResult result = read_record(folder);
+    if (!result.came_to_end) return result;
     if (result.step < steps) return result; // it was told to stop earlier
-    const Measured measured = read_metric(folder, outcome.metric);
+    const Measured measured = read_metric(folder, outcome.metric, trunk);
     if (!measured.found)
         throw ConfigError("{}/metrics.jsonl: expected {}, which the sweep is judged by, found none of it",
                           folder, outcome.metric);
@@ -93,8 +115,17 @@ RunResult read_run_result(const std::string& folder, const OutcomeConfig& outcom
     return result;
 }
 
-std::vector<std::pair<int64_t, double>> metric_curve(const std::string& folder, const std::string& metric) {
-    return read_metric(folder, metric).curve;
+RunResult read_trunk_result(const std::string& folder, int64_t stop_at) {
+    RunResult result = read_record(folder);
+    // It may be at work for others, or have diverged, behind this step.
+    const std::string saved = fmt::format("{}/{}/{}", folder, kCheckpointsFolder, checkpoint_name(stop_at));
+    if (std::filesystem::exists(saved)) result.state = RunState::ended;
+    return result;
+}
+
+std::vector<std::pair<int64_t, double>> metric_curve(const std::string& folder, const std::string& metric,
+                                                     const TrunkPart& trunk) {
+    return read_metric(folder, metric, trunk).curve;
 }
 
 std::optional<double> last_metric(const std::string& folder, const std::string& metric) {

@@ -30,6 +30,8 @@ class Sweep {
 
   private:
     std::string next(const std::function<void()>& tick);
+    bool is_ready(const PlannedRun& run);
+    bool is_wanted(const std::vector<PlannedRun>& runs, size_t i) const;
     std::optional<size_t> take(const std::vector<PlannedRun>& runs, bool& others_work);
     ExitCode train(const PlannedRun& run);
     void conclude(const PlannedRun& run, ExitCode code, const std::string& message);
@@ -63,7 +65,8 @@ ExitCode Sweep::execute() {
         const PlannedRun run = decode_run(plan_, folder_.path(), number);
         const ExitCode code = train(run);
         if (code == ExitCode::stopped) return code;
-        if (request_.only) return code == ExitCode::non_finite ? ExitCode::ok : code;
+        if (request_.only && run.role != RunRole::trunk)
+            return code == ExitCode::non_finite ? ExitCode::ok : code;
     }
 }
 
@@ -79,16 +82,33 @@ std::string Sweep::next(const std::function<void()>& tick) {
                 results_.tuning().finished ? "" : "; those that judge come when tuning has ended");
         bool others_work = false;
         if (const auto taken = take(runs, others_work)) return encode_run(runs[*taken]);
-        if (!others_work || request_.only) return kNothingLeft;
+        // Who asked for one run leaves it to whoever has it, but waits for a trunk that it needs.
+        const bool waits = others_work && (!request_.only || !is_ready(runs[*request_.only]));
+        if (!waits) return kNothingLeft;
         tick();
         std::this_thread::sleep_for(kPoll);
     }
 }
 
+/// Whether the run may begin: one that leaves a trunk waits until that has saved the step.
+bool Sweep::is_ready(const PlannedRun& run) {
+    return run.trunk.empty() ||
+           read_trunk_result(run.trunk_folder(), run.branch_step).state == RunState::ended;
+}
+
+/// Whether this process is to do the run if nobody else does: all of them, or the one that was asked for and
+/// the trunk it needs.
+bool Sweep::is_wanted(const std::vector<PlannedRun>& runs, size_t i) const {
+    if (!request_.only || *request_.only == i) return true;
+    const PlannedRun& only = runs[*request_.only];
+    return runs[i].id == only.trunk && runs[i].stop_at <= only.branch_step;
+}
+
 std::optional<size_t> Sweep::take(const std::vector<PlannedRun>& runs, bool& others_work) {
-    const size_t first = request_.only.value_or(0), last = request_.only ? first + 1 : runs.size();
-    for (size_t i = first; i < last; ++i) {
-        if (results_.of(runs[i]).is_final() || failed_.contains(runs[i].id)) continue;
+    for (size_t i = 0; i < runs.size(); ++i) {
+        if (!is_wanted(runs, i) || results_.of(runs[i]).is_final() || failed_.contains(runs[i].name()))
+            continue;
+        if (!is_ready(runs[i])) continue; // whoever has its trunk is at work, or failed
         claim_ = folder_.claim(runs[i].id);
         if (claim_ && request_.shared && !claim_->excludes_others())
             throw WriteError(
@@ -112,7 +132,7 @@ ExitCode Sweep::train(const PlannedRun& run) {
         agree(group_, [&] { request.config = run_config(plan_, run); });
         request.labels = {{"sweep", plan_.sweep.name},
                           {"plan", plan_.hash},
-                          {"variant", plan_.variants[run.variant].id},
+                          {"variant", plan_.variants[run.key.variant].id},
                           {"role", std::string(to_string(run.role))}};
         code = run_training(request, group_);
     } catch (const Error& error) {
@@ -136,10 +156,10 @@ void Sweep::conclude(const PlannedRun& run, ExitCode code, const std::string& me
     size_t done = 0;
     for (const PlannedRun& other : runs) done += results_.of(other).is_final();
     const RunResult result = results_.of(run);
-    std::string line = fmt::format("{}/{} {}: {}", done, runs.size(), run.id, to_string(result.state));
+    std::string line = fmt::format("{}/{} {}: {}", done, runs.size(), run.name(), to_string(result.state));
     if (result.outcome) line += fmt::format(", {} {:.6g}", plan_.sweep.outcome.metric, *result.outcome);
     if (!message.empty()) line += fmt::format(" (exit {}): {}", static_cast<int>(code), message);
-    if (!result.is_final() && code != ExitCode::stopped) failed_.insert(run.id);
+    if (!result.is_final() && code != ExitCode::stopped) failed_.insert(run.name());
     request_.say(line);
     write_results();
 }

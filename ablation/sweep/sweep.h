@@ -36,16 +36,23 @@ ExitCode run_sweep(const SweepRequest& request, Communicator& group);
 /// What the files of a sweep say by now.
 class SweepResults {
   public:
-    SweepResults(const SweepPlan& plan, std::string folder) : plan_(plan), folder_(std::move(folder)) {}
+    SweepResults(const SweepPlan& plan, std::string folder)
+        : plan_(plan), folder_(std::move(folder)), trunks_(plan) {}
 
-    /// Read once where it is final, else each time.
+    /// Read once where it is final, else each time. A run whose trunk diverged before it left it has
+    /// diverged.
     RunResult of(const PlannedRun& run);
+    /// A metric over the steps of a run, those of its trunk included.
+    std::vector<std::pair<int64_t, double>> curve(const PlannedRun& run, const std::string& metric) const;
     Tuning tuning();
-    std::vector<PlannedRun> runs(int64_t look) { return planned_runs(plan_, folder_, tuning(), look); }
+    std::vector<PlannedRun> runs(int64_t look) {
+        return planned_runs(plan_, folder_, tuning(), look, &trunks_);
+    }
 
   private:
     const SweepPlan& plan_;
     const std::string folder_;
+    Trunks trunks_;
     std::map<std::string, RunResult> final_;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "ablation/sweep/judged.h"
 #include "ablation/sweep/sentences.h"
@@ -134,7 +135,12 @@ void add_effects(const Analysis& analysis, const SweepPlan& plan, Json& json) {
 Json tuning_json(const Judged& judged) {
     Json points = Json::array();
     double hours = 0;
-    for (const PlannedRun& run : judged.tuning.runs) hours += judged.results.of(run).hours;
+    std::set<std::string> counted; // a trunk is a run for each of its stops
+    for (const PlannedRun& run : judged.runs) {
+        const auto& seeds = judged.plan.tune_seeds;
+        const bool tunes = std::find(seeds.begin(), seeds.end(), run.seed) != seeds.end();
+        if (tunes && counted.insert(run.id).second) hours += judged.results.of(run).hours;
+    }
     for (const TuningPoint& point : judged.tuning.points) {
         Json by_seed = Json::object();
         for (const auto& [seed, value] : point.by_seed)
@@ -144,6 +150,7 @@ Json tuning_json(const Judged& judged) {
                      {"by_seed", by_seed},
                      {"diverged", point.diverged},
                      {"chosen", point.chosen}};
+        if (point.steps > 0) json["steps"] = point.steps;
         if (point.mean) json["mean"] = *point.mean;
         points.push_back(std::move(json));
     }
@@ -152,12 +159,8 @@ Json tuning_json(const Judged& judged) {
 
 /// Other metrics of the judged runs, without verdicts: they were not what the plan asked.
 Json exploratory(const Judged& judged) {
-    std::vector<std::string> metrics = {"loss", "eval_loss"};
-    for (const auto& [name, source] : judged.plan.base.data.validation)
-        for (const char* what : {"loss", "bits_per_byte"})
-            metrics.push_back(fmt::format("eval/{}/{}", name, what));
     Json blocks = Json::array();
-    for (const std::string& metric : metrics) {
+    for (const std::string& metric : metrics_of(judged.plan.base)) {
         if (metric == judged.plan.sweep.outcome.metric) continue;
         std::vector<std::optional<double>> means;
         for (size_t variant = 0; variant < judged.plan.variants.size(); ++variant) {

@@ -40,8 +40,9 @@ std::optional<Json> neighbouring_view(const Judged& judged, int step) {
     JudgeOptions options = judged.options();
     options.levels.clear();
     return Json{
-        {"title", fmt::format("each at its next {} {}, by the {} seeds that tuned",
-                              step < 0 ? "lower" : "higher", plan.sweep.tune.key, plan.tune_seeds.size())},
+        {"title", fmt::format("each at its next {} {}, by the {} seeds that tuned{}",
+                              step < 0 ? "lower" : "higher", plan.sweep.tune.key, plan.tune_seeds.size(),
+                              num_rungs(plan.sweep.tune) > 1 ? ", in the shortest runs" : "")},
         {"variants", differences_json(judge(outcomes, options), plan)}};
 }
 
@@ -61,7 +62,7 @@ std::optional<double> outcome_at_flops(const Judged& judged, size_t index, uint6
     const auto run = judged.judging_run(index, seed);
     if (!run || !judged.results.of(*run).outcome) return std::nullopt;
     const Variant& variant = judged.plan.variants[index];
-    return interpolated(metric_curve(run->folder, judged.plan.sweep.outcome.metric),
+    return interpolated(judged.results.curve(*run, judged.plan.sweep.outcome.metric),
                         static_cast<double>(variant.steps) * flops / flops_of(variant));
 }
 

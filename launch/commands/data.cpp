@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -166,13 +167,24 @@ void add_verify(Command data, CommandRun& action) {
     });
 }
 
-ordered_json samples_of_run(const std::string& config_path, int64_t first, int64_t count) {
+/// The samples of a run, whose folder or config is `path`, from `first` on; or, where a step is named, all
+/// that it learns from.
+ordered_json samples_of_run(const std::string& path, int64_t first, int64_t count, int64_t step) {
+    const std::string config_path =
+        std::filesystem::is_directory(path) ? (std::filesystem::path(path) / "config.yaml").string() : path;
     const RunConfig config = read_run_config(config_path);
     const LoaderOptions options{.sequence_length = config.train.sequence_length,
                                 .vocab_size = config.model.vocab_size};
     TrainLoader loader(config.data, options);
-    const int64_t num_samples =
-        follow_run(loader, config, config_path).sample_after(config.train.steps, config.train.global_batch);
+    const SamplePosition position = follow_run(loader, config, config_path);
+    const int64_t num_samples = position.sample_after(config.train.steps, config.train.global_batch);
+    if (step > 0) {
+        if (step <= position.first_step || step > config.train.steps)
+            throw ConfigError("--step: {} has the steps {} to {}, found {}", path, position.first_step + 1,
+                              config.train.steps, step);
+        first = position.sample_after(step - 1, config.train.global_batch);
+        count = config.train.global_batch;
+    }
     if (first >= num_samples)
         throw ConfigError("--sample: {} draws the samples 0 to {}, found {}", config_path, num_samples - 1,
                           first);
@@ -182,13 +194,16 @@ ordered_json samples_of_run(const std::string& config_path, int64_t first, int64
 void add_show(Command data, CommandRun& action) {
     struct Options {
         std::string file;
-        int64_t document = 0, window = 0, sample = -1, count = 5, sequence_length = 0;
+        int64_t document = 0, window = 0, sample = -1, step = 0, count = 5, sequence_length = 0;
         bool json = false;
     };
     auto options = std::make_shared<Options>();
     const Command command =
         data.subcommand("show", "Print documents, windows as training cuts them, or a run's samples");
-    command.option("FILE", options->file, "A token file; with --sample the config of a run").required();
+    command
+        .option("FILE", options->file,
+                "A token file; with --sample or --step a run folder or the config of a run")
+        .required();
     const Option document =
         command.option("--document", options->document, "The first document to show").range(0, INT64_MAX);
     const Option window =
@@ -198,19 +213,26 @@ void add_show(Command data, CommandRun& action) {
     window.needs(length);
     length.needs(window);
     document.excludes(window);
-    command
-        .option("--sample", options->sample,
-                "The first sample to show, counted from 0 over all steps of the run whose config is FILE")
-        .range(0, INT64_MAX)
+    const Option sample = command
+                              .option("--sample", options->sample,
+                                      "The first sample to show, counted from 0 over all steps of the run")
+                              .range(0, INT64_MAX)
+                              .excludes(document)
+                              .excludes(window);
+    const Option count =
+        command.option("--count", options->count, "How many to show").range(1, INT64_MAX).show_default();
+    command.option("--step", options->step, "Show all samples that this step of the run learns from")
+        .range(1, INT64_MAX)
         .excludes(document)
-        .excludes(window);
-    command.option("--count", options->count, "How many to show").range(1, INT64_MAX).show_default();
+        .excludes(window)
+        .excludes(sample)
+        .excludes(count);
     command.flag("--json", options->json, "Print a JSON list");
     command.callback([options, &action] {
         action = [options] {
             const ordered_json shown = [&] {
-                if (options->sample >= 0)
-                    return samples_of_run(options->file, options->sample, options->count);
+                if (options->sample >= 0 || options->step > 0)
+                    return samples_of_run(options->file, options->sample, options->count, options->step);
                 const TokenFile file(options->file);
                 return options->sequence_length > 0
                            ? show_windows(file, options->sequence_length, options->window, options->count)

@@ -11,6 +11,7 @@
 #include "launch/ranks.h"
 #include "ops/cpu/blas_check.h"
 #include "parallel/agreement.h"
+#include "trainer/config/run_check.h"
 #include "trainer/inference/inference.h"
 #include "trainer/inference/requests.h"
 #include "trainer/training/evaluator.h"
@@ -19,9 +20,9 @@ namespace braid {
 namespace {
 
 struct EvalArguments {
-    std::string checkpoint, data, logits, requests, output;
+    std::string checkpoint, data, task, logits, requests, output;
     std::vector<int32_t> tokens;
-    int64_t max_tokens = 0, micro_batch = 0;
+    int64_t max_tokens = 0, max_items = 0, micro_batch = 0;
     bool force = false;
     std::string device;
 };
@@ -48,6 +49,34 @@ ExitCode evaluate_file(const EvalArguments& arguments) {
                                                  {"labels", data->num_valid_labels(0, data->num_windows())},
                                                  {"loss", result.loss},
                                                  {"bits_per_byte", result.bits_per_byte}};
+            fmt::print("{}\n", line.dump());
+        }
+        return ExitCode::ok;
+    });
+}
+
+ExitCode evaluate_task(const EvalArguments& arguments) {
+    return run_as_rank([&](MpiSession& session) {
+        Communicator& world = session.world();
+        set_num_threads(0, session.node_size());
+        std::unique_ptr<InferenceModel> model;
+        std::optional<TaskSet> task;
+        agree(world, [&] {
+            model = std::make_unique<InferenceModel>(arguments.checkpoint,
+                                                     chosen_device(arguments.device, session));
+            task.emplace(arguments.task, model->tokenizer(),
+                         task_options(model->config(), {arguments.task, arguments.max_items}));
+        });
+        expect_same_everywhere(world, task->fingerprint(), arguments.task, ExitCode::data);
+        const TaskScore score = evaluate(model->model(), model->allocator(), Mesh(world, {}), *task);
+        if (world.rank() == 0) {
+            const nlohmann::ordered_json line = {{"checkpoint_step", model->step()},
+                                                 {"task", arguments.task},
+                                                 {"items", task->num_items()},
+                                                 {"accuracy", score.accuracy},
+                                                 {"accuracy_stderr", score.accuracy_stderr},
+                                                 {"accuracy_norm", score.accuracy_norm},
+                                                 {"bits_per_byte", score.bits_per_byte}};
             fmt::print("{}\n", line.dump());
         }
         return ExitCode::ok;
@@ -108,8 +137,9 @@ ExitCode answer_requests(const EvalArguments& arguments) {
 
 void add_eval_command(Command app, CommandRun& action) {
     auto arguments = std::make_shared<EvalArguments>();
-    const Command command = app.subcommand(
-        "eval", "Loss of a checkpoint on a token file, its logits, or the likelihoods of texts");
+    const Command command = app.subcommand("eval",
+                                           "Loss of a checkpoint on a token file, its accuracy in a task, "
+                                           "its logits, or the likelihoods of texts");
     command.option("CHECKPOINT", arguments->checkpoint, "A checkpoint, or a run folder for its newest one")
         .required();
     const Option data = command.option("--data", arguments->data, "A token file; prints one JSON object");
@@ -119,6 +149,12 @@ void add_eval_command(Command app, CommandRun& action) {
     command.option("--micro-batch", arguments->micro_batch, "Sequences at once; 0: as in training")
         .non_negative()
         .needs(data);
+    const Option task = command.option("--task", arguments->task,
+                                       "JSON lines of {\"context\": TEXT, \"choices\": [TEXT, ...], "
+                                       "\"answer\": NUMBER}; prints one JSON object");
+    command.option("--max-items", arguments->max_items, "At most this many of them; 0: all")
+        .non_negative()
+        .needs(task);
     const Option tokens =
         command.option("--tokens", arguments->tokens, "Token ids of one document, as 1,2,3");
     const Option logits = command.option("--logits", arguments->logits,
@@ -132,13 +168,17 @@ void add_eval_command(Command app, CommandRun& action) {
     tokens.needs(logits).excludes(data).excludes(requests);
     logits.needs(tokens);
     requests.needs(output).excludes(data);
+    task.excludes(data).excludes(tokens).excludes(requests);
     output.needs(requests);
     command.callback([arguments, &action] {
-        if (arguments->data.empty() && arguments->tokens.empty() && arguments->requests.empty())
+        if (arguments->data.empty() && arguments->task.empty() && arguments->tokens.empty() &&
+            arguments->requests.empty())
             refuse_missing(
-                "--data FILE, or --tokens IDS with --logits FILE, or --requests FILE with -o FILE,");
+                "--data FILE, or --task FILE, or --tokens IDS with --logits FILE, or --requests FILE "
+                "with -o FILE,");
         action = [arguments] {
             if (!arguments->requests.empty()) return answer_requests(*arguments);
+            if (!arguments->task.empty()) return evaluate_task(*arguments);
             return arguments->data.empty() ? write_logits(*arguments) : evaluate_file(*arguments);
         };
     });

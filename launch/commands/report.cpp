@@ -15,11 +15,15 @@ namespace {
 
 using report::ReportFormat;
 
+// Above 0; the greatest catches a slip of units.
+constexpr double kLeastPrice = 1e-6, kGreatestPrice = 1e6;
+
 struct ReportArguments {
     std::vector<std::string> paths;
     std::string output, format;
     bool follow = false;
     int64_t every = 5;
+    double price = 0;
 };
 
 /// As --format says, else as the name of the output ends.
@@ -30,21 +34,39 @@ std::string format_of(const ReportArguments& arguments) {
     return "html";
 }
 
-void write(const report::Report& report, const ReportArguments& arguments, const std::string& format,
-           bool follow) {
+/// The name of a further table of csv: NAME-verdicts.csv of NAME.csv.
+std::string with_suffix(const std::string& output, const std::string& suffix) {
+    constexpr std::string_view kEnd = ".csv";
+    if (!output.ends_with(kEnd)) return output + suffix;
+    return output.substr(0, output.size() - kEnd.size()) + suffix + std::string(kEnd);
+}
+
+/// Writes the report and returns the names of its files. Standard output has place for the first table alone.
+std::vector<std::string> write(const report::Report& report, const ReportArguments& arguments,
+                               const std::string& format, bool follow) {
+    const report::PageOptions options{.follow = follow ? arguments.every : 0, .price = arguments.price};
     if (format == "png" || format == "svg") {
         report::draw_losses(report::to_json(report), format == "png" ? ReportFormat::png : ReportFormat::svg,
                             arguments.output);
-        return;
+        return {arguments.output};
     }
-    const std::string text = format == "html"  ? report::to_html(report, follow ? arguments.every : 0)
-                             : format == "md"  ? report::to_markdown(report::to_json(report))
-                             : format == "csv" ? report::to_csv(report::to_json(report))
-                                               : report::to_tex(report::to_json(report));
-    if (arguments.output == "-")
-        print_output(text);
+    std::vector<report::CsvTable> tables;
+    if (format == "csv")
+        tables = report::to_csv(report::to_json(report, options));
     else
-        write_file_atomically(arguments.output, text, Overwrite::yes);
+        tables = {{"", format == "html" ? report::to_html(report, options)
+                       : format == "md" ? report::to_markdown(report::to_json(report, options))
+                                        : report::to_tex(report::to_json(report, options))}};
+    if (arguments.output == "-") {
+        print_output(tables[0].text);
+        return {};
+    }
+    std::vector<std::string> files;
+    for (const report::CsvTable& table : tables) {
+        files.push_back(with_suffix(arguments.output, table.suffix));
+        write_file_atomically(files.back(), table.text, Overwrite::yes);
+    }
+    return files;
 }
 
 ExitCode make_report(const ReportArguments& arguments) {
@@ -54,7 +76,7 @@ ExitCode make_report(const ReportArguments& arguments) {
     if (arguments.follow) install_stop_signals();
     report::Report report(arguments.paths);
     bool follow = arguments.follow && !report.finished();
-    write(report, arguments, format, follow);
+    std::vector<std::string> files = write(report, arguments, format, follow);
     if (follow) print_notice("following: " + arguments.output + "; Ctrl-C ends it\n");
     while (follow && !stop_requested()) {
         for (int64_t tenth = 0; tenth < 10 * arguments.every && !stop_requested(); ++tenth)
@@ -62,9 +84,9 @@ ExitCode make_report(const ReportArguments& arguments) {
         const bool changed = report.update();
         follow = !report.finished() && !stop_requested();
         // The last page does not read itself again.
-        if (changed || !follow) write(report, arguments, format, follow);
+        if (changed || !follow) files = write(report, arguments, format, follow);
     }
-    if (arguments.output != "-") print_notice("wrote " + arguments.output + "\n");
+    for (const std::string& file : files) print_notice("wrote " + file + "\n");
     return ExitCode::ok;
 }
 
@@ -82,6 +104,10 @@ void add_report_command(Command app, CommandRun& action) {
         .option("--format", arguments->format,
                 "Left out, as the output's name ends, else html; pictures need gnuplot")
         .one_of({"html", "md", "csv", "tex", "png", "svg"});
+    command
+        .option("--price", arguments->price,
+                "What a rank costs an hour, in whatever unit: the report then has money too")
+        .range(kLeastPrice, kGreatestPrice);
     const Option follow = command.flag("--follow", arguments->follow,
                                        "Write it again while runs go on; the page reads itself again");
     command.option("--every", arguments->every, "Seconds between two looks of --follow")

@@ -80,7 +80,7 @@ Tensor Model::hidden(LayerContext& ctx, const Tensor& tokens) const {
     for (size_t i = 0; i < blocks_.size(); ++i)
         for (const LayerSegment& segment : blocks_[i]->segments(block_units_[i], false))
             values = segment.forward(ctx, values, nullptr);
-    return final_norm_ ? final_norm_->forward(ctx, values[0]) : values[0];
+    return to_column_parallel(ctx, final_norm_ ? final_norm_->forward(ctx, values[0]) : values[0]);
 }
 
 Tensor Model::logits(LayerContext& ctx, const Tensor& hidden) const {

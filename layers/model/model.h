@@ -24,10 +24,12 @@ class Model {
     /// `recompute` keeps only what enters a layer's segments.
     std::vector<LayerSegment> segments(bool recompute) const;
 
-    /// The final hidden states [T, D], after the final norm. No gradients.
+    /// The final hidden states [T, D], after the final norm: those of all tokens on every tensor rank. No
+    /// gradients.
     Tensor hidden(LayerContext& ctx, const Tensor& tokens) const;
-    /// Logits [T, V] of hidden states.
+    /// Logits [T, V] of hidden states: of the words that this rank holds, from first_word() on.
     Tensor logits(LayerContext& ctx, const Tensor& hidden) const;
+    int64_t first_word() const { return head_->sections().front().partition.first_row(); }
 
     const ModelConfig& config() const { return config_; }
     const std::vector<const MoeLayer*>& moe_layers() const { return moe_layers_; }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "ops/basic/reduce.h"
 #include "parallel/collectives.h"
@@ -59,6 +60,12 @@ void Recorder::add_sequences(const DocumentsPtr& documents, const Tensor& token_
     when_computed({token_losses, labels}, [this, documents](const std::vector<Tensor>& x) {
         const auto losses = x[0].span<double>();
         const auto label = x[1].span<int32_t>();
+        if (document_losses)
+            for (int64_t d = 0; d < documents->num_documents(); ++d) {
+                const auto begin = losses.begin() + documents->offsets[static_cast<size_t>(d)];
+                const auto end = losses.begin() + documents->offsets[static_cast<size_t>(d) + 1];
+                document_losses->push_back(std::accumulate(begin, end, 0.0));
+            }
         const auto length = static_cast<size_t>(documents->sequence_length());
         for (int64_t s = 0; s < documents->num_sequences; ++s) {
             double sum = 0;

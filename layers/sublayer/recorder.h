@@ -56,6 +56,9 @@ class Recorder {
     void add(double Recorder::*sum, const Tensor& scalar, double factor = 1);
     void add_expert_counts(int moe_index, const Tensor& counts);
 
+    /// Where set, the losses of each document that runs are added up and appended to it, once settled.
+    std::vector<double>* document_losses = nullptr;
+
     /// How many sequences with the highest losses are remembered.
     static constexpr size_t kNumWorstSequences = 4;
     /// Takes the sequences of a micro-batch: losses f64 [T], 0 where the label (i32 [T]) is -1. A sequence

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "ablation/report/sample_texts.h"
 #include "base/error.h"
 #include "tests/support/temporary_folder.h"
 
@@ -28,7 +29,7 @@ TEST(report, thinning_keeps_extremes_and_the_mean) {
     double low = 1, high = 1, total = 0;
     int64_t count = 0;
     for (const CurveBucket& bucket : curve.buckets()) {
-        low = std::min(low, bucket.low), high = std::max(high, bucket.high);
+        low = std::min(low, bucket.low.value), high = std::max(high, bucket.high.value);
         total += bucket.sum, count += bucket.count;
     }
     EXPECT_LE(curve.buckets().size(), 200U);
@@ -77,7 +78,35 @@ TEST(report, tables_escape_what_their_format_takes_for_markup) {
         "step":3,"tokens":4,"flops":5,"hours":6,"final":{"loss":0.5}}]})");
     EXPECT_THAT(to_markdown(data), HasSubstr("| a\\|b\\_c | ended"));
     EXPECT_THAT(to_tex(data), HasSubstr("a|b\\_c & ended"));
-    EXPECT_THAT(to_csv(data), HasSubstr("a|b_c,ended,'=1,3,0.5,"));
+    EXPECT_THAT(to_csv(data)[0].text, HasSubstr("a|b_c,ended,'=1,3,0.5,"));
+}
+
+TEST(report, samples_are_those_of_the_last_steps) {
+    const TemporaryFolder folder;
+    std::string lines;
+    for (int step = 1; step <= 25; ++step)
+        for (const char* prompt : {"a", "b"})
+            lines +=
+                Json(
+                    {{"step", step}, {"prompt", prompt}, {"text", step == 25 ? std::string(5000, 'x') : "t"}})
+                    .dump() +
+                "\n";
+    test::write_file(folder / "samples.jsonl", lines + R"({"step":26,"pro)");
+    const SampleTexts samples = read_samples(folder / "samples.jsonl");
+    EXPECT_EQ(samples.by_step.size(), SampleTexts::kMostSteps);
+    EXPECT_EQ(samples.by_step.begin()->first, 6);
+    EXPECT_EQ(samples.by_step.rbegin()->first, 25);
+    EXPECT_EQ(samples.by_step.at(24).size(), 2U);
+    EXPECT_EQ(samples.by_step.at(24)[1].prompt, "b");
+    EXPECT_EQ(samples.steps_left_out, 5);
+    EXPECT_EQ(samples.texts_cut, 2);
+    EXPECT_LT(samples.by_step.at(25)[0].text.size(), 4100U);
+    EXPECT_TRUE(read_samples(folder / "none.jsonl").by_step.empty());
+    for (const char* bad :
+         {"[]", R"({"step":1,"prompt":"a"})", R"({"step":"1","prompt":"a","text":"b"})", "x"}) {
+        test::write_file(folder / "samples.jsonl", std::string(bad) + "\n");
+        EXPECT_THROW(read_samples(folder / "samples.jsonl"), DataError) << bad;
+    }
 }
 
 TEST(report, a_folder_without_a_config_is_no_run) {

@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
+#include <set>
+#include <tuple>
 
 #include "ablation/sweep/run_result.h"
 #include "base/error.h"
@@ -45,8 +48,8 @@ RunResult diverged() {
 /// A loss with its minimum at `best`, the same for both seeds but for a small shift.
 ResultOf valley(std::vector<double> best, double diverges_above = 1e9) {
     return [=](const PlannedRun& run) {
-        if (*run.tuned > diverges_above) return diverged();
-        const double distance = std::log2(*run.tuned / best[run.variant]);
+        if (*run.key.tuned > diverges_above) return diverged();
+        const double distance = std::log2(*run.key.tuned / best[run.key.variant]);
         return ended(2 + distance * distance + 0.001 * static_cast<double>(run.seed));
     };
 }
@@ -81,7 +84,7 @@ TEST(tuning, grows_the_grid_for_all_while_one_is_best_at_an_edge) {
 TEST(tuning, waits_for_all_runs_of_a_grid) {
     const auto all = valley({0.016, 0.002});
     const Tuning tuning = tuning_so_far(tuned_plan(), "f", [&](const PlannedRun& run) {
-        return run.seed == 9 && run.variant == 1 && *run.tuned == 0.004 ? RunResult{} : all(run);
+        return run.seed == 9 && run.key.variant == 1 && *run.key.tuned == 0.004 ? RunResult{} : all(run);
     });
     EXPECT_FALSE(tuning.finished);
     EXPECT_EQ(tuning.grid.size(), 3U);
@@ -93,7 +96,7 @@ TEST(tuning, a_rate_counts_only_if_no_seed_diverged) {
     // diverges is no edge.
     const auto all = valley({0.004, 0.004});
     const Tuning tuning = tuning_so_far(tuned_plan(), "f", [&](const PlannedRun& run) {
-        return *run.tuned >= 0.004 && run.seed == 9 ? diverged() : all(run);
+        return *run.key.tuned >= 0.004 && run.seed == 9 ? diverged() : all(run);
     });
     EXPECT_TRUE(tuning.finished);
     EXPECT_EQ(tuning.grid.size(), 3U);
@@ -102,8 +105,9 @@ TEST(tuning, a_rate_counts_only_if_no_seed_diverged) {
 
 TEST(tuning, one_that_diverges_everywhere_is_a_result) {
     const auto all = valley({0.002, 0.002});
-    const Tuning tuning = tuning_so_far(
-        tuned_plan(), "f", [&](const PlannedRun& run) { return run.variant == 1 ? diverged() : all(run); });
+    const Tuning tuning = tuning_so_far(tuned_plan(), "f", [&](const PlannedRun& run) {
+        return run.key.variant == 1 ? diverged() : all(run);
+    });
     EXPECT_TRUE(tuning.finished);
     EXPECT_EQ(tuning.grid.size(), 3U + kMostExtensions); // lower rates were tried
     EXPECT_FALSE(tuning.chosen[1]);
@@ -118,6 +122,40 @@ TEST(tuning, ends_at_an_edge_and_says_so) {
     EXPECT_EQ(tuning.grid.back(), 0.064);
     EXPECT_THAT(tuning.notes,
                 ::testing::ElementsAre("a: the best optimizer.lr is the largest one tried, 0.064"));
+}
+
+/// Five rates: all in a quarter of the steps, three in half of them, two in whole runs.
+TEST(tuning, halving_goes_on_with_the_better_half) {
+    SweepPlan plan = tuned_plan();
+    plan.sweep.tune.method = TuneMethod::halving;
+    plan.sweep.tune.values = {0.001, 0.002, 0.004, 0.008, 0.016};
+    for (Variant& variant : plan.variants) variant.steps = 41;
+    EXPECT_EQ(num_rungs(plan.sweep.tune), 3);
+    std::map<int64_t, std::set<std::pair<size_t, double>>> tried;
+    // Short runs like higher rates: of 10, 20 and 41 steps the best is 0.008, 0.004 and 0.002.
+    const auto result_of = [&](const PlannedRun& run) {
+        const double best = run.key.steps == 10 ? 0.008 : run.key.steps == 20 ? 0.004 : 0.002;
+        tried[run.key.steps].emplace(run.key.variant, *run.key.tuned);
+        const double distance = std::log2(*run.key.tuned / best) + 0.1 * static_cast<double>(run.key.variant);
+        return run.key.tuned == 0.016 ? diverged() : ended(2 + distance * distance);
+    };
+    const Tuning tuning = tuning_so_far(plan, "f", result_of);
+    ASSERT_TRUE(tuning.finished);
+    EXPECT_EQ(chosen(tuning), (std::vector<double>{0.002, 0.002}));
+    EXPECT_EQ(tried[10].size(), 10U);
+    using Tried = std::set<std::pair<size_t, double>>;
+    EXPECT_EQ(tried[20], (Tried{{0, 0.002}, {0, 0.004}, {0, 0.008}, {1, 0.002}, {1, 0.004}, {1, 0.008}}));
+    // For the first variant 0.002 and 0.008 are as far from 0.004, and the smaller is taken; at 0.1 octaves
+    // more the second's is nearer.
+    EXPECT_EQ(tried[0], (Tried{{0, 0.002}, {0, 0.004}, {1, 0.002}, {1, 0.004}}));
+    EXPECT_EQ(tuning.points.size(), 10U + 6 + 4);
+    EXPECT_EQ(planned_runs(plan, "f", tuning, 1).size(), 2 * (10U + 6 + 4) + 4);
+    // While a rung is not complete nothing is chosen from it.
+    const Tuning early = tuning_so_far(plan, "f", [&](const PlannedRun& run) {
+        return run.key.steps == 20 && run.seed == 9 ? RunResult{} : result_of(run);
+    });
+    EXPECT_FALSE(early.finished);
+    EXPECT_EQ(early.runs.size(), 2 * (10U + 6));
 }
 
 TEST(run_list, judges_all_variants_of_a_seed_before_the_next) {
@@ -139,9 +177,17 @@ TEST(run_list, a_run_survives_being_sent) {
         const PlannedRun sent = decode_run(plan, "f", encode_run(run));
         EXPECT_EQ(sent.id, run.id);
         EXPECT_EQ(sent.folder, run.folder);
-        EXPECT_EQ(sent.tuned, run.tuned);
+        EXPECT_EQ(sent.key, run.key);
     }
-    EXPECT_THROW(decode_run(plan, "f", "0 7 1 none"), InternalError);
+    PlannedRun branch = make_run(plan, "f", RunRole::tune, {1, 0.002, 5}, 8);
+    EXPECT_EQ(branch.id, "tune/b_lr-0.002_steps-5_s8");
+    branch.trunk = make_run(plan, "f", RunRole::trunk, {0, 0.002, 0}, 8).id;
+    EXPECT_EQ(branch.trunk_folder(), "f/trunk/a_lr-0.002_s8");
+    branch.branch_step = 4;
+    const PlannedRun sent = decode_run(plan, "f", encode_run(branch));
+    EXPECT_EQ(std::tuple(sent.key, sent.trunk, sent.branch_step, sent.folder),
+              std::tuple(branch.key, branch.trunk, branch.branch_step, branch.folder));
+    EXPECT_THROW(decode_run(plan, "f", "0 7 1 none 0 0 0 none"), InternalError);
 }
 
 std::string record(int64_t step, const std::string& rest) {

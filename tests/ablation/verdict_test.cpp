@@ -82,13 +82,13 @@ struct WrittenSweep {
 /// Seeds differ by a tenth, runs beside that by thousandths that differ from cell to cell.
 double noisy(const PlannedRun& run) {
     const auto seed = static_cast<double>(run.seed);
-    return 2 + 0.1 * seed + 0.001 * static_cast<double>((3 * run.variant + 2 * run.seed) % 4);
+    return 2 + 0.1 * seed + 0.001 * static_cast<double>((3 * run.key.variant + 2 * run.seed) % 4);
 }
 
 TEST(verdict, says_what_is_better_and_by_how_much) {
     WrittenSweep sweep(kSweep);
     // The larger MLP is better by a quarter, placement changes nothing.
-    sweep.write([](const PlannedRun& run) { return noisy(run) - (run.variant % 2 ? 0.25 : 0); });
+    sweep.write([](const PlannedRun& run) { return noisy(run) - (run.key.variant % 2 ? 0.25 : 0); });
     const Json verdict = sweep.verdict();
     EXPECT_EQ(verdict["state"]["done"], 12);
     EXPECT_EQ(verdict["plan_hash"], sweep.plan.hash);
@@ -140,7 +140,7 @@ TEST(verdict, waits_for_all_runs) {
 TEST(verdict, survivors_are_not_averaged) {
     WrittenSweep sweep(kSweep);
     sweep.write([](const PlannedRun& run) {
-        return run.variant == 3 && run.seed == 41 ? std::optional<double>() : std::optional(noisy(run));
+        return run.key.variant == 3 && run.seed == 41 ? std::optional<double>() : std::optional(noisy(run));
     });
     const Json verdict = sweep.verdict();
     const Json& broken = verdict["variants"][3];
@@ -156,7 +156,7 @@ TEST(verdict, survivors_are_not_averaged) {
 
 TEST(verdict, tells_what_tuning_chose_and_whether_it_hangs_on_that) {
     WrittenSweep sweep(kSweep + "tune: {key: optimizer.lr, values: [1.0e-3, 2.0e-3, 4.0e-3], seeds: 2}\n");
-    sweep.write([](const PlannedRun& run) { return noisy(run) + (run.tuned == 2e-3 ? 0 : 0.5); });
+    sweep.write([](const PlannedRun& run) { return noisy(run) + (run.key.tuned == 2e-3 ? 0 : 0.5); });
     const Json verdict = sweep.verdict();
     EXPECT_EQ(verdict["variants"][1]["rate"], 2e-3);
     EXPECT_EQ(verdict["tuning"]["points"].size(), 12U);

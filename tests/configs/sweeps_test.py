@@ -17,6 +17,10 @@ FOLDER = pathlib.Path(os.environ["BRAID_SOURCE_DIR"]) / "configs" / "sweeps"
 SWEEPS = sorted(path for path in FOLDER.glob("*.yaml") if not path.name.startswith("base-"))
 
 
+def count(seeds):
+    return seeds if isinstance(seeds, int) else len(seeds)
+
+
 def levels(axis):
     return len(axis["values"] if "values" in axis else axis["variants"])
 
@@ -42,9 +46,9 @@ class Sweeps(unittest.TestCase):
                 variants = math.prod(levels(axis) for axis in sweep["axes"].values()) - len(sweep.get("exclude", []))
                 runs = self.list_runs(path)
                 if "tune" in sweep:
-                    expected = variants * len(sweep["tune"]["values"]) * sweep["tune"]["seeds"]
+                    expected = variants * len(sweep["tune"]["values"]) * count(sweep["tune"]["seeds"])
                 else:
-                    expected = variants * sweep["seeds"]
+                    expected = variants * count(sweep["seeds"])
                 self.assertEqual(len(runs), expected)
                 self.assertEqual(len({re.sub(r"_s\d+$", "", run) for run in runs}),
                                  variants * (len(sweep["tune"]["values"]) if "tune" in sweep else 1))

@@ -419,5 +419,28 @@ TEST(loader, two_entries_of_a_file_come_in_orders_of_their_own) {
     EXPECT_EQ(once.fingerprint(), same);
 }
 
+// Sample i is sample i of the order plus what was left out at or before it.
+TEST(loader, samples_left_out_move_what_follows_up) {
+    const TemporaryFolder folder;
+    test::write_counting(folder / "a.h5", std::vector<int64_t>(20, 40));
+    test::write_counting(folder / "b.h5", std::vector<int64_t>(20, 40), 1000);
+    const DataConfig config = config_of({{folder / "a.h5", 1}, {folder / "b.h5", 2}});
+    const LoaderOptions options{16, kVocab};
+    const TrainLoader whole(config, options);
+    TrainLoader gapped(config, options);
+    gapped.leave_out({{3, 4}, {3, 1}, {10, 2}});
+    const std::vector<int64_t> places{0, 1, 2, 8, 9, 10, 11, 12, 13, 14, 17, 18};
+    for (size_t i = 0; i < places.size(); ++i) {
+        SCOPED_TRACE(i);
+        const auto sample = static_cast<int64_t>(i);
+        expect_equal(gapped.micro_batch(sample, 1), whole.micro_batch(places[i], 1));
+        EXPECT_EQ(gapped.num_valid_labels(sample, 1), whole.num_valid_labels(places[i], 1));
+        // What is left out just before a sample is counted only when that sample has been taken.
+        EXPECT_EQ(gapped.taken(sample + 1), whole.taken(places[i] + 1));
+    }
+    EXPECT_EQ(gapped.taken(0), whole.taken(0));
+    EXPECT_EQ(gapped.fingerprint(), whole.fingerprint());
+}
+
 } // namespace
 } // namespace braid

@@ -63,6 +63,61 @@ class Report(unittest.TestCase):
             self.report("a", "c", "-o", "loss.svg")
             self.assertIn("<svg", (self.folder / "loss.svg").read_text())
 
+    def test_tasks(self):
+        with open(self.folder / "a" / "metrics.jsonl", "a", encoding="utf-8") as file:
+            for step, accuracy in ((21, 0.25), (22, 0.75)):
+                file.write(json.dumps({"step": step, "tokens": 64 * step, "loss": 1.0, "task/quiz/accuracy": accuracy,
+                                       "task/quiz/accuracy_stderr": 0.125, "task/quiz/bits_per_byte": 1.5}) + "\n")
+        run = self.page_data("a", "b")["runs"][0]
+        self.assertEqual(run["curves"]["task/quiz/accuracy"], {"step": [21, 22], "mean": [0.25, 0.75]})
+        rows = [line.split(",") for line in self.report("a", "b", "--format", "csv", "-o", "-").splitlines()]
+        column = rows[0].index("task/quiz/accuracy")
+        self.assertEqual([row[column] for row in rows[1:]], ["0.75", ""])
+        self.assertEqual(rows[1][rows[0].index("task/quiz/accuracy_stderr")], "0.125")
+        text = self.report("a", "--format", "md", "-o", "-")
+        self.assertIn("task/quiz/bits\\_per\\_byte", text)
+        self.assertIn("| 0.7500 | 0.1250 | 1.5000 |", text)
+
+    def test_samples(self):
+        self.assertEqual(self.page_data("a")["runs"][0]["samples"], [])
+        for run in range(9):
+            make_run(self.folder / f"s{run}")
+            lines = [{"step": step, "prompt": HOSTILE, "text": HOSTILE} for step in range(1, 23)]
+            (self.folder / f"s{run}" / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        data = self.page_data(*[f"s{run}" for run in range(9)])
+        self.assertEqual([one["step"] for one in data["runs"][0]["samples"]], list(range(22, 2, -1)))
+        self.assertEqual(data["runs"][0]["samples"][0]["text"], HOSTILE)
+        self.assertEqual([len(run["samples"]) for run in data["runs"]], 8 * [20] + [0])
+        self.assertIn("s0: samples of 2 earlier step(s) are left out", data["sample_notes"])
+        self.assertIn("samples of 1 further run(s) are left out", data["sample_notes"])
+        (self.folder / "s0" / "samples.jsonl").write_text('{"step":1,"prompt":"p"}\n')
+        self.assertIn("s0/samples.jsonl:1: expected an object with step, prompt and text, found {",
+                      self.report("s0", "-o", "r.html", expect=3))
+
+    def test_price(self):
+        self.assertIn("| run | status |", self.report("a", "--format", "md", "-o", "-"))
+        rows = self.report("a", "--format", "csv", "--price", "2.5", "-o", "-").splitlines()
+        self.assertEqual(rows[0].split(",")[-3:], ["rank_hours", "step_rank_hours", "money"])
+        self.assertEqual([float(cell) for cell in rows[1].split(",")[-3:]], [0.2, 2 * 20 * 0.5 / 3600, 0.5])
+        for bad in ("0", "-1", "nan", "two"):
+            self.assertIn("--price", self.report("a", "-o", "r.html", "--price", bad, expect=2))
+
+    def test_csv_of_a_sweep(self):
+        sweep = self.folder / "sweeps" / "s"
+        make_run(sweep / "runs" / "x_s1")
+        (sweep / "sweep.yaml").write_text("name: s\n")
+        self.assertEqual(self.report("sweeps/s", "-o", "t.csv").split(), ["wrote", "t.csv", "wrote", "t-cost.csv"])
+        difference = {"estimate": 0.5, "low": 0.25, "high": 0.75, "p": 0.01, "verdict": "worse"}
+        variants = [{"id": "x", "mean": 1.0, "by_seed": {"1": 1.0}, "difference": difference}]
+        (sweep / "verdict.json").write_text(json.dumps({"format": 1, "variants": variants}))
+        self.assertIn("wrote t-verdicts.csv\n", self.report("sweeps/s", "-o", "t.csv"))
+        heads, row = [line.split(",") for line in (self.folder / "t-verdicts.csv").read_text().splitlines()]
+        told = dict(zip(heads, row))
+        self.assertEqual([told[name] for name in ("variant", "difference", "low", "high", "p", "verdict", "seeds")],
+                         ["x", "0.5", "0.25", "0.75", "0.01", "worse", "1"])
+        self.assertTrue((self.folder / "t.csv").read_text().startswith("run,status,"))
+        self.assertIn("\nx_s1,ended,", (self.folder / "t.csv").read_text())
+
     def test_unusual_runs(self):
         with open(self.folder / "a" / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write('{"step":21,"tokens":1344,"loss":null}\n{"step":22,"tok')

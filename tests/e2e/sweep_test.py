@@ -83,6 +83,66 @@ class Sweep(TrainingCase):
         self.assertEqual(record["starts"][0]["labels"]["variant"], VARIANTS[0])
         self.assertEqual(record["starts"][0]["labels"]["plan"], verdict["plan_hash"])
 
+    LENGTHS = """\
+name: lengths
+extends: base.yaml
+set: {eval.every: 3, optimizer.lr: 0.003, optimizer.schedule: {type: wsd, warmup_steps: 2, decay_steps: 3}}
+axes:
+  length:
+    variants:
+      short: {train.steps: 6}
+      middle: {train.steps: 9}
+      long: {train.steps: 12}
+reference: {length: long}
+seeds: 2
+outcome: {metric: eval/held/loss}
+matters: 0.05
+"""
+
+    def test_decays_from_one_stable_run_share_it(self):
+        self.write("lengths.yaml", self.LENGTHS)
+        out, _ = self.braid("sweep", "lengths.yaml", "--list")
+        first = ["trunk/length-long_s5@3", "runs/length-short_s5", "trunk/length-long_s5@6", "runs/length-middle_s5",
+                 "runs/length-long_s5"]
+        self.assertEqual([line.split()[-1] for line in out.splitlines()],
+                         first + [name.replace("s5", "s6") for name in first])
+        # A run of an array that needs a trunk grows it.
+        self.braid("sweep", "lengths.yaml", "--only", "3")
+        states = {row["folder"]: row["state"] for row in self.table("lengths")}
+        self.assertEqual([states[name] for name in first], ["ended", "missing", "ended", "ended", "missing"])
+        self.braid("sweep", "lengths.yaml", "--groups", "2", ranks=2)
+        self.assertEqual({row["state"] for row in self.table("lengths")}, {"ended"})
+        for name, steps in (("short", 6), ("middle", 9), ("long", 12)):
+            self.braid("train", "base.yaml", f"name={name}", f"run_dir={name}", "seed=6", f"train.steps={steps}",
+                       "eval.every=3", "optimizer.lr=0.003",
+                       "optimizer.schedule={type: wsd, warmup_steps: 2, decay_steps: 3}")
+            # A branch knows that it is one; nothing else differs.
+            out, _ = self.braid("checkpoint", "diff", name, f"sweeps/lengths/runs/length-{name}_s6", expect=1)
+            self.assertEqual({line.split("/")[1] for line in out.splitlines() if line}, {"branch"}, out)
+            alone = (self.folder / name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+            self.assertEqual(self.run_metrics(f"runs/length-{name}_s6", "lengths")[-1]["eval/held/loss"],
+                             json.loads(alone[-1])["eval/held/loss"])
+        self.assertEqual({variant["id"] for variant in self.verdict("lengths")["variants"]},
+                         {"length-short", "length-middle", "length-long"})
+
+    def test_halving_tunes_on_branches(self):
+        self.write("halved.yaml", self.LENGTHS.replace("name: lengths", "name: halved").replace(
+            "      short: {train.steps: 6}\n      middle: {train.steps: 9}\n      long: {train.steps: 12}\n",
+            "      short: {train.steps: 12}\n      long: {train.steps: 13}\n")
+            + "tune: {key: optimizer.lr, values: [0.002, 0.003, 0.004], seeds: [90], method: halving}\n")
+        out, _ = self.braid("sweep", "halved.yaml", "--dry-run")
+        self.assertIn("to tune optimizer.lr", out)
+        self.braid("sweep", "halved.yaml")
+        rows = self.table("halved")
+        self.assertEqual({row["state"] for row in rows}, {"ended"})
+        tuned = [row["folder"] for row in rows if row["role"] == "tune"]
+        # All values in half the steps first, two of them in whole runs.
+        self.assertGreaterEqual(sum("_steps-6_" in name for name in tuned), 6)
+        self.assertEqual(sum("_steps-" not in name for name in tuned), 4)
+        chosen = [point for point in self.verdict("halved")["tuning"]["points"] if point["chosen"]]
+        self.assertEqual(len(chosen), 2)
+        self.assertNotIn("steps", chosen[0])
+
     def test_groups_share_the_runs_and_change_no_bit(self):
         self.braid("sweep", "norms.yaml", ranks=2)
         one = {row["folder"]: row["eval/held/loss"] for row in self.table()}

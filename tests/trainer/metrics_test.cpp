@@ -64,6 +64,7 @@ TEST(metrics, a_line_has_the_documented_fields_in_order) {
     metrics.worst_sequences = {{77, 4.5}, {3, 4.25}};
     metrics.eval = {{"web", {1.25, 1.5}}, {"code", {2, 3}}};
     metrics.eval_loss = 1.625;
+    metrics.tasks = {{"facts", {0.75, 0.125, 0.5, 2.5}}};
     EXPECT_EQ(to_json_line(metrics),
               R"({"step":120,"tokens":1152921504606846976,"loss":0.1,"aux_loss":1.0,"z_loss":2.5e-300,)"
               R"("mtp_loss":3.0,"grad_norm":1e+300,"lr":0.003,"tokens_per_second":12345.678,"mfu":0.5,)"
@@ -72,7 +73,8 @@ TEST(metrics, a_line_has_the_documented_fields_in_order) {
               R"("comm_calls/tensor":7,"memory_bytes":123456789012,"memory_used_bytes":12345678901,)"
               R"("expert_load_max":1.5,"expert_load_min":0.5,"eval/code/loss":2.0,)"
               R"("eval/code/bits_per_byte":3.0,"eval/web/loss":1.25,"eval/web/bits_per_byte":1.5,)"
-              R"("eval_loss":1.625,)"
+              R"("eval_loss":1.625,"task/facts/accuracy":0.75,"task/facts/accuracy_stderr":0.125,)"
+              R"("task/facts/accuracy_norm":0.5,"task/facts/bits_per_byte":2.5,)"
               R"("worst_sequences":[{"sample":77,"loss":4.5},{"sample":3,"loss":4.25}]})");
 }
 

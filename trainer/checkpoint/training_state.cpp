@@ -24,6 +24,10 @@ std::string source_key(size_t index, const char* what) {
     return fmt::format("source/{}/{}", index, what);
 }
 
+std::string gap_key(size_t index, const char* what) {
+    return fmt::format("gap/{}/{}", index, what);
+}
+
 int64_t counter_of(const TrainingState& state, const std::string& key) {
     const auto found = state.counters.find(key);
     return found == state.counters.end() ? 0 : found->second;
@@ -33,6 +37,17 @@ int64_t counter_of(const TrainingState& state, const std::string& key) {
 int64_t in_windows_of(int64_t samples, int64_t then_length, int64_t length) {
     // Without leaving the range of integers.
     return samples / length * then_length + samples % length * then_length / length;
+}
+
+/// What a run leaves out before its step `last` + 1, its parents' gaps included.
+std::vector<SampleGap> gaps_until(int64_t last, const SamplePosition& position, const RunConfig& config) {
+    const int64_t batch = config.train.global_batch;
+    std::vector<SampleGap> gaps = position.gaps;
+    // A range up to the branch is the parents' business, whatever this file says of it.
+    for (const auto& [from, to] : config.data.skip)
+        if (from > position.first_step && from <= last)
+            gaps.push_back({position.sample_after(from - 1, batch), (to - from + 1) * batch});
+    return gaps;
 }
 
 std::string text_of(const TrainingState& state, const char* key) {
@@ -75,6 +90,10 @@ void store_position(TrainingState& state, const SamplePosition& position, int64_
         state.counters[kBranchSample] = position.first_sample;
         state.counters[kBranchTokens] = position.first_tokens;
     }
+    for (size_t k = 0; k < position.gaps.size(); ++k) {
+        state.counters[gap_key(k, "before")] = position.gaps[k].before;
+        state.counters[gap_key(k, "count")] = position.gaps[k].count;
+    }
     const std::vector<int64_t> taken = loader.taken(state.sample);
     for (size_t k = 0; k < taken.size(); ++k) {
         state.data[source_key(k, "file")] = loader.source(static_cast<int>(k)).summary().fingerprint;
@@ -84,10 +103,8 @@ void store_position(TrainingState& state, const SamplePosition& position, int64_
 }
 
 SamplePosition stored_position(const TrainingState& state, const std::string& checkpoint) {
-    SamplePosition position{counter_of(state, kBranchStep),
-                            counter_of(state, kBranchSample),
-                            counter_of(state, kBranchTokens),
-                            {}};
+    SamplePosition position{counter_of(state, kBranchStep), counter_of(state, kBranchSample),
+                            counter_of(state, kBranchTokens)};
     for (size_t k = 0; state.counters.contains(source_key(k, "skipped")); ++k)
         position.skipped.push_back(counter_of(state, source_key(k, "skipped")));
     const auto within = [&](int64_t value, int64_t most, const char* what) {
@@ -98,10 +115,20 @@ SamplePosition stored_position(const TrainingState& state, const std::string& ch
     within(position.first_sample, std::min(state.sample, kMaxBefore), kBranchSample);
     within(position.first_tokens, std::min(state.tokens, kMaxBefore), kBranchTokens);
     for (const int64_t samples : position.skipped) within(samples, kMaxTokens, "skipped samples of a source");
+    int64_t left = kMaxBefore; // of all gaps together
+    for (size_t k = 0; state.counters.contains(gap_key(k, "count")); ++k) {
+        const SampleGap gap{counter_of(state, gap_key(k, "before")), counter_of(state, gap_key(k, "count"))};
+        within(gap.before, position.first_sample, "place of samples left out");
+        within(gap.count, left, "samples left out");
+        left -= gap.count;
+        position.gaps.push_back(gap);
+    }
     return position;
 }
 
-void apply_position(const SamplePosition& position, TrainLoader& loader, const std::string& checkpoint) {
+void apply_position(const SamplePosition& position, const RunConfig& config, TrainLoader& loader,
+                    const std::string& checkpoint) {
+    loader.leave_out(gaps_until(config.train.steps, position, config));
     if (position.skipped.empty()) return;
     if (position.skipped.size() != static_cast<size_t>(loader.num_sources()))
         throw CheckpointError("{}: counts the samples of {} sources, expected {} (data.train)", checkpoint,
@@ -109,11 +136,15 @@ void apply_position(const SamplePosition& position, TrainLoader& loader, const s
     loader.skip(position.skipped);
 }
 
-SamplePosition branch_position(const TrainingState& parent, int64_t parent_length, TrainLoader& loader,
+SamplePosition branch_position(const TrainingState& parent, const RunConfig& its, TrainLoader& loader,
                                const std::string& checkpoint) {
+    const int64_t parent_length = its.train.sequence_length;
     loader.set_order(stored_data_order(parent, checkpoint));
-    if (text_of(parent, kSamples) == loader.fingerprint())
-        return {parent.step, parent.sample, parent.tokens, stored_position(parent, checkpoint).skipped};
+    if (text_of(parent, kSamples) == loader.fingerprint()) {
+        const SamplePosition before = stored_position(parent, checkpoint);
+        return {parent.step, parent.sample, parent.tokens, before.skipped,
+                gaps_until(parent.step, before, its)};
+    }
     loader.set_order(TrainLoader::kNewestOrder);
     if (!parent.data.contains(source_key(0, "file")))
         throw CheckpointError(
@@ -128,7 +159,7 @@ SamplePosition branch_position(const TrainingState& parent, int64_t parent_lengt
                                   kMaxTokens / parent_length, samples);
         taken.emplace(parent.data.at(source_key(k, "file")), samples);
     }
-    SamplePosition position{parent.step, 0, parent.tokens, {}};
+    SamplePosition position{parent.step, 0, parent.tokens};
     for (int k = 0; k < loader.num_sources(); ++k) {
         const std::string& fingerprint = loader.source(k).summary().fingerprint;
         const auto kept = taken.lower_bound(fingerprint);

@@ -139,12 +139,39 @@ void check_steps(const RunConfig& run, SectionCheck& check) {
 }
 
 void check_eval(const RunConfig& run, SectionCheck& check) {
-    if (!run.data.validation.empty()) return;
-    if (run.eval.every > 0)
-        check.fail("eval.every", "has no effect: data.validation names no set; remove it (eval.every=null)");
-    if (run.eval.at_start)
+    const bool nothing = run.data.validation.empty() && run.eval.tasks.empty() && run.eval.prompts.empty();
+    const bool never = run.eval.every == 0 && !run.eval.at_start;
+    if (nothing && run.eval.every > 0)
+        check.fail("eval.every",
+                   "has no effect: data.validation names no set, eval.tasks and eval.prompts are "
+                   "empty; remove it (eval.every=null)");
+    if (nothing && run.eval.at_start)
         check.fail("eval.at_start",
-                   "has no effect: data.validation names no set; remove it (eval.at_start=null)");
+                   "has no effect: data.validation names no set, eval.tasks and eval.prompts "
+                   "are empty; remove it (eval.at_start=null)");
+    if (never && !run.eval.tasks.empty())
+        check.fail("eval.tasks", "has no effect: eval.every is 0 and eval.at_start false");
+    for (const std::string& prompt : run.eval.prompts)
+        if (prompt.empty()) check.fail("eval.prompts", "expected at least one character each, found \"\"");
+    if (never && !run.eval.prompts.empty())
+        check.fail("eval.prompts", "has no effect: eval.every is 0 and eval.at_start false");
+}
+
+void check_skipped(const RunConfig& run, SectionCheck& check) {
+    const auto step_tokens = static_cast<double>(run.train.global_batch * run.train.sequence_length);
+    auto steps = static_cast<double>(run.train.steps);
+    for (const auto& [first, last] : run.data.skip) {
+        if (first > run.train.steps)
+            return check.fail("data.skip", fmt::format("expected steps up to train.steps ({}), found {}",
+                                                       run.train.steps, first));
+        steps += static_cast<double>(last - first + 1);
+        if (steps * step_tokens > 0x1p60)
+            return check.fail(
+                "data.skip",
+                fmt::format("expected at most 2^60 tokens with those left out, found {:.0f} steps "
+                            "of {:.0f} tokens",
+                            steps, step_tokens));
+    }
 }
 
 void check_groups(const RunConfig& run, SectionCheck& check) {

@@ -14,6 +14,7 @@ void resolve_run(RunConfig& run, SectionCheck& check);
 
 void check_steps(const RunConfig& run, SectionCheck& check);
 void check_eval(const RunConfig& run, SectionCheck& check);
+void check_skipped(const RunConfig& run, SectionCheck& check);
 void check_groups(const RunConfig& run, SectionCheck& check);
 
 } // namespace braid

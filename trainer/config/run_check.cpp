@@ -34,7 +34,37 @@ std::vector<std::string> faults_of_selections(const RunConfig& run) {
     return faults;
 }
 
+/// Of the files of eval.tasks, as far as the training data say which tokenizer they get.
+std::vector<std::string> faults_of_tasks(const RunConfig& run) {
+    std::vector<std::string> faults;
+    if (run.eval.tasks.empty() && run.eval.prompts.empty()) return faults;
+    std::unique_ptr<Tokenizer> tokenizer;
+    const auto note = [&](const std::string& key, const auto& body) {
+        try {
+            body();
+        } catch (const Error& error) {
+            faults.push_back(key + ": " + error.what());
+        }
+    };
+    try {
+        const TokenFile file(run.data.train.at(0).path);
+        note("eval", [&] { tokenizer = make_tokenizer(file.summary().tokenizer); });
+    } catch (const Error&) { // which data_faults tells
+    }
+    if (!tokenizer) return faults;
+    for (const auto& [name, task] : run.eval.tasks)
+        note("eval.tasks." + name, [&] { TaskSet(task.path, *tokenizer, task_options(run, task)); });
+    return faults;
+}
+
 } // namespace
+
+TaskSet::Options task_options(const RunConfig& run, const TaskConfig& task) {
+    return {.items = task.items,
+            .length = run.train.sequence_length,
+            .batch_tokens = run.train.micro_batch * run.train.sequence_length,
+            .vocab_size = run.model.vocab_size};
+}
 
 std::string RunFaults::text() const {
     return fmt::format("{}{}{}", fmt::join(config, "\n"), config.empty() || data.empty() ? "" : "\n",
@@ -51,9 +81,11 @@ RunFaults find_run_faults(const RunConfig& run, int num_ranks, const RunParts& p
     RunFaults faults;
     if (parts.layout) append(faults.config, layout_faults(run, num_ranks));
     if (parts.groups) append(faults.config, faults_of_selections(run));
-    if (parts.data)
+    if (parts.data) {
         append(faults.data, data_faults(run.data, {.sequence_length = run.train.sequence_length,
                                                    .vocab_size = run.model.vocab_size}));
+        append(faults.data, faults_of_tasks(run));
+    }
     return faults;
 }
 
@@ -63,6 +95,7 @@ RunFaults find_file_faults(const RunReading& reading, int num_ranks, bool with_d
     // A token file can be looked at without the sizes it is held against.
     if (!sound.train) run.train.sequence_length = 1;
     if (!sound.model) run.model.vocab_size = std::numeric_limits<int64_t>::max();
+    if (!sound.train || !sound.model) run.eval.tasks.clear();
     const int64_t ranks = num_ranks > 0 ? num_ranks : sound.parallel ? fewest_ranks(run.parallel) : 1;
     const bool countable = ranks <= kMostRanks;
     RunFaults faults = find_run_faults(run, static_cast<int>(std::min(ranks, kMostRanks)),

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "data/task_set.h"
 #include "trainer/config/run_config.h"
 
 namespace braid {
@@ -37,6 +38,9 @@ RunFaults find_file_faults(const RunReading& reading, int num_ranks, bool with_d
 /// What `train` checks before it takes memory. Data files are opened by its loaders: only where something
 /// else is wrong are they read here, so that all faults are named at once.
 void expect_run_starts(const RunConfig& run, int num_ranks);
+
+/// How a run reads a task.
+TaskSet::Options task_options(const RunConfig& run, const TaskConfig& task);
 
 /// The fewest ranks that the layout of the file can be shared out over.
 int64_t fewest_ranks(const ParallelConfig& parallel);

@@ -48,10 +48,21 @@ struct CheckpointConfig {
     bool operator==(const CheckpointConfig&) const = default;
 };
 
+/// Questions with a choice of answers.
+struct TaskConfig {
+    std::string path;  // JSON lines
+    int64_t items = 0; // the first this many; 0: all
+    bool operator==(const TaskConfig&) const = default;
+};
+
 struct EvalConfig {
     int64_t every = 0;      // steps; 0: never
     int64_t tokens = 65536; // labels per validation set; 0: the whole set
     bool at_start = false;
+    std::map<std::string, TaskConfig> tasks; // by the name that metrics carry: task/NAME/accuracy
+    std::vector<std::string> prompts;        // that are continued, into samples.jsonl
+    int64_t prompt_tokens = 64;              // of each continuation
+    double prompt_temperature = 0.8;         // 0: the likeliest token each time
     bool operator==(const EvalConfig&) const = default;
 };
 

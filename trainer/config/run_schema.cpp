@@ -149,6 +149,24 @@ const Schema<CheckpointConfig>& checkpoint_schema() {
     return schema;
 }
 
+const Schema<TaskConfig>& task_schema() {
+    static const Schema<TaskConfig> schema =
+        Schema<TaskConfig>()
+            .key("path", &TaskConfig::path,
+                 {.help = "JSON lines {\"context\": TEXT, \"choices\": [TEXT, ...], \"answer\": NUMBER}, "
+                          "the answer counted from 0",
+                  .required = true,
+                  .changes_numbers = false})
+            .key("items", &TaskConfig::items,
+                 {.help = "the first this many; 0 means all",
+                  .min = 0,
+                  .max = 1e9,
+                  .aliases = {"limit", "num_examples"},
+                  .changes_numbers = false})
+            .example("{path: questions.jsonl}");
+    return schema;
+}
+
 const Schema<EvalConfig>& eval_schema() {
     using E = EvalConfig;
     static const Schema<E> schema =
@@ -168,6 +186,27 @@ const Schema<EvalConfig>& eval_schema() {
                   .changes_numbers = false})
             .key("at_start", &E::at_start,
                  {.help = "evaluate before the first step", .changes_numbers = false})
+            .map("tasks", &E::tasks, task_schema(),
+                 {.help = "questions with choices; NAME is in the metrics, as task/NAME/accuracy",
+                  .aliases = {"downstream_tasks", "lm_eval"},
+                  .changes_numbers = false,
+                  .example = "{arithmetic: {path: questions.jsonl}}"})
+            .key("prompts", &E::prompts,
+                 {.help = "texts to continue at each evaluation, into samples.jsonl",
+                  .aliases = {"sample_prompts"},
+                  .changes_numbers = false,
+                  .example = "[\"Once upon a time\"]"})
+            .key("prompt_tokens", &E::prompt_tokens,
+                 {.help = "tokens of each continuation", .min = 1, .max = 65536, .changes_numbers = false})
+            .key("prompt_temperature", &E::prompt_temperature,
+                 {.help = "of the draws; 0 means the likeliest token each time",
+                  .min = 0,
+                  .max = 100,
+                  .changes_numbers = false})
+            .pointless("prompt_tokens", "eval.prompts is empty",
+                       [](const E& eval) { return eval.prompts.empty(); })
+            .pointless("prompt_temperature", "eval.prompts is empty",
+                       [](const E& eval) { return eval.prompts.empty(); })
             .example("{every: 100, tokens: 65536}");
     return schema;
 }
@@ -239,7 +278,10 @@ const Schema<RunConfig>& run_schema() {
                 nullptr)
             .rule("train.stop_at is at most train.steps; warm-up and decay fit into train.steps", check_steps,
                   {"train", "optimizer"})
-            .rule("eval.every and eval.at_start need a set in data.validation", check_eval, {"data", "eval"})
+            .rule("eval.every and eval.at_start need a set in data.validation, eval.tasks or eval.prompts",
+                  check_eval, {"data", "eval"})
+            .rule("data.skip names steps of the run, and with them it stays within 2^60 tokens",
+                  check_skipped, {"data", "train"})
             .rule("the sublayers and layers that optimizer.groups names exist", check_groups,
                   {"model", "optimizer"});
     return schema;

@@ -46,6 +46,12 @@ void for_each_number(const StepMetrics& metrics, const Field& field) {
         field("eval/" + name + "/bits_per_byte", evaluation.bits_per_byte);
     }
     optional("eval_loss", metrics.eval_loss);
+    for (const auto& [name, score] : metrics.tasks) {
+        field("task/" + name + "/accuracy", score.accuracy);
+        field("task/" + name + "/accuracy_stderr", score.accuracy_stderr);
+        field("task/" + name + "/accuracy_norm", score.accuracy_norm);
+        field("task/" + name + "/bits_per_byte", score.bits_per_byte);
+    }
 }
 
 /// Bytes of a name that are no UTF-8 must not stop a run.
@@ -96,13 +102,20 @@ std::string to_json_line(const LayerMetrics& metrics) {
     return dump(object);
 }
 
+std::string to_json_line(int64_t step, const SampleText& sample) {
+    return dump({{"step", step}, {"prompt", sample.prompt}, {"text", sample.text}});
+}
+
 MetricsWriter::MetricsWriter(const std::string& folder, int64_t last_step, bool tensorboard)
-    : steps_(folder + "/metrics.jsonl"),
+    : folder_(folder),
+      steps_(folder + "/metrics.jsonl"),
       layers_(folder + "/layers.jsonl"),
       events_(tensorboard ? std::make_unique<EventFile>(folder, last_step + 1) : nullptr) {}
 
 void MetricsWriter::write(const StepMetrics& metrics) {
     steps_.append(to_json_line(metrics));
+    if (!samples_ && !metrics.samples.empty()) samples_.emplace(folder_ + "/samples.jsonl");
+    for (const SampleText& sample : metrics.samples) samples_->append(to_json_line(metrics.step, sample));
     if (events_) events_->write(metrics.step, scalars_of(metrics));
 }
 
@@ -114,6 +127,7 @@ void MetricsWriter::write(const std::vector<LayerMetrics>& layers) {
 void MetricsWriter::sync() {
     steps_.sync();
     layers_.sync();
+    if (samples_) samples_->sync();
     if (events_) events_->sync();
 }
 

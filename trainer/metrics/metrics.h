@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "data/task_set.h"
 #include "layers/sublayer/recorder.h"
 #include "parallel/collective_log.h"
 #include "trainer/metrics/metrics_lines.h"
@@ -17,6 +18,19 @@ namespace braid {
 struct Evaluation {
     double loss;          // nats per valid token
     double bits_per_byte; // the same per byte of text
+};
+
+/// A prompt and how the model goes on.
+struct SampleText {
+    std::string prompt, text;
+};
+
+/// All that an evaluation finds; by name.
+struct Evaluations {
+    std::map<std::string, Evaluation> sets;
+    std::map<std::string, TaskScore> tasks;
+    std::vector<SampleText> samples;
+    bool empty() const { return sets.empty() && tasks.empty() && samples.empty(); }
 };
 
 /// One line of metrics.jsonl. Members are named as the fields are; docs/runs.md explains each. What does not
@@ -33,6 +47,10 @@ struct StepMetrics {
     std::vector<SequenceLoss> worst_sequences;
     std::map<std::string, Evaluation> eval; // by name of the validation set
     std::optional<double> eval_loss;
+    std::map<std::string, TaskScore> tasks; // by name
+    std::vector<SampleText> samples;        // which are lines of samples.jsonl
+
+    bool was_evaluated() const { return !eval.empty() || !tasks.empty() || !samples.empty(); }
 };
 
 /// One line of layers.jsonl.
@@ -46,9 +64,11 @@ struct LayerMetrics {
 /// The JSON object of one line: numbers keep all their digits, one that is not finite becomes null.
 std::string to_json_line(const StepMetrics& metrics);
 std::string to_json_line(const LayerMetrics& metrics);
+/// One line of samples.jsonl; bytes that are no UTF-8 are replaced.
+std::string to_json_line(int64_t step, const SampleText& sample);
 
-/// Writes metrics.jsonl, layers.jsonl and, where asked to, TensorBoard events into a run folder.
-/// A WriteError says what could not be written; the lines before it stay.
+/// Writes metrics.jsonl, layers.jsonl, samples.jsonl where there are prompts and, where asked to, TensorBoard
+/// events into a run folder. A WriteError says what could not be written; the lines before it stay.
 class MetricsWriter {
   public:
     /// Goes on behind the lines that are there, which are of steps up to `last_step`
@@ -64,7 +84,9 @@ class MetricsWriter {
     void sync();
 
   private:
+    const std::string folder_;
     LineFile steps_, layers_;
+    std::optional<LineFile> samples_; // from the first sample on
     std::unique_ptr<EventFile> events_;
 };
 

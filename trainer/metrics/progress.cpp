@@ -100,6 +100,9 @@ std::string Progress::evaluation_line(const StepMetrics& metrics) const {
     for (const auto& [name, evaluation] : metrics.eval)
         line += fmt::format(" eval/{0}/loss {1:.4f} eval/{0}/bits_per_byte {2:.4f}", name, evaluation.loss,
                             evaluation.bits_per_byte);
+    for (const auto& [name, score] : metrics.tasks)
+        line += fmt::format(" task/{0}/accuracy {1:.4f} task/{0}/bits_per_byte {2:.4f}", name, score.accuracy,
+                            score.bits_per_byte);
     return line;
 }
 

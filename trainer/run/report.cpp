@@ -60,14 +60,14 @@ StepMetrics step_metrics(const Trainer& trainer, const StepReport& report, doubl
     return metrics;
 }
 
-void add_evaluations(StepMetrics& metrics, const std::map<std::string, Evaluation>& evaluations) {
-    if (evaluations.empty()) return;
+void add_evaluations(StepMetrics& metrics, const Evaluations& evaluations) {
+    metrics.eval = evaluations.sets;
+    metrics.tasks = evaluations.tasks;
+    metrics.samples = evaluations.samples;
+    if (metrics.eval.empty()) return;
     double sum = 0;
-    for (const auto& [name, evaluation] : evaluations) {
-        metrics.eval[name] = evaluation;
-        sum += evaluation.loss;
-    }
-    metrics.eval_loss = sum / static_cast<double>(evaluations.size());
+    for (const auto& [name, evaluation] : metrics.eval) sum += evaluation.loss;
+    metrics.eval_loss = sum / static_cast<double>(metrics.eval.size());
 }
 
 std::vector<LayerMetrics> layer_metrics(const Trainer& trainer, const StepReport& report) {
@@ -102,6 +102,12 @@ std::string describe_start(const Trainer& trainer, int num_ranks, int num_thread
     for (const auto& [name, set] : trainer.validation())
         text += fmt::format("\nvalidation set {}: {}, {} windows", name, set->source().path(),
                             set->num_windows());
+    for (const auto& [name, task] : trainer.tasks()) {
+        text += fmt::format("\ntask {}: {}, {} items", name, task.path(), task.num_items());
+        if (task.num_cut() > 0)
+            text += fmt::format(", of which {} lose the beginning of a context of more than {} tokens",
+                                task.num_cut(), config.train.sequence_length);
+    }
     for (const std::string& name : unused_sublayers(config.model))
         text += fmt::format("\nmodel.sublayers.{} is not used by any layer", name);
     for (const std::string& warning : run_warnings(config)) text += "\nwarning: " + warning;

@@ -14,7 +14,7 @@ namespace braid {
 /// The line of a step. gemm_rate is that of all ranks, in operations per second.
 StepMetrics step_metrics(const Trainer& trainer, const StepReport& report, double gemm_rate);
 /// Adds evaluations and their mean.
-void add_evaluations(StepMetrics& metrics, const std::map<std::string, Evaluation>& evaluations);
+void add_evaluations(StepMetrics& metrics, const Evaluations& evaluations);
 /// The lines of layers.jsonl for a step with diagnostics.
 std::vector<LayerMetrics> layer_metrics(const Trainer& trainer, const StepReport& report);
 /// What a run says before its first step: model, ranks, batch, idle share, data, memory.

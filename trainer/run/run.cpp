@@ -258,7 +258,7 @@ void Run::evaluate_before_training() {
     StepMetrics metrics{.step = trainer_->steps_done(), .tokens = trainer_->tokens_seen()};
     add_evaluation(metrics);
     agree(world_, [&] {
-        if (!is_first() || metrics.eval.empty()) return;
+        if (!is_first() || !metrics.was_evaluated()) return;
         folder_->expect_in_place();
         metrics_->write(metrics);
         show_evaluation(metrics);
@@ -302,7 +302,7 @@ void Run::train_step(bool evaluates) {
         if (step % config_.log.every == 0 || evaluates || step == last_step()) metrics_->write(metrics);
         if (diagnoses) metrics_->write(layer_metrics(*trainer_, report));
         progress_->step(metrics);
-        if (!metrics.eval.empty()) show_evaluation(metrics);
+        if (metrics.was_evaluated()) show_evaluation(metrics);
     });
 }
 

@@ -27,9 +27,8 @@ SamplePosition follow_parent(TrainLoader& loader, const RunConfig& config, const
     const ResumePoint parent = find_parent(config, recorded_parent(folder, config.start));
     const CheckpointReader reader = CheckpointReader::open(parent.checkpoint);
     const RunConfig its = stored_run_config(reader.manifest(), reader.folder());
-    SamplePosition position =
-        branch_position(reader.manifest().training, its.train.sequence_length, loader, reader.folder());
-    apply_position(position, loader, reader.folder());
+    SamplePosition position = branch_position(reader.manifest().training, its, loader, reader.folder());
+    apply_position(position, config, loader, reader.folder());
     return position;
 }
 
@@ -40,12 +39,15 @@ SamplePosition follow_run(TrainLoader& loader, const RunConfig& config, const st
     const auto reader = newest_readable((folder / kCheckpointsFolder).string());
     const bool branches = !config.start.from.empty() && config.start.mode == StartMode::branch;
     if (!reader && branches) return follow_parent(loader, config, folder.string());
-    if (!reader) return {};
+    if (!reader) {
+        apply_position({}, config, loader, "");
+        return {};
+    }
     const TrainingState& training = reader->manifest().training;
     loader.set_order(stored_data_order(training, reader->folder()));
     expect_same_data(training, loader, reader->folder());
     SamplePosition position = stored_position(training, reader->folder());
-    apply_position(position, loader, reader->folder());
+    apply_position(position, config, loader, reader->folder());
     return position;
 }
 

@@ -124,7 +124,7 @@ Superseded retire_later_steps(const std::string& run_folder, int64_t last_step) 
     const Destination destination(run_folder, last_step);
     result.checkpoints = move_checkpoints(run_folder + "/" + kCheckpointsFolder, last_step, destination);
     int64_t others = 0;
-    for (const char* name : {"metrics.jsonl", "layers.jsonl"}) {
+    for (const char* name : {"metrics.jsonl", "layers.jsonl", "samples.jsonl"}) {
         const CutBack cut = cut_back_lines(fmt::format("{}/{}", run_folder, name), last_step,
                                            fmt::format("{}/{}", destination.path(), name));
         (name == std::string_view("metrics.jsonl") ? result.lines : others) += cut.superseded;

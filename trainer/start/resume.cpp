@@ -33,6 +33,22 @@ bool same_rates(const RunConfig& then, const RunConfig& now, int64_t step, int64
     return true;
 }
 
+/// What data.skip says of steps behind `first` up to `step`; the others have not been or are a parent's.
+std::vector<StepRange> skipped_until(const RunConfig& config, int64_t step, int64_t first) {
+    std::vector<StepRange> ranges = config.data.skip;
+    std::erase_if(ranges, [&](const StepRange& range) { return range[0] <= first || range[0] > step; });
+    return ranges;
+}
+
+bool skips_steps(const std::string& key) {
+    return key == "data.skip" || key.starts_with("data.skip.");
+}
+
+/// True for keys that may change where the steps behind a checkpoint alone depend on them.
+bool acts_by_step(const std::string& key) {
+    return sets_only_the_rate(key) || skips_steps(key);
+}
+
 void expect_same_run(const Manifest& manifest, const std::string& path, const RunConfig& config) {
     const RunConfig its = stored_run_config(manifest, path);
     expect_reachable(manifest.training, its, path);
@@ -55,10 +71,11 @@ void expect_same_folder(const RunConfig& stored, const RunConfig& config, const 
     if (differences.empty()) return;
     std::string advice = "choose another name or run_dir, or set these back";
     if (step > 0 && std::all_of(differences.begin(), differences.end(),
-                                [](const auto& difference) { return sets_only_the_rate(difference.key); }))
+                                [](const auto& difference) { return acts_by_step(difference.key); }))
         advice += fmt::format(
-            ", or go back with --resume CHECKPOINT to a step up to which the learning rates are equal (at "
-            "step {} they are not)",
+            ", or go back with --resume CHECKPOINT to a step up to which learning rates and skipped steps "
+            "are "
+            "equal (at step {} they are not)",
             step);
     throw ConfigError("the run folder holds a run whose numbers differ; {}:{}", advice, listed(differences));
 }
@@ -92,6 +109,9 @@ std::vector<ConfigDifference> differences_until(const RunConfig& then, const Run
     if (std::any_of(differences.begin(), differences.end(), of_the_rate) &&
         same_rates(then, now, step, first))
         std::erase_if(differences, of_the_rate);
+    if (skipped_until(then, step, first) == skipped_until(now, step, first))
+        std::erase_if(differences,
+                      [](const ConfigDifference& difference) { return skips_steps(difference.key); });
     return differences;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/awaited.h"
 #include "data/loader.h"
+#include "data/task_set.h"
 #include "layers/model/model.h"
 #include "parallel/mesh.h"
 #include "trainer/metrics/metrics.h"
@@ -17,5 +18,9 @@ namespace braid {
 Evaluation evaluate(const Model& model, Allocator& allocator, const Mesh& mesh,
                     const std::shared_ptr<const ValidationLoader>& data, int64_t micro_batch,
                     const StopRequested& stop_requested = {});
+
+/// Runs a task, its batches shared out over the data ranks; the rest as above.
+TaskScore evaluate(const Model& model, Allocator& allocator, const Mesh& mesh, const TaskSet& task,
+                   const StopRequested& stop_requested = {});
 
 } // namespace braid

@@ -16,6 +16,7 @@
 #include "tensor/memory/host_wait.h"
 #include "trainer/config/run_check.h"
 #include "trainer/config/run_layout.h"
+#include "trainer/training/continuation.h"
 #include "trainer/training/update_norms.h"
 
 namespace braid {
@@ -63,6 +64,8 @@ Trainer::Trainer(const RunConfig& config, Communicator& world, int node_size, co
         open_data();
     });
     expect_same_everywhere(world_, loader_->fingerprint(), "the training data", ExitCode::data);
+    for (const auto& [name, task] : tasks_)
+        expect_same_everywhere(world_, task.fingerprint(), "eval.tasks." + name, ExitCode::data);
     rank_.allocate(config_.optimizer, config_.seed);
     prefetcher_ = std::make_unique<Prefetcher>(loader_);
     expect_plans_end();
@@ -114,13 +117,22 @@ void Trainer::open_data() {
                                 .vocab_size = config_.model.vocab_size};
     try {
         loader_ = std::make_shared<TrainLoader>(config_.data, options);
+        apply_position(position_, config_, *loader_, "");
         for (const auto& [name, set] : config_.data.validation)
             validation_[name] =
                 std::make_shared<const ValidationLoader>(set.path, options, config_.eval.tokens);
+        open_tasks();
     } catch (const DataError&) {
         find_run_faults(config_, world_.size()).raise(); // all files that are at fault, not the first only
         throw;
     }
+}
+
+void Trainer::open_tasks() {
+    if (config_.eval.tasks.empty() && config_.eval.prompts.empty()) return;
+    tokenizer_ = make_tokenizer(loader_->source(0).summary().tokenizer);
+    for (const auto& [name, task] : config_.eval.tasks)
+        tasks_.try_emplace(name, task.path, *tokenizer_, task_options(config_, task));
 }
 
 double Trainer::idle_share() const {
@@ -221,13 +233,24 @@ void Trainer::expect_finite(const StepReport& report) {
                     report.grad_norm, culprit.empty() ? "" : ", first in the gradient of " + culprit));
 }
 
-std::map<std::string, Evaluation> Trainer::evaluate(const StopRequested& stop_requested) {
-    std::map<std::string, Evaluation> results;
+Evaluations Trainer::evaluate(const StopRequested& stop_requested) {
+    Evaluations results;
     rank_.runner().await_parameters();
     saying_when(fmt::format("evaluation after step {}", step_), [&] {
         for (const auto& [name, data] : validation_)
-            results[name] = braid::evaluate(rank_.model(), rank_.allocator(), rank_.mesh(), data,
-                                            config_.train.micro_batch, stop_requested);
+            results.sets[name] = braid::evaluate(rank_.model(), rank_.allocator(), rank_.mesh(), data,
+                                                 config_.train.micro_batch, stop_requested);
+        for (const auto& [name, task] : tasks_)
+            results.tasks[name] =
+                braid::evaluate(rank_.model(), rank_.allocator(), rank_.mesh(), task, stop_requested);
+        if (config_.eval.prompts.empty()) return;
+        const ContinuationOptions options{.tokens = config_.eval.prompt_tokens,
+                                          .temperature = config_.eval.prompt_temperature,
+                                          .seed = config_.seed};
+        const std::vector<std::string> texts = continue_texts(rank_.model(), rank_.allocator(), rank_.mesh(),
+                                                              *tokenizer_, config_.eval.prompts, options);
+        for (size_t p = 0; p < texts.size(); ++p)
+            results.samples.push_back({config_.eval.prompts[p], texts[p]});
     });
     return results;
 }

@@ -45,8 +45,8 @@ class Trainer {
     /// before anything is computed, if a rank waits for its data when `stop_requested` is true there.
     StepReport step(bool with_diagnostics, Profiler* profiler = nullptr,
                     const StopRequested& stop_requested = {});
-    /// All validation sets, by name.
-    std::map<std::string, Evaluation> evaluate(const StopRequested& stop_requested = {});
+    /// All validation sets, tasks and prompts.
+    Evaluations evaluate(const StopRequested& stop_requested = {});
 
     /// Saves FOLDER/step-NNNNNNNN and removes old ones as checkpoint.keep says. Exit 8 if ranks hold
     /// different weights.
@@ -77,10 +77,12 @@ class Trainer {
     const std::map<std::string, std::shared_ptr<const ValidationLoader>>& validation() const {
         return validation_;
     }
+    const std::map<std::string, TaskSet>& tasks() const { return tasks_; }
 
   private:
     void check_memory(int node_size) const;
     void open_data();
+    void open_tasks();
     void expect_plans_end();
     int64_t first_sample(int64_t steps_done) const {
         return position_.sample_after(steps_done, config_.train.global_batch);
@@ -103,6 +105,8 @@ class Trainer {
     std::shared_ptr<TrainLoader> loader_; // with reads that hang when training ends
     std::unique_ptr<Prefetcher> prefetcher_;
     std::map<std::string, std::shared_ptr<const ValidationLoader>> validation_;
+    std::map<std::string, TaskSet> tasks_;
+    std::unique_ptr<Tokenizer> tokenizer_; // for tasks and prompts
     int64_t step_ = 0, tokens_ = 0;
     SamplePosition position_;
     std::map<std::string, int64_t> first_steps_; // see Optimizer::count_from

@@ -108,7 +108,7 @@ void Trainer::load(const std::string& checkpoint) {
         expect_same_data(training, *loader_, checkpoint);
         expect_reachable(training, config_, checkpoint);
         position_ = stored_position(training, checkpoint);
-        apply_position(position_, *loader_, checkpoint);
+        apply_position(position_, config_, *loader_, checkpoint);
         const TensorKind kinds[] = {TensorKind::parameter, TensorKind::optimizer, TensorKind::buffer};
         reader.expect(state_tensors(rank_.store(), &rank_.optimizer()), kinds);
         Allocator host;
@@ -145,8 +145,8 @@ std::string Trainer::branch(const CheckpointReader& reader) {
         throw ConfigError("data.train: {}: expected the tokenizer of the parent, {}, found {}",
                           loader_->source(0).path(), theirs.name, ours.name);
     const RunConfig parent = stored_run_config(reader.manifest(), reader.folder());
-    position_ = branch_position(training, parent.train.sequence_length, *loader_, reader.folder());
-    apply_position(position_, *loader_, reader.folder());
+    position_ = branch_position(training, parent, *loader_, reader.folder());
+    apply_position(position_, config_, *loader_, reader.folder());
 
     const std::vector<std::string> fresh = load_branch(reader, rank_.store(), rank_.optimizer());
     std::set<std::string> with_state; // what is frozen now begins anew should it be freed

@@ -29,6 +29,8 @@ function few(value, digits = 4) {
     return size !== 0 && (size < 1e-3 || size >= 1e15) ? value.toExponential(2) : String(Number(value.toPrecision(
         digits)));
 }
+/** All digits of a whole number, six of another. */
+const exact = (value) => (Number.isInteger(value) ? String(value) : few(value, 6));
 const fixed = (value, places = 4) => (typeof value === 'number' ? value.toFixed(places) : '–');
 const signed = (value) => (typeof value === 'number' ? (value > 0 ? '+' : '') + value.toFixed(4) : '–');
 

@@ -34,6 +34,12 @@ function redrawAll(everything = false) {
     }
 }
 
+/** Nothing is drawn for a figure that has left the page. */
+function forget(node) {
+    waiting.unobserve(node);
+    charts.splice(charts.findIndex((chart) => chart.node === node), 1);
+}
+
 function whenSeen(node, draw) {
     const chart = {
         node,
@@ -80,9 +86,11 @@ function datasets(item) {
             low,
             high
         } = item.line;
-    const points = (values) => values.map((y, i) => ({
-        x: x[i],
-        y: y === null ? NaN : y
+    const scale = item.scale || 1;
+    const points = (values, xs = x) => values.map((y, i) => ({
+        i,
+        x: xs[i],
+        y: y === null ? NaN : y * scale
     })).filter((point) => state.x === '' || !state.log || point.x > 0);
     const common = {
         borderColor: colour,
@@ -99,26 +107,49 @@ function datasets(item) {
         borderWidth: state.band === 'runs' ? 1.2 : 2,
         borderDash: dashOf(item.group),
         pointRadius: mean.length < 2 ? 3 : 0,
+        line: item.line,
         fill: false
     };
     if (!low || low === mean) return [line];
+    // A spike of one step is too narrow for a fill to be seen.
+    const edge = {
+        borderColor: colour + '90',
+        borderWidth: item.line.lowX ? 0.8 : 0
+    };
     return [{
         ...common,
-        data: points(low),
-        borderWidth: 0,
+        data: points(low, item.line.lowX),
+        ...edge,
         fill: '+1',
         band: true
     }, {
         ...common,
-        data: points(high),
-        borderWidth: 0,
+        data: points(high, item.line.highX),
+        ...edge,
         fill: false,
         band: true
     }, line];
 }
 
-/** A figure with the curves of one field. */
-function curveFigure(title, unit, field) {
+/** What a reader who points at a part is told of its extremes. */
+function extremesOf(at) {
+    const {
+        low,
+        high,
+        lowX,
+        highX
+    } = at.dataset.line || {};
+    const i = at.raw.i;
+    if (!lowX || typeof low?.[i] !== 'number') return [];
+    return [
+        ['least', low, lowX],
+        ['greatest', high, highX]
+    ].map(([word, values, xs]) =>
+        `${word} ${few(values[i], 5)} at ${AXES[state.x]} ${exact(xs[i])}`);
+}
+
+/** A figure with the curves of one field. `how` may scale it, bound its axis, and name the field of its error. */
+function curveFigure(title, unit, field, how = {}) {
     const canvas = el('canvas', {
         role: 'img'
     });
@@ -129,9 +160,12 @@ function curveFigure(title, unit, field) {
     }, canvas));
     let chart;
     whenSeen(figure, () => {
-        const items = drawn(field);
+        const items = drawn(field, how.error).map((item) => ({
+            ...item,
+            scale: how.scale
+        }));
         canvas.setAttribute('aria-label', `${title} over ${AXES[state.x]}. ` + items.slice(0, 12).map((
-                item) => `${item.label}: ends at ${few(item.line.mean[item.line.mean.length - 1])}`)
+                item) => `${item.label}: ends at ${few((how.scale || 1) * item.line.mean[item.line.mean.length - 1])}`)
             .join('; '));
         const options = {
             animation: false,
@@ -150,13 +184,18 @@ function curveFigure(title, unit, field) {
                     filter: (at) => !at.dataset.band,
                     callbacks: {
                         title: (at) => (at.length ? `${AXES[state.x]} ${few(at[0].parsed.x)}` : ''),
-                        label: (at) => `${at.dataset.label}: ${few(at.parsed.y, 5)}`
+                        label: (at) => `${at.dataset.label}: ${few(at.parsed.y, 5)}`,
+                        afterLabel: extremesOf
                     }
                 }
             },
             scales: {
                 x: scaleOptions(AXES[state.x], state.log ? 'logarithmic' : 'linear'),
-                y: scaleOptions('', 'linear')
+                y: {
+                    ...scaleOptions('', 'linear'),
+                    min: how.min,
+                    max: how.max
+                }
             }
         };
         // Both kinds of a scale cannot change into each other.
@@ -206,6 +245,7 @@ function legend() {
     const all = el('button', {
         type: 'button',
         text: 'all / none',
+        class: 'all',
         onclick: () => {
             state.hidden = state.hidden.length ? [] : data.groups.map((group, g) => g);
             show();
@@ -230,7 +270,7 @@ function curveSections() {
     });
     log.checked = state.log;
     const evals = fieldsOf((name) => name.startsWith('eval/') && name.endsWith('/loss'));
-    const bits = fieldsOf((name) => name.endsWith('/bits_per_byte'));
+    const bits = fieldsOf((name) => name.startsWith('eval/') && name.endsWith('/bits_per_byte'));
     const figures = [
         ['Training loss', 'nats per token', 'loss'], ...(evals.length !== 1 ? [
             ['Evaluation loss, mean of sets', 'nats per token', 'eval_loss']
@@ -261,7 +301,8 @@ function curveSections() {
 
 function figureSection(id, title, figures) {
     const there = figures.filter(([, , field]) => data.runs.some((run) => run.curves[field]));
-    if (there.length) section(id, title, el('div', {
+    if (!there.length) return null;
+    return section(id, title, el('div', {
         class: 'grid'
     }, ...there.map((figure) => curveFigure(...figure))));
 }

@@ -32,21 +32,53 @@ function xOf(run, step, axis) {
     return (value || 0) * (axis === 'flops' ? run.flops_per_token : 1);
 }
 
-/** {x, mean, low, high} of a run's field. */
-function lineOf(run, field, axis) {
+/** Where the extremes of a curve's parts lie on an axis. */
+function extremeX(run, curve, which, axis) {
+    const tokens = curve[which + '_tokens'];
+    return curve[which + '_step'].map((step, i) => {
+        if (step === null) return xOf(run, curve.step[i], axis);
+        if (axis === 'step' || axis === 'hours') return xOf(run, step, axis);
+        const exact = tokens && tokens[i] !== null ? tokens[i] : Math.round(xOf(run, step, 'tokens'));
+        return exact * (axis === 'flops' ? run.flops_per_token : 1);
+    });
+}
+
+/** {x, mean, low, high} of a run's field; extremes lie at lowX and highX. `error` names the field of its error. */
+function lineOf(run, field, axis, error) {
     const curve = run.curves[field];
     if (!curve) return null;
+    const x = curve.step.map((step) => xOf(run, step, axis)),
+        mean = curve.mean,
+        around = error && run.curves[error]?.mean;
+    if (around && around.length === mean.length) {
+        const move = (sign) => mean.map((value, i) => (value === null || around[i] === null ? value : value + sign *
+            around[i]));
+        return {
+            x,
+            mean,
+            low: move(-1),
+            high: move(1)
+        };
+    }
+    if (!curve.low) return {
+        x,
+        mean,
+        low: mean,
+        high: mean
+    };
     return {
-        x: curve.step.map((step) => xOf(run, step, axis)),
-        mean: curve.mean,
-        low: curve.low || curve.mean,
-        high: curve.high || curve.mean
+        x,
+        mean,
+        low: curve.low,
+        high: curve.high,
+        lowX: extremeX(run, curve, 'low', axis),
+        highX: extremeX(run, curve, 'high', axis)
     };
 }
 
 /** The mean over a group's runs, with what lies between them: extremes, or a standard deviation to both sides. */
-function groupLine(runs, field, axis, band) {
-    const lines = runs.map((run) => lineOf(run, field, axis)).filter(Boolean);
+function groupLine(runs, field, axis, band, error) {
+    const lines = runs.map((run) => lineOf(run, field, axis, error)).filter(Boolean);
     if (!lines.length) return null;
     if (lines.length === 1) return band === 'none' ? {
         ...lines[0],
@@ -76,7 +108,7 @@ function groupLine(runs, field, axis, band) {
 }
 
 /** What is drawn: groups, or with state.band 'runs' every run for itself. */
-function drawn(field) {
+function drawn(field, error) {
     const items = [];
     data.groups.forEach((group, g) => {
         if (state.hidden.includes(g)) return;
@@ -90,7 +122,7 @@ function drawn(field) {
         else items.push({
             group: g,
             label: labelOf(g),
-            line: groupLine(runs, field, state.x, state.band)
+            line: groupLine(runs, field, state.x, state.band, error)
         });
     });
     return items.filter((item) => item.line);

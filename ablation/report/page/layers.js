@@ -18,10 +18,15 @@ function heatColour(part) {
 
 function layerSection() {
     const with_layers = data.runs.filter((run) => run.layers);
+    const thinned = data.thinned.map((text) => el('p', {
+        class: 'warning',
+        role: 'note',
+        text
+    }));
     if (!with_layers.length) {
-        section('layers', 'Layers', el('p', {
+        section('layers', 'Layers', ...thinned, el('p', {
             class: 'quiet',
-            text: 'No run has lines in layers.jsonl; log.layers_every writes them.'
+            text: thinned.length ? '' : 'No run has lines in layers.jsonl; log.layers_every writes them.'
         }));
         return;
     }
@@ -124,7 +129,7 @@ function layerSection() {
     const mark = () => {
         for (const figure of [one, two]) refresh(figure);
     };
-    section('layers', 'Layers', el('div', {
+    section('layers', 'Layers', ...thinned, el('div', {
             class: 'controls'
         }, menu('field', fields.map((name) => [name, name]), chosen.field, change('field')),
         menu('map of', with_layers.map((run) => [String(data.runs.indexOf(run)), run.name]), String(chosen

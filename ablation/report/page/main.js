@@ -2,7 +2,8 @@
 function applyTheme() {
     const dark = state.theme === 'dark' || (state.theme === 'auto' && matchMedia('(prefers-color-scheme: dark)')
         .matches);
-    document.documentElement.classList.toggle('dark', dark);
+    const root = document.documentElement;
+    root.classList.toggle('dark', dark && !root.classList.contains('print'));
 }
 applyTheme();
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
@@ -51,13 +52,14 @@ if (noted.length) document.getElementById('main').append(el('details', {
 verdictSection();
 if (count) {
     curveSections();
+    taskSection();
     numbersSection();
     layerSection();
     figureSection('experts', 'Load of experts', [
         ['Fullest expert', 'tokens over an even share', 'expert_load_max'],
         ['Emptiest expert', 'tokens over an even share', 'expert_load_min']
     ]);
-    figureSection('speed', 'Throughput, memory and time', [
+    costPart(figureSection('speed', 'Throughput, memory and time', [
         ['Tokens per second', 'all ranks', 'tokens_per_second'],
         ['Model FLOP/s over the GEMM rate', 'fraction', 'mfu'],
         ['Step time', 'seconds', 'step_seconds'],
@@ -65,7 +67,7 @@ if (count) {
         ['Memory', 'bytes on the first rank', 'memory_bytes'],
         ['Gradient norm', 'before clipping', 'grad_norm'],
         ['Learning rate', '', 'lr']
-    ]);
+    ]) || section('speed', 'Throughput, memory and time'));
     samplesSection();
     differencesSection();
     provenanceSection();
@@ -73,7 +75,39 @@ if (count) {
 document.getElementById('footer').textContent =
     `Made by braid ${data.braid.version}, commit ${data.braid.commit}. Curves are thinned to parts with mean, least and greatest value. FLOPs over steps are tokens times the model's FLOPs per token; hours over steps are sums of step times.`;
 
-window.addEventListener('beforeprint', () => redrawAll(true));
+// Paper is light, has no controls, and shows what is folded; charts are made anew in the size they have there.
+/** Tables that paper cannot scroll are made smaller, and where they would be too small to read, broken. */
+function fitTables() {
+    for (const box of document.querySelectorAll('.wide')) {
+        const inside = box.firstElementChild,
+            part = box.clientWidth / inside.scrollWidth;
+        if (part >= 1 || inside.tagName !== 'TABLE') continue;
+        inside.style.zoom = Math.max(part, 0.6);
+        inside.classList.toggle('squeezed', part < 0.6);
+    }
+}
+let folded = [];
+const sharpness = Chart.defaults.devicePixelRatio;
+window.addEventListener('beforeprint', () => {
+    document.documentElement.classList.remove('dark');
+    document.documentElement.classList.add('print');
+    folded = data.runs.length > 8 ? [] : [...document.querySelectorAll('details:not([open])')];
+    for (const node of folded) node.open = true;
+    Chart.defaults.devicePixelRatio = 2;
+    fitTables();
+    redrawAll(true);
+});
+window.addEventListener('afterprint', () => {
+    document.documentElement.classList.remove('print');
+    for (const node of folded) node.open = false;
+    for (const node of document.querySelectorAll('.wide > table')) {
+        node.style.zoom = '';
+        node.classList.remove('squeezed');
+    }
+    Chart.defaults.devicePixelRatio = sharpness;
+    applyTheme();
+    redrawAll();
+});
 window.addEventListener('pagehide', keep);
 if (state.scroll) window.scrollTo(0, state.scroll);
 if (data.follow) {

@@ -2,18 +2,22 @@
 function numbersSection() {
     const evals = [...new Set(data.runs.flatMap((run) => Object.keys(run.final).filter((key) => key.startsWith(
         'eval/'))))].sort();
+    const tasks = fieldsOf((name) => name.startsWith('task/') && !name.endsWith('_stderr'));
+    const priced = data.cost.price !== undefined;
     const heads = ['run', 'status', 'seed', 'step', 'loss', 'eval loss', ...evals.map((name) => name.slice(5)
-            .replaceAll('_', ' ')), 'tokens', 'FLOPs', 'hours', 'rank-hours', 'tokens/s', 'parameters',
-        'active'];
+            .replaceAll('_', ' ')), ...tasks.map((name) => name.slice(5).replaceAll('_', ' ')), 'tokens', 'FLOPs', 'hours', 'rank-hours', 'tokens/s', 'parameters',
+        'active', ...(priced ? ['money'] : [])];
     const rows = data.runs.map((run) => [run.name, run.status, run.seed, String(run.step), fixed(run.final.loss),
         fixed(run.final.eval_loss), ...evals.map((name) => fixed(run.final[name])),
-        few(run.tokens), few(run.flops), few(run.hours, 3), few(run.rank_hours, 3), few(run.final
-            .tokens_per_second), few(run.total_parameters), few(run.active_parameters)
+        ...tasks.map((name) => (name.endsWith('/accuracy') ? accuracyText(run, name) : fixed(run.final[
+            name]))), few(run.tokens), few(run.flops), few(run.hours, 3), few(run.rank_hours, 3), few(run.final
+            .tokens_per_second), few(run.total_parameters), few(run.active_parameters), ...(priced ? [fixed(run.money, 2)] : [])
     ]);
     section('numbers', 'Final numbers', table(heads, rows),
         el('p', {
             class: 'quiet',
-            text: 'Losses in nats per token, of the last line that has them; – where there is none or it is not finite. Hours are of all starts, start-up and evaluation included.'
+            text: 'Losses in nats per token, of the last line that has them; – where there is none or it is not finite. Hours are of all starts, start-up and evaluation included.' +
+                (tasks.length ? ' Of accuracies the higher is better, ± one standard error.' : '')
         }),
         el('div', {
                 class: 'controls'
@@ -37,26 +41,13 @@ function csvCell(value) {
 }
 /** A line for each part of each curve. */
 function curvesCsv() {
-    const lines = ['run,folder,field,step,mean,low,high'];
+    const lines = ['run,folder,field,step,mean,low,low_step,high,high_step'];
     for (const run of data.runs)
         for (const [field, curve] of Object.entries(run.curves))
             curve.step.forEach((step, i) => lines.push([run.name, run.folder, field, step, curve.mean[i], (curve
-                .low || curve.mean)[i], (curve.high || curve.mean)[i]].map(csvCell).join(',')));
+                .low || curve.mean)[i], (curve.low_step || curve.step)[i], (curve.high || curve.mean)[i], (curve
+                .high_step || curve.step)[i]].map(csvCell).join(',')));
     return lines.join('\n') + '\n';
-}
-
-function samplesSection() {
-    const runs = data.runs.filter((run) => run.samples.length);
-    if (!runs.length) return;
-    section('samples', 'Sample texts', ...runs.map((run) => el('details', {}, el('summary', {
-            text: run.name
-        }),
-        ...run.samples.map((sample) => el('div', {}, el('h3', {
-            text: 'step ' + (sample.step ?? '?')
-        }), el('pre', {
-            text: (sample.prompt ?? '') + (sample.text ?? sample.completion ?? JSON
-                .stringify(sample))
-        }))))));
 }
 
 function differencesSection() {
