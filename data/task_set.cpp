@@ -36,11 +36,14 @@ TaskSet::TaskSet(const std::string& path, const Tokenizer& tokenizer, const Opti
         };
         const ChoiceItem item = read_choice_item(line);
         if (!item.problem.empty()) refuse(item.problem);
-        const std::vector<int32_t> context = encode(tokenizer, item.context);
+        std::vector<int32_t> context = encode(tokenizer, item.context);
         if (context.empty()) refuse("'context': expected at least one token, found an empty text");
         first_.push_back(num_documents());
         answers_.push_back(item.answer);
-        bool is_cut = false;
+        // What no choice could leave, cut once.
+        const int64_t surplus = static_cast<int64_t>(context.size()) - options.length;
+        bool is_cut = surplus > 0;
+        if (is_cut) context.erase(context.begin(), context.begin() + surplus);
         for (const std::string& text : item.choices) {
             std::vector<int32_t> choice = encode(tokenizer, text);
             const auto length = static_cast<int64_t>(choice.size());

@@ -108,6 +108,9 @@ Json cost_json(const Report& report, const Json& data, double price) {
         tuning += hours;
         total += hours;
     }
+    RankHours trunks;
+    for (const auto& run : report.trunks()) trunks += rank_hours(*run);
+    total += trunks;
     variants.insert(variants.end(), groups.begin(), groups.end());
     Json cost = cost_of(total, price);
     if (price > 0) cost["price"] = price;
@@ -126,6 +129,10 @@ Json cost_json(const Report& report, const Json& data, double price) {
     if (!report.sweep().empty()) {
         cost["tuning"] = cost_of(tuning, price);
         cost["tuning"]["runs"] = report.tuning().size();
+    }
+    if (!report.trunks().empty()) {
+        cost["trunks"] = cost_of(trunks, price);
+        cost["trunks"]["runs"] = report.trunks().size();
     }
     return cost;
 }

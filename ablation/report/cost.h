@@ -14,8 +14,8 @@ struct RankHours {
 RankHours rank_hours(const RunData& run);
 /// {"rank_hours", "step_rank_hours"} and, with a price above 0, "money" of all rank-hours.
 Json cost_of(const RankHours& hours, double price);
-/// The totals, "variants" with their runs, and of a sweep "tuning", which the totals hold too. `data` are the
-/// groups and runs of the page.
+/// The totals, "variants" with their runs, and of a sweep "tuning" and, where runs share steps, "trunks",
+/// which belong to no variant; the totals hold all of it. `data` are the groups and runs of the page.
 Json cost_json(const Report& report, const Json& data, double price);
 
 } // namespace braid::report

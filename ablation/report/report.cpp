@@ -104,7 +104,9 @@ void Report::find_runs() {
         folders.insert(folders.end(), found.begin(), found.end());
     }
     open_runs(folders, runs_, detail_for);
-    if (!sweep_.empty()) open_runs(runs_below(sweep_ + "/tune"), tuning_, [](size_t) { return kCostAlone; });
+    if (sweep_.empty()) return;
+    open_runs(runs_below(sweep_ + "/tune"), tuning_, [](size_t) { return kCostAlone; });
+    open_runs(runs_below(sweep_ + "/trunk"), trunks_, [](size_t) { return kCostAlone; });
 }
 
 bool Report::read_verdict() {
@@ -120,11 +122,17 @@ bool Report::read_verdict() {
 }
 
 bool Report::update() {
-    const size_t before = runs_.size(), tuned_before = tuning_.size();
+    const auto all = {&runs_, &tuning_, &trunks_};
+    std::vector<size_t> before;
+    for (const auto* runs : all) before.push_back(runs->size());
     if (!sweep_.empty()) find_runs();
-    bool changed = runs_.size() != before || tuning_.size() != tuned_before;
-    for (size_t i = 0; i < before; ++i) changed |= runs_[i]->update();
-    for (size_t i = 0; i < tuned_before; ++i) changed |= tuning_[i]->update();
+    bool changed = false;
+    auto known = before.begin();
+    for (const auto* runs : all) {
+        changed |= runs->size() != *known;
+        for (size_t i = 0; i < *known; ++i) changed |= (*runs)[i]->update();
+        ++known;
+    }
     return read_verdict() || changed;
 }
 

@@ -26,6 +26,8 @@ class Report {
     const std::vector<std::unique_ptr<RunData>>& runs() const { return runs_; }
     /// The runs that tuned the sweep's variants, read for what they cost.
     const std::vector<std::unique_ptr<RunData>>& tuning() const { return tuning_; }
+    /// The first steps that runs of the sweep have in common, for the same.
+    const std::vector<std::unique_ptr<RunData>>& trunks() const { return trunks_; }
     const std::string& sweep() const { return sweep_; } // its folder, or ""
     const Json& verdict() const { return verdict_; }    // null where there is none
 
@@ -36,7 +38,7 @@ class Report {
     std::vector<std::string> paths_;
     std::string sweep_, verdict_text_;
     Json verdict_;
-    std::vector<std::unique_ptr<RunData>> runs_, tuning_;
+    std::vector<std::unique_ptr<RunData>> runs_, tuning_, trunks_;
 };
 
 struct PageOptions {

@@ -203,10 +203,34 @@ void RunData::take_metrics(std::string_view line, int64_t number) {
     step_ = step;
 }
 
+/// The steps of a sweep's trunk that this run goes on from, so that its curves are whole. They cost the
+/// trunk.
+void RunData::read_trunk() {
+    const std::string written = config_value("start.from");
+    if (written.empty()) return;
+    const fs::path from = parse_yaml(written, "start.from").scalar;
+    const fs::path trunk = from.parent_path().parent_path(); // of TRUNK/checkpoints/step-N
+    if (trunk.parent_path().filename() != "trunk") return;
+    const auto branch = static_cast<double>(step_of_checkpoint(from.filename().string()).value_or(-1));
+    // Beside runs/ and tune/, wherever the sweep lies now.
+    const fs::path beside = fs::path(folder_).lexically_normal().parent_path().parent_path();
+    LineReader lines((beside / "trunk" / trunk.filename() / "metrics.jsonl").string());
+    lines.read([&](std::string_view line, int64_t number) {
+        double step = 0;
+        scan_json_line(
+            line, [&](std::string_view key, double value) { step = key == "step" ? value : step; },
+            [](std::string_view, std::string_view) {});
+        if (step <= branch) take_metrics(line, number);
+    });
+    rank_seconds_ = 0;
+}
+
 void RunData::read_metrics() {
     const auto take = [&](std::string_view line, int64_t number) { take_metrics(line, number); };
+    if (curves_.empty()) read_trunk();
     while (!metrics_.read(take)) {
         forget_lines();
+        read_trunk();
         layer_lines_ = LineReader(folder_ + "/layers.jsonl");
     }
     if (curves_.empty()) notes_.push_back("metrics.jsonl has no lines yet");

@@ -71,6 +71,7 @@ class RunData {
     void read_config();
     void read_record();
     void read_metrics();
+    void read_trunk();
     void take_metrics(std::string_view line, int64_t number);
     double ranks_at(int64_t step) const;
     void read_layers();

@@ -122,6 +122,8 @@ std::vector<Row> cost_rows(const Json& data, bool all_digits) {
         rows.push_back(std::move(row));
     };
     for (const Json& one : variants) add(at(one, "label"), at(one, "runs"), at(one, "tuning_runs"), one);
+    if (const Json trunks = at(cost, "trunks"); trunks.is_object())
+        add("steps in common", trunks["runs"], nullptr, trunks);
     add("total", data["runs"].size(), at(at(cost, "tuning"), "runs"), cost);
     return rows;
 }

@@ -93,6 +93,38 @@ std::string smallest_difference_line(const SweepPlan& plan, const std::optional<
         smallest > plan.sweep.matters ? ", for which this plan is too small" : "");
 }
 
+struct ToCome {
+    size_t runs = 0;
+    double flops = 0;
+};
+
+/// Runs that are not named yet: those that judge while tuning goes on, and rungs of halving behind the
+/// newest.
+ToCome runs_to_come(const SweepPlan& plan, const Tuning& tuning, int64_t look) {
+    ToCome to_come;
+    if (tuning.finished) return to_come;
+    for (size_t v = 0; v < plan.variants.size(); ++v) {
+        const Variant& variant = plan.variants[v];
+        const auto add = [&](size_t runs, double share) {
+            to_come.runs += runs;
+            to_come.flops += flops_of(variant) * static_cast<double>(runs) * share;
+        };
+        add(plan.seeds_at(look).size(), 1);
+        size_t values = plan.sweep.tune.values.size();
+        for (int rung = 1; rung < num_rungs(plan.sweep.tune); ++rung) {
+            values = (values + 1) / 2;
+            const int64_t steps = rung_steps(plan, v, rung);
+            const bool named = std::any_of(
+                tuning.points.begin(), tuning.points.end(),
+                [&](const TuningPoint& point) { return point.variant == v && point.steps == steps; });
+            if (!named)
+                add(values * plan.tune_seeds.size(),
+                    steps > 0 ? static_cast<double>(steps) / static_cast<double>(variant.steps) : 1);
+        }
+    }
+    return to_come;
+}
+
 } // namespace
 
 std::string describe_plan(const SweepPlan& plan, SweepResults& results, int64_t look) {
@@ -112,13 +144,10 @@ std::string describe_plan(const SweepPlan& plan, SweepResults& results, int64_t 
         all += flops;
         if (!is_done) left += flops;
     }
-    if (!tuning.finished) // those that judge are not named yet
-        for (const Variant& variant : plan.variants) {
-            const double flops = flops_of(variant) * static_cast<double>(plan.seeds_at(look).size());
-            all += flops;
-            left += flops;
-            total += plan.seeds_at(look).size();
-        }
+    const ToCome to_come = runs_to_come(plan, tuning, look);
+    all += to_come.flops;
+    left += to_come.flops;
+    total += to_come.runs;
     const Speed speed = speed_of(plan, results, runs);
     std::string text = size_table(plan);
     text += fmt::format("\n{} runs{}; {} done\n", total,

@@ -33,16 +33,20 @@ int64_t same_batches(const RunConfig& a, const RunConfig& b, int64_t most) {
     return most;
 }
 
-} // namespace
-
-int64_t steps_in_common(const RunConfig& a, const RunConfig& b) {
-    if (timeless(a) != timeless(b)) return 0;
+/// Of runs that differ in nothing else.
+int64_t steps_of_equal_rates(const RunConfig& a, const RunConfig& b) {
     const int64_t most = same_batches(a, b, std::min(a.train.steps, b.train.steps));
     for (int64_t step = 1; step <= most; ++step)
         if (learning_rate(a.optimizer, step, a.train.steps) !=
             learning_rate(b.optimizer, step, b.train.steps))
             return step - 1;
     return most;
+}
+
+} // namespace
+
+int64_t steps_in_common(const RunConfig& a, const RunConfig& b) {
+    return timeless(a) == timeless(b) ? steps_of_equal_rates(a, b) : 0;
 }
 
 const RunConfig& Trunks::config_of(const RunKey& key) {
@@ -65,37 +69,41 @@ std::map<RunKey, Trunks::Place> Trunks::places_of(const std::vector<RunKey>& fam
     const auto steps = [&](const RunKey& key) { return config_of(key).train.steps; };
     const auto shares = [&](const RunKey& a, const RunKey& b) {
         const double least = kLeastShare * static_cast<double>(std::min(steps(a), steps(b)));
-        return static_cast<double>(steps_in_common(config_of(a), config_of(b))) >= std::max(least, 1.0);
+        return static_cast<double>(steps_of_equal_rates(config_of(a), config_of(b))) >= std::max(least, 1.0);
     };
     // How long two runs agree is how deep they part in a tree, so those that share with one share with all
     // that share with it.
-    std::vector<std::vector<RunKey>> groups;
+    std::map<std::string, std::vector<std::vector<RunKey>>> groups;
     for (const RunKey& key : family) {
-        const auto group = std::find_if(groups.begin(), groups.end(),
+        auto& alike = groups[timeless(config_of(key))];
+        const auto group = std::find_if(alike.begin(), alike.end(),
                                         [&](const auto& members) { return shares(members.front(), key); });
-        if (group == groups.end())
-            groups.push_back({key});
+        if (group == alike.end())
+            alike.push_back({key});
         else
             group->push_back(key);
     }
-    for (const std::vector<RunKey>& group : groups) {
-        if (group.size() < 2) continue;
-        const RunKey owner =
-            *std::max_element(group.begin(), group.end(),
-                              [&](const RunKey& a, const RunKey& b) { return steps(a) < steps(b); });
-        int64_t longest = 0;
-        for (const RunKey& key : group) {
-            if (key == owner) continue;
-            // A branch has a step of its own.
-            const int64_t step = std::min(steps_in_common(config_of(key), config_of(owner)), steps(key) - 1);
-            places[key] = {owner, step};
-            longest = std::max(longest, step);
-        }
-        places[owner] = {owner, std::min(longest, steps(owner) - 1)};
-    }
+    for (const auto& [text, alike] : groups)
+        for (const std::vector<RunKey>& group : alike) share_trunk(group, places);
     for (auto& [key, place] : places)
         if (place.step < 1) place = {};
     return places;
+}
+
+void Trunks::share_trunk(const std::vector<RunKey>& group, std::map<RunKey, Place>& places) {
+    if (group.size() < 2) return;
+    const auto steps = [&](const RunKey& key) { return config_of(key).train.steps; };
+    const RunKey owner = *std::max_element(
+        group.begin(), group.end(), [&](const RunKey& a, const RunKey& b) { return steps(a) < steps(b); });
+    int64_t longest = 0;
+    for (const RunKey& key : group) {
+        if (key == owner) continue;
+        // A branch has a step of its own.
+        const int64_t step = std::min(steps_of_equal_rates(config_of(key), config_of(owner)), steps(key) - 1);
+        places[key] = {owner, step};
+        longest = std::max(longest, step);
+    }
+    places[owner] = {owner, std::min(longest, steps(owner) - 1)};
 }
 
 } // namespace braid

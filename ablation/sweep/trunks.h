@@ -30,6 +30,7 @@ class Trunks {
   private:
     const RunConfig& config_of(const RunKey& key);
     std::map<RunKey, Place> places_of(const std::vector<RunKey>& family);
+    void share_trunk(const std::vector<RunKey>& group, std::map<RunKey, Place>& places);
 
     const SweepPlan& plan_;
     std::map<RunKey, RunConfig> configs_;

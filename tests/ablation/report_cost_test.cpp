@@ -67,6 +67,25 @@ class report_cost_of_sweep : public testing::Test {
     TemporaryFolder folder_;
 };
 
+TEST_F(report_cost_of_sweep, steps_in_common_cost_once_and_belong_to_all_curves) {
+    make_run(folder_ / "trunk/norm-pre_s1");
+    // It leaves the trunk, which went on, at step 6; the sweep was made elsewhere.
+    const std::string branch = folder_ / "runs/norm-pre_s1";
+    write_file(
+        branch + "/config.yaml",
+        "name: x\nstart: {from: \"sweeps/s/trunk/norm-pre_s1/checkpoints/step-00000006\", mode: branch}\n");
+    write_file(branch + "/metrics.jsonl", "{\"step\":7,\"tokens\":7,\"loss\":0.5,\"step_seconds\":900}\n");
+    const Json cost = data(0)["cost"];
+    EXPECT_DOUBLE_EQ(cost["rank_hours"], 6 * 11);
+    EXPECT_DOUBLE_EQ(cost["trunks"]["rank_hours"], 11);
+    EXPECT_EQ(cost["trunks"]["runs"], 1);
+    // One step of its own, on the ranks that its record tells of a seventh.
+    EXPECT_DOUBLE_EQ(cost["step_rank_hours"], 5 * 6 + 4 * 0.25);
+    const RunData run(branch, {});
+    EXPECT_EQ(run.curves().at("loss").buckets().size(), 7U);
+    EXPECT_DOUBLE_EQ(run.step_rank_hours(), 4 * 0.25);
+}
+
 TEST_F(report_cost_of_sweep, holds_tuning_and_tells_its_part) {
     const Json cost = data(0)["cost"];
     EXPECT_DOUBLE_EQ(cost["rank_hours"], 5 * 11);

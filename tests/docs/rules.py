@@ -61,7 +61,25 @@ NO_HOSTS = "there are no such hosts; the launcher prints what it would start"
 # From the tree, as it copies the documents too.
 DIST = {"launch/bundle.sh": '"$BRAID_SOURCE_DIR"/launch/bundle.sh --program "$BRAID" -o .'}
 
+# The demo sweeps' base, in a moment.
+DEMO = {"train: {steps: 300, sequence_length: 256, global_batch: 8}":
+        "train: {steps: 2, sequence_length: 32, global_batch: 2}", "warmup_steps: 30": "warmup_steps: 1",
+        "eval: {every: 100, tokens: 65536}": "eval: {every: 2, tokens: 64}"}
+
 DOCUMENTS = {
+    "docs/ablations/norms.md": Document(
+        patches={
+            "configs/sweeps/base-demo.yaml": DEMO,
+            # One learning rate is too small and one too large: the grid need not grow.
+            "configs/sweeps/norms-tuned.yaml": {"[pre, post, sandwich]": "[pre, sandwich]", "seeds: 4\n": "seeds: 2\n",
+                                                "[2.0e-3, 4.0e-3, 8.0e-3, 1.6e-2]": "[1.0e-9, 2.0e-3, 9.0]"}},
+        rules=(Rule("quickstart.sh", ITS_TESTS, instead=excuses.script),)),
+    "docs/ablations/ratio.md": Document(
+        patches={"configs/sweeps/base-demo.yaml": DEMO,
+                 "configs/sweeps/ratio-recall.yaml": {
+                     "train: {steps: 1000, sequence_length: 128, global_batch: 24}":
+                     "train: {steps: 2, sequence_length: 32, global_batch: 2}", "seeds: 4": "seeds: 2"}},
+        rules=(Rule("synth recall", "60000 documents are more than a moment's", swap={"60000": "3000"}),)),
     "README.md": Document(
         files=tiny("my"),
         before="mkdir texts && cp data-cache/notes.jsonl texts",

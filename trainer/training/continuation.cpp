@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/rng.h"
+#include "parallel/agreement.h"
 #include "parallel/collectives.h"
 #include "tensor/host_values.h"
 
@@ -59,7 +60,8 @@ DocumentsPtr documents_of(const std::vector<std::vector<int32_t>>& texts, std::v
 
 std::vector<std::string> continue_texts(const Model& model, Allocator& allocator, const Mesh& mesh,
                                         const Tokenizer& tokenizer, const std::vector<std::string>& prompts,
-                                        const ContinuationOptions& options) {
+                                        const ContinuationOptions& options,
+                                        const StopRequested& stop_requested) {
     std::vector<std::vector<int32_t>> texts, drawn(prompts.size());
     std::vector<RngStream> random;
     for (const std::string& prompt : prompts) {
@@ -69,6 +71,9 @@ std::vector<std::string> continue_texts(const Model& model, Allocator& allocator
     Allocator host;
     std::vector<int32_t> row;
     for (int64_t i = 0; i < options.tokens; ++i) {
+        agree(mesh.world(), [&] {
+            if (stop_requested && stop_requested()) throw Error(ExitCode::stopped, "stopped by a signal");
+        });
         LayerContext ctx;
         ctx.allocator = &allocator;
         ctx.mesh = &mesh;

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/awaited.h"
 #include "data/tokenizer.h"
 #include "layers/model/model.h"
 #include "parallel/mesh.h"
@@ -21,9 +22,11 @@ struct ContinuationOptions {
 /// its ranks all take part. Tokens are drawn by Gumbel's maximum (the likeliest after noise of -log(-log u)
 /// has the distribution of softmax), so that ranks which hold parts of the vocabulary only compare their
 /// best. Draws follow from seed, prompt and place. Every rank gets its own data rank's texts, equal but for
-/// rounding. Ids without a text are never drawn.
+/// rounding. Ids without a text are never drawn. Where `stop_requested` of any rank is true between two
+/// tokens, all ranks throw an AgreedError with ExitCode::stopped.
 std::vector<std::string> continue_texts(const Model& model, Allocator& allocator, const Mesh& mesh,
                                         const Tokenizer& tokenizer, const std::vector<std::string>& prompts,
-                                        const ContinuationOptions& options);
+                                        const ContinuationOptions& options,
+                                        const StopRequested& stop_requested = {});
 
 } // namespace braid

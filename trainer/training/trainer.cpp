@@ -247,8 +247,9 @@ Evaluations Trainer::evaluate(const StopRequested& stop_requested) {
         const ContinuationOptions options{.tokens = config_.eval.prompt_tokens,
                                           .temperature = config_.eval.prompt_temperature,
                                           .seed = config_.seed};
-        const std::vector<std::string> texts = continue_texts(rank_.model(), rank_.allocator(), rank_.mesh(),
-                                                              *tokenizer_, config_.eval.prompts, options);
+        const std::vector<std::string> texts =
+            continue_texts(rank_.model(), rank_.allocator(), rank_.mesh(), *tokenizer_, config_.eval.prompts,
+                           options, stop_requested);
         for (size_t p = 0; p < texts.size(); ++p)
             results.samples.push_back({config_.eval.prompts[p], texts[p]});
     });

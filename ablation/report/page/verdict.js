@@ -7,10 +7,13 @@ function intervalPlot(rows, matters, unit, title) {
         difference: d,
         seeds
     }) => [d.low, d.high, d.estimate, ...seeds]).filter(Number.isFinite).map(Math.abs)) * 1.08;
-    const width = 860,
-        left = 250,
-        right = 20,
-        step = 30,
+    // On a phone labels stand above their rows, so that nothing lies beside the screen.
+    const narrow = window.matchMedia('(max-width: 600px)').matches;
+    const width = narrow ? 440 : 860,
+        left = narrow ? 12 : 286,
+        right = narrow ? 12 : 20,
+        step = narrow ? 50 : 30,
+        most = narrow ? 52 : 38,
         height = rows.length * step + 46;
     const x = (value) => left + ((value + reach) / (2 * reach)) * (width - left - right);
     const picture = el('svg:svg', {
@@ -33,7 +36,7 @@ function intervalPlot(rows, matters, unit, title) {
         y1: 0,
         y2: bottom
     }));
-    for (const at of [-1, -0.5, 0, 0.5, 1].map((part) => part * reach * 0.92))
+    for (const at of (narrow ? [-1, 0, 1] : [-1, -0.5, 0, 0.5, 1]).map((part) => part * reach * 0.92))
         picture.append(el('svg:text', {
             class: 'soft',
             x: x(at),
@@ -53,12 +56,12 @@ function intervalPlot(rows, matters, unit, title) {
         difference: d,
         seeds
     }, i) => {
-        const y = i * step + step / 2;
+        const y = i * step + (narrow ? step - 14 : step / 2);
         picture.append(el('svg:text', {
-            x: left - 12,
-            y: y + 4,
-            'text-anchor': 'end',
-            text: label.length > 33 ? label.slice(0, 32) + '…' : label
+            x: narrow ? left : left - 12,
+            y: narrow ? y - 20 : y + 4,
+            'text-anchor': narrow ? 'start' : 'end',
+            text: label.length > most ? label.slice(0, most - 1) + '…' : label
         }, el('svg:title', {
             text: label
         })));
@@ -90,7 +93,7 @@ function intervalPlot(rows, matters, unit, title) {
         }));
     });
     return el('div', {
-        class: 'wide'
+        class: narrow ? '' : 'wide'
     }, picture);
 }
 
