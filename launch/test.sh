@@ -73,7 +73,8 @@ if [[ $mode == all || $mode == sanitizers ]]; then
     # sanitizer.
     left_out='^(structure|numerics|golden)\.|^faults\.(wrong_blas|output|signals)$|^launch\.(mpirun|scripts)$'
     # Four minutes of whole runs, whose code the tests of its parts, launch.verify and e2e.generate run as well.
-    [[ $mode == sanitizers ]] || left_out+='|^e2e\.(ablation|precision|refusal|report|resume|sweep)$|^faults\.stuck_rank$'
+    whole_runs='^e2e\.(ablation|precision|refusal|report|resume|sweep)$|^faults\.stuck_rank$'
+    [[ $mode == sanitizers ]] || left_out+="|$whole_runs"
     build cpu-asan && run_tests cpu-asan -L 'unit|mpi' -LE slow -E "$left_out"
     # Without OpenMP only these folders start threads: ranks, the loader's prefetching, the run's side threads. Where
     # nothing else is asked for, of them the suites that do.

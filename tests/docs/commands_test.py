@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # ctest: labels=unit timeout=60 processors=1
-"""Every shell command in README.md, docs/*.md and docs/ablations/*.md runs: those of one document in order, in one folder.
+"""Every shell command in README.md and in all of docs/ runs: those of one document in order, in one folder.
 
     commands_test.py DOCUMENT     one document; ctest has a test docs.commands.NAME for each
     commands_test.py --slow       documents with commands that take minutes: ctest --preset cpu -R '^docs.slow_commands'
