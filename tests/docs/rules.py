@@ -219,10 +219,13 @@ matters: 0.01
             "configs/sweeps/base-control.yaml": {"steps: 500, sequence_length: 272, global_batch: 16":
                                                  "steps: 2, sequence_length: 68, global_batch: 2", "warmup_steps: 50":
                                                  "warmup_steps: 1"},
+            "configs/sweeps/recall-control.yaml": {"{steps: 1600, sequence_length: 128, global_batch: 16}":
+                                                   "{steps: 2, sequence_length: 32, global_batch: 2}"},
         },
         rules=(
             Rule("--groups 4", "a new folder, as the sweep is done by now", before="rm -r sweeps/norms"),
             Rule("synth parity", "60000 documents are more than a moment's", swap={"60000": "600"}),
+            Rule("synth recall", "60000 documents are more than a moment's", swap={"60000": "3000"}),
         )),
     "docs/testing.md": Document(rules=(
         Rule("./launch/test.sh", ITS_TESTS, instead=excuses.script),
