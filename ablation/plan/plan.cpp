@@ -19,6 +19,7 @@
 namespace braid {
 namespace {
 
+constexpr int64_t kMostSavesOfTrunk = 20; // on the way to a step at which others leave it
 constexpr size_t kMostVariants = 1000, kLongestId = 160;
 
 /// Letters, digits, points, _ and -: what a folder's name may hold everywhere.
@@ -212,6 +213,9 @@ bool adapt(RunConfig& config, const RunSettings& run) {
     if (run.stop_at > 0) {
         train.stop_at = run.stop_at;
         config.checkpoint.keep = 0; // others leave it where it stopped before
+        // As none goes, there are to be few.
+        int64_t& every = config.checkpoint.every;
+        if (every > 0) every = std::max(every, (run.stop_at + kMostSavesOfTrunk - 1) / kMostSavesOfTrunk);
     }
     if (!run.branch_of.empty()) config.start = {.from = run.branch_of, .mode = StartMode::branch};
     return run.steps > 0 || run.stop_at > 0 || !run.branch_of.empty();

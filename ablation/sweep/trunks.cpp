@@ -22,6 +22,11 @@ std::string timeless(RunConfig run) {
     return to_yaml(run);
 }
 
+/// The step at which a run ends.
+int64_t last_step(const RunConfig& run) {
+    return run.train.stop_at > 0 ? std::min(run.train.stop_at, run.train.steps) : run.train.steps;
+}
+
 int64_t same_batches(const RunConfig& a, const RunConfig& b, int64_t most) {
     const auto &x = a.data.skip, &y = b.data.skip;
     for (size_t i = 0; i < std::max(x.size(), y.size()); ++i) {
@@ -35,7 +40,7 @@ int64_t same_batches(const RunConfig& a, const RunConfig& b, int64_t most) {
 
 /// Of runs that differ in nothing else.
 int64_t steps_of_equal_rates(const RunConfig& a, const RunConfig& b) {
-    const int64_t most = same_batches(a, b, std::min(a.train.steps, b.train.steps));
+    const int64_t most = same_batches(a, b, std::min(last_step(a), last_step(b)));
     for (int64_t step = 1; step <= most; ++step)
         if (learning_rate(a.optimizer, step, a.train.steps) !=
             learning_rate(b.optimizer, step, b.train.steps))
@@ -66,7 +71,7 @@ std::map<RunKey, Trunks::Place> Trunks::places_of(const std::vector<RunKey>& fam
     std::map<RunKey, Place> places;
     for (const RunKey& key : family) places[key];
     if (!plan_.base.start.from.empty()) return places; // they are branches already
-    const auto steps = [&](const RunKey& key) { return config_of(key).train.steps; };
+    const auto steps = [&](const RunKey& key) { return last_step(config_of(key)); };
     const auto shares = [&](const RunKey& a, const RunKey& b) {
         const double least = kLeastShare * static_cast<double>(std::min(steps(a), steps(b)));
         return static_cast<double>(steps_of_equal_rates(config_of(a), config_of(b))) >= std::max(least, 1.0);
@@ -92,7 +97,7 @@ std::map<RunKey, Trunks::Place> Trunks::places_of(const std::vector<RunKey>& fam
 
 void Trunks::share_trunk(const std::vector<RunKey>& group, std::map<RunKey, Place>& places) {
     if (group.size() < 2) return;
-    const auto steps = [&](const RunKey& key) { return config_of(key).train.steps; };
+    const auto steps = [&](const RunKey& key) { return last_step(config_of(key)); };
     const RunKey owner = *std::max_element(
         group.begin(), group.end(), [&](const RunKey& a, const RunKey& b) { return steps(a) < steps(b); });
     int64_t longest = 0;

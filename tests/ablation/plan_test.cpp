@@ -195,5 +195,19 @@ TEST(match, makes_models_of_one_size) {
               85);
 }
 
+TEST(plan, judges_by_what_evaluations_tell_and_less_is_better_of) {
+    Plans plans;
+    write_file(plans.folder / "base.yaml",
+               replaced(kBase, "{every: 5}", "{every: 5, tasks: {facts: {path: facts.jsonl}}}"));
+    const auto judged_by = [](const std::string& metric) {
+        return replaced(kSweep, "eval/web/loss", metric);
+    };
+    for (const char* metric : {"loss", "eval_loss", "eval/web/bits_per_byte", "task/facts/bits_per_byte"})
+        EXPECT_EQ(plans.of(judged_by(metric)).sweep.outcome.metric, metric);
+    for (const char* metric : {"task/facts/accuracy", "task/other/bits_per_byte", "eval/web/accuracy"})
+        EXPECT_NE(plans.error_of(judged_by(metric)).find("outcome.metric: expected one of"),
+                  std::string::npos);
+}
+
 } // namespace
 } // namespace braid::testing

@@ -63,6 +63,7 @@ TEST(trunks, decays_leave_one_stable_run) {
     EXPECT_EQ(stem.train.steps, 100);
     EXPECT_EQ(stem.train.stop_at, 32);
     EXPECT_EQ(stem.checkpoint.keep, 0);
+    EXPECT_EQ(stem.checkpoint.every, 100); // of the file; a twentieth of 32 steps is less
 }
 
 TEST(trunks, what_differs_from_the_first_step_shares_nothing) {
@@ -83,6 +84,9 @@ TEST(trunks, what_differs_from_the_first_step_shares_nothing) {
     both.data.skip = {{20, 30}, {31, 31}};
     EXPECT_EQ(steps_in_common(both, other), 30);
     EXPECT_EQ(steps_in_common(a, a), 40);
+    RunConfig stopped = a;
+    stopped.train.stop_at = 25; // where it ends
+    EXPECT_EQ(steps_in_common(stopped, b), 25);
 }
 
 TEST(trunks, halving_grows_one_trunk_for_each_value) {

@@ -67,6 +67,9 @@ class Tasks(TrainingCase):
             self.assertEqual([line["prompt"] for line in samples], ["alpha ", "\u00e9"] * len(evaluated))
             self.assertIn("task/words/accuracy", (self.folder / f"runs/{name}/log.txt").read_text(encoding="utf-8"))
         self.assert_scores(last["model"], expected)
+        # What training asked is what the checkpoint answers alone.
+        out, _ = self.braid("eval", "runs/two", "--task", "task.jsonl")
+        self.assert_scores(last["two"], {key: json.loads(out)[key] for key in expected})
         # Another layout trains another model by rounding, ten to some tens of steps of it.
         self.assertAlmostEqual(last["two"]["bits_per_byte"], expected["bits_per_byte"], delta=1e-6)
         self.assertEqual(self.lines("runs/two/samples.jsonl")[0], self.lines("runs/model/samples.jsonl")[0])

@@ -34,6 +34,9 @@ std::vector<std::string> faults_of_selections(const RunConfig& run) {
     return faults;
 }
 
+// Of a task: where documents begin in a batch are numbers of 32 bits.
+constexpr int64_t kMostBatchTokens = int64_t{1} << 24;
+
 /// Of the files of eval.tasks, as far as the training data say which tokenizer they get.
 std::vector<std::string> faults_of_tasks(const RunConfig& run) {
     std::vector<std::string> faults;
@@ -62,7 +65,7 @@ std::vector<std::string> faults_of_tasks(const RunConfig& run) {
 TaskSet::Options task_options(const RunConfig& run, const TaskConfig& task) {
     return {.items = task.items,
             .length = run.train.sequence_length,
-            .batch_tokens = run.train.micro_batch * run.train.sequence_length,
+            .batch_tokens = std::min(run.train.micro_batch * run.train.sequence_length, kMostBatchTokens),
             .vocab_size = run.model.vocab_size};
 }
 
