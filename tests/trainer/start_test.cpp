@@ -437,11 +437,17 @@ TEST(start, positions_no_run_can_have_are_refused) {
                                                       {"branch/sample", 21},
                                                       {"branch/tokens", 301},
                                                       {"source/0/skipped", -1},
-                                                      {"source/0/skipped", INT64_MAX}}) {
+                                                      {"source/0/skipped", INT64_MAX},
+                                                      {"gap/0/count", -1},
+                                                      {"gap/0/count", INT64_MAX}}) {
         TrainingState forged = state;
         forged.counters[key] = value;
         EXPECT_THROW(stored_position(forged, "test"), CheckpointError) << key;
     }
+    // Left out before a sample that is none of the branch's parents.
+    TrainingState late = state;
+    late.counters = {{"branch/sample", 4}, {"gap/0/before", 5}, {"gap/0/count", 1}};
+    EXPECT_THROW(stored_position(late, "test"), CheckpointError);
     // Those from which a sum with the steps to come would overflow.
     for (const std::string what : {"sample", "tokens"}) {
         TrainingState forged = state;
