@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/atomic_file.h"
+#include "base/file_services.h"
 #include "base/hdf5_internal.h"
 
 namespace braid {
@@ -22,6 +24,25 @@ bool is_locked_by_a_writer(int descriptor) {
     if (::flock(descriptor, LOCK_SH | LOCK_NB) != 0) return errno == EWOULDBLOCK;
     ::flock(descriptor, LOCK_UN);
     return false;
+}
+
+/// HDF5 goes on without locks by itself only where flock says ENOSYS, which few file systems do.
+void use_locks_of(int descriptor, hid_t access) {
+#if H5_VERSION_GE(1, 10, 7)
+    const bool locks = ::flock(descriptor, LOCK_SH | LOCK_NB) == 0;
+    const bool missing = !locks && is_missing(FileService::locks, errno);
+    if (locks) ::flock(descriptor, LOCK_UN);
+    H5Pset_file_locking(access, !missing, true);
+#endif
+}
+
+/// HDF5 opens by name: whether it got the file that is open already.
+bool is_same_file(hid_t file, int descriptor) {
+    void* handle = nullptr;
+    struct stat ours, its;
+    return H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) >= 0 && handle && ::fstat(descriptor, &ours) == 0 &&
+           ::fstat(*static_cast<int*>(handle), &its) == 0 && ours.st_ino == its.st_ino &&
+           ours.st_dev == its.st_dev;
 }
 
 } // namespace
@@ -53,9 +74,7 @@ Hdf5File Hdf5File::open(const std::string& path, ExitCode code, Hdf5Accept accep
     const Guard guard;
     const Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
     check(access && H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG) >= 0, "H5Pset_fclose_degree failed");
-#if H5_VERSION_GE(1, 10, 7)
-    H5Pset_file_locking(access.get(), true, true); // some network file systems have no locks
-#endif
+    use_locks_of(impl->descriptor.get(), access.get());
     impl->file = Id(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
     if (!impl->file) {
         const std::string reason = library_reason();
@@ -66,12 +85,7 @@ Hdf5File Hdf5File::open(const std::string& path, ExitCode code, Hdf5Accept accep
                                     path));
         throw_error(code, fmt::format("{}: not readable as HDF5: {}", path, reason));
     }
-    // HDF5 opens by name: make sure that it got the file that was checked.
-    void* handle = nullptr;
-    struct stat checked, opened;
-    if (H5Fget_vfd_handle(impl->file.get(), H5P_DEFAULT, &handle) < 0 || !handle ||
-        ::fstat(impl->descriptor.get(), &checked) != 0 || ::fstat(*static_cast<int*>(handle), &opened) != 0 ||
-        checked.st_ino != opened.st_ino || checked.st_dev != opened.st_dev)
+    if (!is_same_file(impl->file.get(), impl->descriptor.get()))
         throw_error(code, fmt::format("{}: the file was replaced while it was opened", path));
     return Hdf5File(std::move(impl));
 }
@@ -80,6 +94,7 @@ Hdf5File Hdf5File::create(const std::string& path, mode_t mode) {
     auto impl = std::make_unique<Impl>();
     impl->path = path;
     impl->writing = true;
+    const FileDescriptor made = create_file(path, mode);
     const Guard guard;
     const Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
     // Datasets start at multiples of 64 bytes, for mmap and vector loads.
@@ -87,15 +102,15 @@ Hdf5File Hdf5File::create(const std::string& path, mode_t mode) {
               H5Pset_libver_bounds(access.get(), H5F_LIBVER_LATEST, H5F_LIBVER_LATEST) >= 0 &&
               H5Pset_alignment(access.get(), 1024, 64) >= 0,
           "HDF5 refuses the file access properties");
-#if H5_VERSION_GE(1, 10, 7)
-    H5Pset_file_locking(access.get(), true, true);
-#endif
-    impl->file = Id(H5Fcreate(path.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, access.get()), H5Fclose);
-    if (!impl->file) throw WriteError("{}: cannot create: {}", path, library_reason());
-    void* handle = nullptr;
-    if (mode && (H5Fget_vfd_handle(impl->file.get(), H5P_DEFAULT, &handle) < 0 || !handle ||
-                 ::fchmod(*static_cast<int*>(handle), mode) != 0))
-        throw WriteError("{}: cannot set permissions", path);
+    use_locks_of(made.get(), access.get());
+    impl->file = Id(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose);
+    if (!impl->file) {
+        const std::string reason = library_reason();
+        ::unlink(path.c_str());
+        throw WriteError("{}: cannot create: {}", path, reason);
+    }
+    if (!is_same_file(impl->file.get(), made.get()))
+        throw WriteError("{}: the file was replaced while it was made", path);
     return Hdf5File(std::move(impl));
 }
 

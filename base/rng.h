@@ -47,10 +47,6 @@ class RngStream {
     uint32_t name_hash_;
 };
 
-/// The inverse of the standard normal distribution function, for p in (0, 1); relative error below 1e-14. A
-/// few operations in f64 that are the same on every processor, as all initial weights come from here.
-double inverse_normal_cdf(double p);
-
 /// A 64-bit hash of a text (FNV-1a with a final mix), stable over versions: it keys random streams.
 uint64_t stable_hash(std::string_view text);
 

@@ -1,5 +1,5 @@
-# Headers that most files include, compiled once. A file still names all that it uses: the preset cpu-tsan compiles
-# without this, which shows what is missing.
+# Headers that most files include, compiled once. A file still names all that it uses: structure.own_includes (slow)
+# compiles each without this.
 #
 # A precompiled header serves targets with the same flags only, so there is one for the libraries and one for the
 # test programs, each built by a small target of its own.

@@ -28,7 +28,7 @@ packages=(
     libboost-math-dev libjs-chart.js
     # tests and benchmarks
     libgtest-dev libgmock-dev libbenchmark-dev python3 python3-h5py python3-numpy python3-yaml
-    procps util-linux iproute2 zstd
+    procps util-linux iproute2 zstd libfuse3-dev fuse3
     # bundle
     patchelf binutils xz-utils
     # quickstart: its text, and its picture

@@ -24,13 +24,13 @@ bool started_by_launcher() {
     return false;
 }
 
+} // namespace
+
 std::string host_name() {
     char name[256] = {};
     gethostname(name, sizeof name - 1);
     return name;
 }
-
-} // namespace
 
 void MpiSession::watch(int64_t seconds, const std::string& folder) {
     watchdog_.reset();

@@ -44,4 +44,7 @@ class MpiSession {
     std::unique_ptr<Watchdog> watchdog_;
 };
 
+/// Of this machine.
+std::string host_name();
+
 } // namespace braid

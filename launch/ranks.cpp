@@ -3,7 +3,6 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <new>
 #include <thread>
@@ -17,12 +16,6 @@
 #endif
 
 namespace braid {
-namespace {
-
-/// How long rank 0 has to say why it fails before others do.
-constexpr std::chrono::seconds kFirstRanksWord{3};
-
-} // namespace
 
 ExitCode run_as_rank(const std::function<ExitCode(MpiSession&)>& body) {
     MpiSession session;

@@ -1,10 +1,14 @@
 #pragma once
 
+#include <chrono>
 #include <functional>
 
 #include "launch/mpi_session.h"
 
 namespace braid {
+
+/// How long rank 0 has to say why it fails before others do.
+inline constexpr std::chrono::seconds kFirstRanksWord{3};
 
 /// Runs `body` on this process as one rank of its job and returns what it returns, once the BLAS library has
 /// been seen to multiply rightly on every rank (ops/cpu/blas_check.h). An error that all ranks

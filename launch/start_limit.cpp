@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "launch/output.h"
+#include "launch/ranks.h"
 
 namespace braid {
 namespace {
@@ -22,7 +23,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kPeriod{250};
 // All ranks reach the limit at about one time, and the first to go ends the others.
-constexpr milliseconds kFirstRanksWord{3000}, kBetweenRanks{50};
+constexpr milliseconds kBetweenRanks{50};
 
 /// A number from `least` to a million, else `otherwise`.
 int64_t number_of(const char* name, int64_t least, int64_t otherwise) {

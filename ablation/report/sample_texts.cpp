@@ -10,8 +10,6 @@
 namespace braid::report {
 namespace {
 
-using Json = nlohmann::json;
-
 /// Cuts a text that is too long, not inside a character. True where it did.
 bool shorten(std::string& text) {
     if (text.size() <= SampleTexts::kMostBytes) return false;
@@ -29,12 +27,12 @@ SampleTexts read_samples(const std::string& path) {
     std::set<int64_t> left_out;
     LineReader lines(path);
     lines.read([&](std::string_view line, int64_t number) {
-        const Json object = Json::parse(line, nullptr, false);
+        const nlohmann::json object = nlohmann::json::parse(line, nullptr, false);
         const auto has = [&](const char* key, auto is) {
             return object.contains(key) && (object[key].*is)();
         };
-        if (!object.is_object() || !has("step", &Json::is_number_integer) ||
-            !has("prompt", &Json::is_string) || !has("text", &Json::is_string))
+        if (!object.is_object() || !has("step", &nlohmann::json::is_number_integer) ||
+            !has("prompt", &nlohmann::json::is_string) || !has("text", &nlohmann::json::is_string))
             throw DataError("{}:{}: expected an object with step, prompt and text, found {:.60}", path,
                             number, line);
         const auto step = object["step"].get<int64_t>();

@@ -11,7 +11,7 @@
 namespace braid {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 /// The place of each variant on each axis.
 std::vector<std::vector<size_t>> levels_of(const SweepPlan& plan) {
@@ -45,7 +45,7 @@ std::optional<Outcomes> outcomes_of(const Judged& judged) {
     return outcomes;
 }
 
-Json state_of(const Judged& judged, int64_t planned_judging) {
+OrderedJson state_of(const Judged& judged, int64_t planned_judging) {
     int64_t done = 0, running = 0, diverged = 0, failed = 0, missing = 0, named = 0;
     for (const PlannedRun& run : judged.runs) {
         ++named;
@@ -61,22 +61,22 @@ Json state_of(const Judged& judged, int64_t planned_judging) {
             {"diverged", diverged},       {"failed", failed}, {"missing", missing + to_come}};
 }
 
-Json describe_variant(const Judged& judged, size_t index, const std::optional<Analysis>& analysis) {
+OrderedJson describe_variant(const Judged& judged, size_t index, const std::optional<Analysis>& analysis) {
     const Variant& variant = judged.plan.variants[index];
-    Json json = {{"id", variant.id},
-                 {"label", variant.label},
-                 {"values", variant.levels},
-                 {"is_reference", variant.is_reference},
-                 {"total_parameters", variant.size.total_parameters},
-                 {"active_parameters", variant.size.active_parameters},
-                 {"flops_per_token", variant.size.flops_per_token}};
+    OrderedJson json = {{"id", variant.id},
+                        {"label", variant.label},
+                        {"values", variant.levels},
+                        {"is_reference", variant.is_reference},
+                        {"total_parameters", variant.size.total_parameters},
+                        {"active_parameters", variant.size.active_parameters},
+                        {"flops_per_token", variant.size.flops_per_token}};
     if (variant.adjusted)
         json["adjusted"] = {{"key", variant.adjusted->key},
                             {"value", std::to_string(variant.adjusted->value)},
                             {"residue", variant.adjusted->residue}};
     if (!judged.tuning.chosen.empty() && judged.tuning.chosen[index])
         json["rate"] = *judged.tuning.chosen[index];
-    Json by_seed = Json::object();
+    OrderedJson by_seed = OrderedJson::object();
     int64_t diverged = 0;
     double sum = 0;
     for (const uint64_t seed : judged.seeds) {
@@ -98,14 +98,14 @@ Json describe_variant(const Judged& judged, size_t index, const std::optional<An
     return json;
 }
 
-void add_noise(const Analysis& analysis, Json& json) {
+void add_noise(const Analysis& analysis, OrderedJson& json) {
     if (!analysis.noise) return;
     const Noise& noise = *analysis.noise;
-    Json block = {{"sd", noise.sd},
-                  {"degrees_of_freedom", noise.degrees_of_freedom},
-                  {"method", noise.method == IntervalMethod::pooled
-                                 ? "Dunnett, noise of all variants together"
-                                 : "paired t of each variant, as their noise differs"}};
+    OrderedJson block = {{"sd", noise.sd},
+                         {"degrees_of_freedom", noise.degrees_of_freedom},
+                         {"method", noise.method == IntervalMethod::pooled
+                                        ? "Dunnett, noise of all variants together"
+                                        : "paired t of each variant, as their noise differs"}};
     if (noise.equal_variances_p) block["equal_variances_p"] = *noise.equal_variances_p;
     block["pairing_correlation"] = noise.pairing_correlation;
     if (std::isfinite(noise.pairing_variance_factor))
@@ -113,9 +113,9 @@ void add_noise(const Analysis& analysis, Json& json) {
     json["noise"] = std::move(block);
 }
 
-void add_effects(const Analysis& analysis, const SweepPlan& plan, Json& json) {
+void add_effects(const Analysis& analysis, const SweepPlan& plan, OrderedJson& json) {
     const auto& axes = plan.sweep.axes;
-    Json effects = Json::array(), interactions = Json::array();
+    OrderedJson effects = OrderedJson::array(), interactions = OrderedJson::array();
     for (const MainEffect& effect : analysis.main_effects) {
         const SweepAxis& axis = axes[effect.axis];
         effects.push_back({{"axis", axis.name},
@@ -132,8 +132,8 @@ void add_effects(const Analysis& analysis, const SweepPlan& plan, Json& json) {
     if (!interactions.empty()) json["interactions"] = std::move(interactions);
 }
 
-Json tuning_json(const Judged& judged) {
-    Json points = Json::array();
+OrderedJson tuning_json(const Judged& judged) {
+    OrderedJson points = OrderedJson::array();
     double hours = 0;
     std::set<std::string> counted; // a trunk is a run for each of its stops
     for (const PlannedRun& run : judged.runs) {
@@ -142,14 +142,14 @@ Json tuning_json(const Judged& judged) {
         if (tunes && counted.insert(run.id).second) hours += judged.results.of(run).hours;
     }
     for (const TuningPoint& point : judged.tuning.points) {
-        Json by_seed = Json::object();
+        OrderedJson by_seed = OrderedJson::object();
         for (const auto& [seed, value] : point.by_seed)
-            by_seed[std::to_string(seed)] = value ? Json(*value) : Json(nullptr);
-        Json json = {{"variant", judged.plan.variants[point.variant].id},
-                     {"value", point.value},
-                     {"by_seed", by_seed},
-                     {"diverged", point.diverged},
-                     {"chosen", point.chosen}};
+            by_seed[std::to_string(seed)] = value ? OrderedJson(*value) : OrderedJson(nullptr);
+        OrderedJson json = {{"variant", judged.plan.variants[point.variant].id},
+                            {"value", point.value},
+                            {"by_seed", by_seed},
+                            {"diverged", point.diverged},
+                            {"chosen", point.chosen}};
         if (point.steps > 0) json["steps"] = point.steps;
         if (point.mean) json["mean"] = *point.mean;
         points.push_back(std::move(json));
@@ -158,8 +158,8 @@ Json tuning_json(const Judged& judged) {
 }
 
 /// Other metrics of the judged runs, without verdicts: they were not what the plan asked.
-Json exploratory(const Judged& judged) {
-    Json blocks = Json::array();
+OrderedJson exploratory(const Judged& judged) {
+    OrderedJson blocks = OrderedJson::array();
     for (const std::string& metric : metrics_of(judged.plan.base)) {
         if (metric == judged.plan.sweep.outcome.metric) continue;
         std::vector<std::optional<double>> means;
@@ -175,10 +175,10 @@ Json exploratory(const Judged& judged) {
             const bool is_whole = found == static_cast<int64_t>(judged.seeds.size());
             means.push_back(is_whole ? std::optional(sum / static_cast<double>(found)) : std::nullopt);
         }
-        Json variants = Json::array();
+        OrderedJson variants = OrderedJson::array();
         for (size_t variant = 0; variant < means.size(); ++variant) {
             if (!means[variant]) continue;
-            Json json = {{"id", judged.plan.variants[variant].id}, {"mean", *means[variant]}};
+            OrderedJson json = {{"id", judged.plan.variants[variant].id}, {"mean", *means[variant]}};
             if (means[judged.plan.reference])
                 json["difference"] = *means[variant] - *means[judged.plan.reference];
             variants.push_back(std::move(json));
@@ -200,35 +200,37 @@ JudgeOptions Judged::options() const {
     return options;
 }
 
-Json to_json(const Difference& difference, const SweepPlan& plan) {
+OrderedJson to_json(const Difference& difference, const SweepPlan& plan) {
     if (difference.verdict == Verdict::diverged)
         return {{"verdict", "diverged"}, {"sentence", sentence_of(difference, plan)}};
-    Json json = {{"estimate", difference.estimate},
-                 {"low", difference.low},
-                 {"high", difference.high},
-                 {"p", difference.p},
-                 {"verdict", to_string(difference.verdict)}};
+    OrderedJson json = {{"estimate", difference.estimate},
+                        {"low", difference.low},
+                        {"high", difference.high},
+                        {"p", difference.p},
+                        {"verdict", to_string(difference.verdict)}};
     if (difference.verdict == Verdict::undecided)
-        json["seeds_needed"] = difference.seeds_needed ? Json(*difference.seeds_needed) : Json(nullptr);
+        json["seeds_needed"] =
+            difference.seeds_needed ? OrderedJson(*difference.seeds_needed) : OrderedJson(nullptr);
     json["sentence"] = sentence_of(difference, plan);
     return json;
 }
 
-Json verdict_json(const SweepPlan& plan, const SweepFolder& folder, SweepResults& results, int64_t look) {
+OrderedJson verdict_json(const SweepPlan& plan, const SweepFolder& folder, SweepResults& results,
+                         int64_t look) {
     const Judged judged{plan, results, plan.seeds_at(look), results.runs(look), results.tuning()};
     const auto planned = static_cast<int64_t>(plan.variants.size() * judged.seeds.size());
-    Json json = {{"format", 1},
-                 {"sweep", plan.sweep.name},
-                 {"plan_hash", folder.plan_hash()},
-                 {"plan_changes", folder.plan_changes()},
-                 {"state", state_of(judged, planned)},
-                 {"outcome",
-                  {{"metric", plan.sweep.outcome.metric},
-                   {"at", to_string(plan.sweep.outcome.at)},
-                   {"unit", unit_of(plan.sweep.outcome.metric)},
-                   {"lower_is_better", true},
-                   {"matters", plan.sweep.matters}}},
-                 {"reference", plan.variants[plan.reference].id}};
+    OrderedJson json = {{"format", 1},
+                        {"sweep", plan.sweep.name},
+                        {"plan_hash", folder.plan_hash()},
+                        {"plan_changes", folder.plan_changes()},
+                        {"state", state_of(judged, planned)},
+                        {"outcome",
+                         {{"metric", plan.sweep.outcome.metric},
+                          {"at", to_string(plan.sweep.outcome.at)},
+                          {"unit", unit_of(plan.sweep.outcome.metric)},
+                          {"lower_is_better", true},
+                          {"matters", plan.sweep.matters}}},
+                        {"reference", plan.variants[plan.reference].id}};
     JudgeOptions options = judged.options();
     json["alpha"] = options.alpha;
     json["looks"] = {{"planned", plan.sweep.looks},
@@ -243,14 +245,14 @@ Json verdict_json(const SweepPlan& plan, const SweepFolder& folder, SweepResults
     } else {
         notes.push_back("some runs are missing: no verdict yet");
     }
-    Json variants = Json::array();
+    OrderedJson variants = OrderedJson::array();
     for (size_t variant = 0; variant < plan.variants.size(); ++variant)
         variants.push_back(describe_variant(judged, variant, analysis));
     json["variants"] = std::move(variants);
     if (analysis) add_effects(*analysis, plan, json);
     if (!plan.sweep.tune.key.empty()) json["tuning"] = tuning_json(judged);
     if (analysis) {
-        if (Json views = other_views(judged); !views.empty()) json["views"] = std::move(views);
+        if (OrderedJson views = other_views(judged); !views.empty()) json["views"] = std::move(views);
         json["exploratory"] = exploratory(judged);
     }
     notes.insert(notes.end(), judged.tuning.notes.begin(), judged.tuning.notes.end());

@@ -6,11 +6,11 @@
 namespace braid {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 /// The differences of a view.
-Json differences_json(const Analysis& analysis, const SweepPlan& plan) {
-    Json variants = Json::array();
+OrderedJson differences_json(const Analysis& analysis, const SweepPlan& plan) {
+    OrderedJson variants = OrderedJson::array();
     for (size_t variant = 0; variant < plan.variants.size(); ++variant)
         if (analysis.differences[variant])
             variants.push_back({{"id", plan.variants[variant].id},
@@ -20,7 +20,7 @@ Json differences_json(const Analysis& analysis, const SweepPlan& plan) {
 
 /// Each variant at its next lower or higher value of the tuned key, by the seeds that tune: whether the
 /// verdict hangs on the choice. `step` is -1 or 1.
-std::optional<Json> neighbouring_view(const Judged& judged, int step) {
+std::optional<OrderedJson> neighbouring_view(const Judged& judged, int step) {
     const SweepPlan& plan = judged.plan;
     const Tuning& tuning = judged.tuning;
     Outcomes outcomes;
@@ -39,7 +39,7 @@ std::optional<Json> neighbouring_view(const Judged& judged, int step) {
     if (outcomes[0].size() < 2) return std::nullopt; // one seed shows no noise
     JudgeOptions options = judged.options();
     options.levels.clear();
-    return Json{
+    return OrderedJson{
         {"title", fmt::format("each at its next {} {}, by the {} seeds that tuned{}",
                               step < 0 ? "lower" : "higher", plan.sweep.tune.key, plan.tune_seeds.size(),
                               num_rungs(plan.sweep.tune) > 1 ? ", in the shortest runs" : "")},
@@ -67,7 +67,7 @@ std::optional<double> outcome_at_flops(const Judged& judged, size_t index, uint6
 }
 
 /// All variants at the FLOPs of the cheapest, where they differ: runs are of equal tokens.
-std::optional<Json> equal_flops_view(const Judged& judged) {
+std::optional<OrderedJson> equal_flops_view(const Judged& judged) {
     const auto& variants = judged.plan.variants;
     const auto [cheapest, dearest] =
         std::minmax_element(variants.begin(), variants.end(),
@@ -82,7 +82,7 @@ std::optional<Json> equal_flops_view(const Judged& judged) {
     }
     JudgeOptions options = judged.options();
     options.levels.clear();
-    return Json{
+    return OrderedJson{
         {"title", fmt::format("at equal FLOPs ({:.3g}, those of the cheapest; a straight line between "
                               "evaluations, and learning rates before their end)",
                               flops_of(*cheapest))},
@@ -91,8 +91,8 @@ std::optional<Json> equal_flops_view(const Judged& judged) {
 
 } // namespace
 
-Json other_views(const Judged& judged) {
-    Json views = Json::array();
+OrderedJson other_views(const Judged& judged) {
+    OrderedJson views = OrderedJson::array();
     if (auto view = equal_flops_view(judged)) views.push_back(std::move(*view));
     if (!judged.tuning.chosen.empty() && judged.tuning.finished)
         for (const int step : {-1, 1})

@@ -1,5 +1,4 @@
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -80,12 +79,6 @@ std::string describe_gpus() {
 
 const char* kind_name(DeviceKind kind) {
     return kind == DeviceKind::cpu ? "cpu" : "cuda";
-}
-
-std::string host_name() {
-    char name[256] = {};
-    gethostname(name, sizeof name - 1);
-    return name;
 }
 
 DeviceChoice device_choice(const std::string& name) {

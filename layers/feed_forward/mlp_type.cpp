@@ -35,7 +35,7 @@ void shrink(MlpConfig& m) {
     m.size = std::min<int64_t>(m.size, 24);
 }
 
-std::vector<SublayerType::Example> examples() {
+std::vector<SublayerType::Example> mlp_examples() {
     std::vector<SublayerType::Example> result;
     for (const Activation activation :
          {Activation::swiglu, Activation::geglu, Activation::gelu, Activation::silu, Activation::relu2})
@@ -52,7 +52,7 @@ std::vector<SublayerType::Example> examples() {
 } // namespace
 
 SublayerType mlp_type() {
-    SublayerType type = describe_sublayer<MlpConfig, MlpLayer>("mlp", mlp_schema(), shrink, examples());
+    SublayerType type = describe_sublayer<MlpConfig, MlpLayer>("mlp", mlp_schema(), shrink, mlp_examples());
     type.synonyms = "ffn feedforward dense swiglu";
     return type;
 }

@@ -208,7 +208,7 @@ void shrink(MoeConfig& m) {
     m.piece_tokens = std::min<int64_t>(m.piece_tokens, 13); // so that there are several
 }
 
-std::vector<SublayerType::Example> examples() {
+std::vector<SublayerType::Example> moe_examples() {
     const MoeConfig plain{.num_experts = 5, .experts_per_token = 2, .expert_size = 3};
     MoeConfig shared = plain;
     shared.shared_size = 4;
@@ -249,7 +249,7 @@ std::vector<SublayerType::Example> examples() {
 } // namespace
 
 SublayerType moe_type() {
-    SublayerType type = describe_sublayer<MoeConfig, MoeLayer>("moe", moe_schema(), shrink, examples());
+    SublayerType type = describe_sublayer<MoeConfig, MoeLayer>("moe", moe_schema(), shrink, moe_examples());
     type.synonyms = "experts mixtureofexperts";
     return type;
 }

@@ -117,7 +117,7 @@ void shrink(AttentionConfig& a) {
     a.rope.fraction = a.rope.fraction > 0 ? std::max(0.25, std::min(1.0, a.rope.fraction)) : 0;
 }
 
-std::vector<SublayerType::Example> examples() {
+std::vector<SublayerType::Example> attention_examples() {
     AttentionConfig half_turned{.num_heads = 4, .num_kv_heads = 2, .head_dim = 4};
     half_turned.rope.fraction = 0.5;
     AttentionConfig gated = half_turned;
@@ -158,7 +158,7 @@ std::string refusal(const ResolvedSublayer& sublayer, const RankGrid& grid) {
 
 SublayerType attention_type() {
     SublayerType type = describe_sublayer<AttentionConfig, AttentionLayer>("attention", attention_schema(),
-                                                                           shrink, examples());
+                                                                           shrink, attention_examples());
     type.synonyms = "mha gqa mqa attn full fullattention softmax";
     type.refusal = refusal;
     return type;

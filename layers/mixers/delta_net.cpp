@@ -49,7 +49,7 @@ void shrink(DeltaNetConfig& d) {
     d.key_head_dim = d.value_head_dim = 8;
 }
 
-std::vector<SublayerType::Example> examples() {
+std::vector<SublayerType::Example> delta_net_examples() {
     const DeltaNetConfig plain{.num_heads = 2, .key_head_dim = 3, .value_head_dim = 5, .conv_kernel = 3};
     DeltaNetConfig negative = plain;
     negative.negative_eigenvalues = true;
@@ -61,7 +61,7 @@ std::vector<SublayerType::Example> examples() {
 
 SublayerType delta_net_type() {
     return describe_sublayer<DeltaNetConfig, DeltaNetLayer>("delta_net", delta_net_schema(), shrink,
-                                                            examples());
+                                                            delta_net_examples());
 }
 
 DeltaNetLayer::DeltaNetLayer(const LayerBuilder& build, const DeltaNetConfig& config)

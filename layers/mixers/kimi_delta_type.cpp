@@ -65,7 +65,7 @@ void shrink(KimiDeltaConfig& k) {
     if (k.gate_rank.value_or(1) > 0) k.gate_rank = 4;
 }
 
-std::vector<SublayerType::Example> examples() {
+std::vector<SublayerType::Example> kimi_delta_examples() {
     const KimiDeltaConfig plain{
         .num_heads = 2, .key_head_dim = 3, .value_head_dim = 5, .conv_kernel = 3, .decay_rank = 2};
     KimiDeltaConfig bounded = plain;
@@ -88,7 +88,7 @@ std::vector<SublayerType::Example> examples() {
 
 SublayerType kimi_delta_type() {
     SublayerType type = describe_sublayer<KimiDeltaConfig, KimiDeltaLayer>("kimi_delta", kimi_delta_schema(),
-                                                                           shrink, examples());
+                                                                           shrink, kimi_delta_examples());
     type.synonyms = "kda kimilinear kimideltaattention";
     type.decays = true;
     return type;

@@ -65,7 +65,7 @@ void shrink(LightningConfig& l) {
     if (l.rope.fraction < 1) l.rope.fraction = std::round(l.rope.fraction * 4) / 4;
 }
 
-std::vector<SublayerType::Example> examples() {
+std::vector<SublayerType::Example> lightning_examples() {
     const LightningConfig plain{.num_heads = 4, .key_head_dim = 3, .value_head_dim = 5, .norm_groups = 4};
     LightningConfig other{.num_heads = 4, .key_head_dim = 4, .value_head_dim = 3, .qk_norm = true};
     other.rope.fraction = 0.5;
@@ -79,7 +79,7 @@ std::vector<SublayerType::Example> examples() {
 
 SublayerType lightning_type() {
     SublayerType type = describe_sublayer<LightningConfig, LightningLayer>("lightning", lightning_schema(),
-                                                                           shrink, examples());
+                                                                           shrink, lightning_examples());
     type.synonyms = "lightningattention retnet retention simplegla";
     return type;
 }

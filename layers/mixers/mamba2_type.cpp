@@ -73,7 +73,7 @@ void shrink(Mamba2Config& m) {
     m.state_size = std::min<int64_t>(m.state_size, 8);
 }
 
-std::vector<SublayerType::Example> examples() {
+std::vector<SublayerType::Example> mamba2_examples() {
     const Mamba2Config plain{
         .num_heads = 4, .head_dim = 3, .state_size = 5, .num_groups = 2, .conv_kernel = 3};
     Mamba2Config other = plain;
@@ -90,7 +90,7 @@ std::vector<SublayerType::Example> examples() {
 
 SublayerType mamba2_type() {
     SublayerType type =
-        describe_sublayer<Mamba2Config, Mamba2Layer>("mamba2", mamba2_schema(), shrink, examples());
+        describe_sublayer<Mamba2Config, Mamba2Layer>("mamba2", mamba2_schema(), shrink, mamba2_examples());
     type.synonyms = "mamba ssd ssm";
     type.decays = true;
     return type;

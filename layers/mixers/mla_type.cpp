@@ -9,7 +9,7 @@
 namespace braid {
 namespace {
 
-void check_rotation(const MlaConfig& m, SectionCheck& check) {
+void check_mla_rotation(const MlaConfig& m, SectionCheck& check) {
     const double rotated = m.rope.fraction * static_cast<double>(m.rope_head_dim);
     if (std::abs(rotated - 2 * std::round(rotated / 2)) <= 1e-9 * rotated) return;
     if (m.rope.fraction == 1)
@@ -110,7 +110,7 @@ const Schema<MlaConfig>& mla_schema() {
                       check_biases<MlaProjection>(m.bias, check,
                                                   [&](MlaProjection p) { return missing_projection(m, p); });
                   })
-            .rule("rope.fraction x rope_head_dim is an even whole number", check_rotation);
+            .rule("rope.fraction x rope_head_dim is an even whole number", check_mla_rotation);
     return schema;
 }
 
@@ -123,7 +123,7 @@ void shrink(MlaConfig& m) {
     if (m.rope.fraction > 0 && m.rope.fraction < 1) m.rope.fraction = 0.5; // an even number turns
 }
 
-std::vector<SublayerType::Example> examples() {
+std::vector<SublayerType::Example> mla_examples() {
     const MlaConfig plain{
         .num_heads = 2, .kv_rank = 5, .nope_head_dim = 3, .rope_head_dim = 4, .value_head_dim = 4};
     MlaConfig low_rank = plain;
@@ -157,7 +157,7 @@ std::vector<SublayerType::Example> examples() {
 } // namespace
 
 SublayerType mla_type() {
-    SublayerType type = describe_sublayer<MlaConfig, MlaLayer>("mla", mla_schema(), shrink, examples());
+    SublayerType type = describe_sublayer<MlaConfig, MlaLayer>("mla", mla_schema(), shrink, mla_examples());
     type.synonyms = "multiheadlatentattention latentattention latent";
     return type;
 }

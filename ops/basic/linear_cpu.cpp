@@ -16,7 +16,7 @@ std::array<int64_t, 2> one_group(const Tensor& x) {
 } // namespace
 
 void linear(const Tensor& x, const Parameter& w, const Tensor& y) {
-    if (uses_onednn(x)) return multiply(x, packed_transposed_weights(w), one_group(x), y);
+    if (uses_onednn(x)) return multiply_packed(x, packed_transposed_weights(w), one_group(x), y);
     const Tensor in = widened(x), weights = widened_weights(w);
     const Rounded out(y);
     dispatch_float(in.dtype(), [&]<typename T>() {
@@ -26,7 +26,7 @@ void linear(const Tensor& x, const Parameter& w, const Tensor& y) {
 }
 
 void linear_data_gradient(const Tensor& dy, const Parameter& w, const Tensor& dx) {
-    if (uses_onednn(dy)) return multiply(dy, packed_weights(w), one_group(dy), dx);
+    if (uses_onednn(dy)) return multiply_packed(dy, packed_weights(w), one_group(dy), dx);
     const Tensor grad = widened(dy), weights = widened_weights(w);
     const Rounded out(dx);
     dispatch_float(grad.dtype(), [&]<typename T>() {

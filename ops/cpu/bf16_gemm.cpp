@@ -178,8 +178,8 @@ PackedMatrix::PackedMatrix(Allocator& allocator, bool transposed, int64_t k, int
     }
 }
 
-void multiply(const Tensor& x, std::span<const PackedMatrix> b, std::span<const int64_t> offsets,
-              const Tensor& y) {
+void multiply_packed(const Tensor& x, std::span<const PackedMatrix> b, std::span<const int64_t> offsets,
+                     const Tensor& y) {
     std::vector<Tile> tiles;
     for (size_t g = 0; g < b.size(); ++g) cut(g, offsets[g], offsets[g + 1] - offsets[g], y.dim(1), tiles);
     dispatch_storage(y.dtype(), [&]<typename T>() {
@@ -253,7 +253,7 @@ Bf16Gemm fastest_bf16_gemm() {
 PackedMatrix::PackedMatrix(Allocator&, bool, int64_t, int64_t, const bf16*, int64_t) : k_(0), n_(0) {
     throw InternalError("this build has no oneDNN");
 }
-void multiply(const Tensor&, std::span<const PackedMatrix>, std::span<const int64_t>, const Tensor&) {
+void multiply_packed(const Tensor&, std::span<const PackedMatrix>, std::span<const int64_t>, const Tensor&) {
     throw InternalError("this build has no oneDNN");
 }
 void add_outer_products(const Tensor&, const Tensor&, std::span<const int64_t>, const Tensor&) {

@@ -43,8 +43,8 @@ class PackedMatrix {
 
 /// y[r] = x[r] B_g for the rows offsets[g] <= r < offsets[g + 1] of each group g: x bf16 [R, k] (rows may be
 /// strided), y f32 or bf16 [R, n].
-void multiply(const Tensor& x, std::span<const PackedMatrix> b, std::span<const int64_t> offsets,
-              const Tensor& y);
+void multiply_packed(const Tensor& x, std::span<const PackedMatrix> b, std::span<const int64_t> offsets,
+                     const Tensor& y);
 /// dw_g += sum over the rows r of group g of dy[r]ᵀ x[r]: dy bf16 [R, out], x bf16 [R, in], dw f32 [groups,
 /// out, in].
 void add_outer_products(const Tensor& dy, const Tensor& x, std::span<const int64_t> offsets,

@@ -74,15 +74,16 @@ void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, T
     narrow(m), narrow(n);
     const blasint depth = narrow(k), stride_a = narrow(lda), stride_b = narrow(ldb), stride_c = narrow(ldc);
     const Tiling tiling(m, n, k);
+    const int64_t rows = tiling.rows, columns = tiling.columns;
     const int64_t across = tiling.column_tiles(n), tiles = tiling.tiles(m, n);
     const auto run_tile = [&](int64_t tile) {
 #if !BRAID_OPENMP
         const std::lock_guard lock(serial_blas);
 #endif
         const OneThread one;
-        const int64_t i = tile / across * tiling.rows, j = tile % across * tiling.columns;
-        call_blas(ta, tb, static_cast<blasint>(std::min(tiling.rows, m - i)),
-                  static_cast<blasint>(std::min(tiling.columns, n - j)), depth, alpha,
+        const int64_t i = tile / across * rows, j = tile % across * columns;
+        call_blas(ta, tb, static_cast<blasint>(std::min(rows, m - i)),
+                  static_cast<blasint>(std::min(columns, n - j)), depth, alpha,
                   a + (transpose_a ? i : i * lda), stride_a, b + (transpose_b ? j * ldb : j), stride_b, beta,
                   c + i * ldc + j, stride_c);
     };

@@ -67,8 +67,8 @@ class HeadProducts {
             gemm<T>(false, true, rows, vocabulary, h_.dim(1), scale, hidden(first), h_.row_stride(),
                     weights_.data<T>(), weights_.row_stride(), 0, out, vocabulary);
         } else {
-            multiply(h_.rows(first, rows), packed_transposed_weights(w_), std::array{int64_t{0}, rows},
-                     y.rows(0, rows));
+            multiply_packed(h_.rows(first, rows), packed_transposed_weights(w_), std::array{int64_t{0}, rows},
+                            y.rows(0, rows));
             for (int64_t i = 0; scale != T(1) && i < rows * vocabulary; ++i) out[i] *= scale;
         }
         if (options_.softcap <= 0) return;
@@ -90,7 +90,7 @@ class HeadProducts {
             cast(dlogits.rows(0, rows), rounded);
             if (!weights_.defined()) {
                 const std::array<int64_t, 2> group{0, rows};
-                multiply(rounded, packed_weights(w_), group, dh.rows(first, rows));
+                multiply_packed(rounded, packed_weights(w_), group, dh.rows(first, rows));
                 return add_outer_products(rounded, h_.rows(first, rows), group, dw);
             }
             cast(rounded, dlogits.rows(0, rows));

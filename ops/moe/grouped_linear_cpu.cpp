@@ -68,7 +68,7 @@ void times_transposed(int64_t rows, int64_t out, int64_t in, const T* x, int64_t
 } // namespace
 
 void grouped_linear(const Tensor& x, const Parameter& w, const Tensor& offsets, const Tensor& y) {
-    if (uses_onednn(x)) return multiply(x, packed_transposed_weights(w), offsets.span<int64_t>(), y);
+    if (uses_onednn(x)) return multiply_packed(x, packed_transposed_weights(w), offsets.span<int64_t>(), y);
     const int64_t out = w.shape()[1], in = w.shape()[2];
     const Tensor rows = widened(x), weights = widened_weights(w);
     const Rounded result(y);
@@ -83,7 +83,7 @@ void grouped_linear(const Tensor& x, const Parameter& w, const Tensor& offsets, 
 
 void grouped_linear_data_gradient(const Tensor& dy, const Parameter& w, const Tensor& offsets,
                                   const Tensor& dx) {
-    if (uses_onednn(dy)) return multiply(dy, packed_weights(w), offsets.span<int64_t>(), dx);
+    if (uses_onednn(dy)) return multiply_packed(dy, packed_weights(w), offsets.span<int64_t>(), dx);
     const int64_t out = w.shape()[1], in = w.shape()[2];
     const Tensor grad = widened(dy), weights = widened_weights(w);
     const Rounded result(dx);

@@ -150,7 +150,8 @@ int64_t Parameter::num_global_elements() const {
 }
 
 const Parameter* ParameterStore::declare(std::vector<ParameterSpec> sections) {
-    for (const ParameterSpec& spec : sections) expect_new_name(spec.name);
+    check(!units_.empty(), "a parameter needs a unit");
+    for (const ParameterSpec& spec : sections) take_name(spec.name);
     return add(std::move(sections));
 }
 
@@ -225,17 +226,14 @@ const Parameter* ParameterStore::add(std::vector<ParameterSpec> sections) {
 
 Buffer* ParameterStore::declare_buffer(std::string name, const Shape& shape, DType dtype) {
     check(!units_.empty(), "a buffer needs a unit");
-    expect_new_name(name);
+    take_name(name);
     buffers_.push_back(std::make_unique<Buffer>(Buffer{std::move(name), shape, dtype, {}}));
     units_.back()->buffers.push_back(buffers_.back().get());
     return buffers_.back().get();
 }
 
-void ParameterStore::expect_new_name(const std::string& name) const {
-    for (const auto& parameter : parameters_)
-        for (const auto& section : parameter->sections_)
-            check(section.spec.name != name, "two parameters are named {}", name);
-    for (const auto& buffer : buffers_) check(buffer->name != name, "two buffers are named {}", name);
+void ParameterStore::take_name(const std::string& name) {
+    check(names_.insert(name).second, "two parameters or buffers are named {}", name);
 }
 
 void ParameterStore::place_in_buckets(Unit& unit) const {

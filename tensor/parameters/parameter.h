@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -221,7 +222,7 @@ class ParameterStore {
     DType dtype() const { return dtype_; }
 
   private:
-    void expect_new_name(const std::string& name) const;
+    void take_name(const std::string& name);
     const Parameter* add(std::vector<ParameterSpec> sections);
     void place_in_buckets(Unit& unit) const;
 
@@ -229,6 +230,7 @@ class ParameterStore {
     std::vector<std::unique_ptr<Unit>> units_;
     std::vector<std::unique_ptr<Parameter>> parameters_;
     std::vector<std::unique_ptr<Buffer>> buffers_;
+    std::set<std::string> names_; // of both, as declared
     DType dtype_ = DType::f32;
 };
 

@@ -50,7 +50,7 @@ TEST(report_cost, of_a_run_without_a_record_is_that_of_its_steps_on_one_rank) {
     EXPECT_DOUBLE_EQ(data["runs"][0]["step_rank_hours"], 2.0);
 }
 
-class report_cost_of_sweep : public testing::Test {
+class report_cost_of_sweep : public ::testing::Test {
   protected:
     report_cost_of_sweep() {
         for (const char* run : {"runs/norm-pre_s1", "runs/norm-pre_s2", "runs/norm-pre_qk-on_s1",

@@ -64,8 +64,8 @@ TEST(report_size, layers_are_thinned_to_the_budget_and_keep_their_extremes) {
     EXPECT_THAT(small["thinned"][0].get<std::string>(),
                 HasSubstr(fmt::format("{} of 40 times", layers["step"].size())));
     EXPECT_EQ(layers["step"].back(), 40);
-    EXPECT_THAT(layers["fields"]["act_max"][3], testing::Contains(Json(1000)));
-    EXPECT_THAT(layers["fields"]["act_min"][3], testing::Contains(Json(-1000)));
+    EXPECT_THAT(layers["fields"]["act_max"][3], ::testing::Contains(Json(1000)));
+    EXPECT_THAT(layers["fields"]["act_min"][3], ::testing::Contains(Json(-1000)));
     EXPECT_EQ(small["runs"][0]["curves"], whole["runs"][0]["curves"]);
     EXPECT_THAT(to_html(report, {.most_bytes = budget}), HasSubstr("is thinned to"));
 }

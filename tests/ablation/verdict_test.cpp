@@ -18,7 +18,7 @@ using Json = nlohmann::ordered_json;
 using test::TemporaryFolder;
 using test::write_file;
 
-const std::string kSweep = R"(name: s
+const std::string kJudgedSweep = R"(name: s
 extends: base.yaml
 axes:
   placement: {key: model.norm.placement, values: [pre, post]}
@@ -86,7 +86,7 @@ double noisy(const PlannedRun& run) {
 }
 
 TEST(verdict, says_what_is_better_and_by_how_much) {
-    WrittenSweep sweep(kSweep);
+    WrittenSweep sweep(kJudgedSweep);
     // The larger MLP is better by a quarter, placement changes nothing.
     sweep.write([](const PlannedRun& run) { return noisy(run) - (run.key.variant % 2 ? 0.25 : 0); });
     const Json verdict = sweep.verdict();
@@ -112,7 +112,7 @@ TEST(verdict, says_what_is_better_and_by_how_much) {
 }
 
 TEST(verdict, the_larger_variant_is_also_judged_at_equal_flops) {
-    WrittenSweep sweep(kSweep);
+    WrittenSweep sweep(kJudgedSweep);
     sweep.write([](const PlannedRun& run) { return noisy(run); });
     const Json views = sweep.verdict()["views"];
     ASSERT_EQ(views.size(), 1U);
@@ -126,7 +126,7 @@ TEST(verdict, the_larger_variant_is_also_judged_at_equal_flops) {
 }
 
 TEST(verdict, waits_for_all_runs) {
-    WrittenSweep sweep(kSweep);
+    WrittenSweep sweep(kJudgedSweep);
     sweep.write([](const PlannedRun& run) { return noisy(run); });
     std::filesystem::remove_all(sweep.folder / "sweeps/s/runs/placement-post_size-64_s42");
     const Json verdict = sweep.verdict();
@@ -138,7 +138,7 @@ TEST(verdict, waits_for_all_runs) {
 }
 
 TEST(verdict, survivors_are_not_averaged) {
-    WrittenSweep sweep(kSweep);
+    WrittenSweep sweep(kJudgedSweep);
     sweep.write([](const PlannedRun& run) {
         return run.key.variant == 3 && run.seed == 41 ? std::optional<double>() : std::optional(noisy(run));
     });
@@ -155,7 +155,8 @@ TEST(verdict, survivors_are_not_averaged) {
 }
 
 TEST(verdict, tells_what_tuning_chose_and_whether_it_hangs_on_that) {
-    WrittenSweep sweep(kSweep + "tune: {key: optimizer.lr, values: [1.0e-3, 2.0e-3, 4.0e-3], seeds: 2}\n");
+    WrittenSweep sweep(kJudgedSweep +
+                       "tune: {key: optimizer.lr, values: [1.0e-3, 2.0e-3, 4.0e-3], seeds: 2}\n");
     sweep.write([](const PlannedRun& run) { return noisy(run) + (run.key.tuned == 2e-3 ? 0 : 0.5); });
     const Json verdict = sweep.verdict();
     EXPECT_EQ(verdict["variants"][1]["rate"], 2e-3);
@@ -168,7 +169,7 @@ TEST(verdict, tells_what_tuning_chose_and_whether_it_hangs_on_that) {
 }
 
 TEST(forecast, tells_size_cost_and_what_can_be_seen) {
-    WrittenSweep sweep(kSweep +
+    WrittenSweep sweep(kJudgedSweep +
                        "match: {adjust: model.sublayers.attn.num_heads, multiple_of: 1, tolerance: 0.9}\n");
     SweepResults nothing(sweep.plan, sweep.sweep->path());
     const std::string before = describe_plan(sweep.plan, nothing, 1);

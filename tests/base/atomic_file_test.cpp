@@ -160,7 +160,7 @@ TEST(atomic_file, read_whole_file_checks_kind_and_size) {
         FAIL() << "a missing file was read";
     } catch (const Error& error) {
         EXPECT_EQ(error.exit_code(), ExitCode::checkpoint);
-        EXPECT_THAT(error.what(), testing::HasSubstr("missing"));
+        EXPECT_THAT(error.what(), ::testing::HasSubstr("missing"));
     }
 }
 
@@ -183,7 +183,7 @@ TEST(folder_lock, the_second_holder_is_told_who_holds_it) {
             FAIL() << "locked twice";
         } catch (const WriteError& error) {
             EXPECT_THAT(error.what(),
-                        testing::HasSubstr("in use by pid " + std::to_string(::getpid()) + " on host "));
+                        ::testing::HasSubstr("in use by pid " + std::to_string(::getpid()) + " on host "));
         }
     }
     const FolderLock again(folder.path());
@@ -209,10 +209,10 @@ TEST(folder_lock, notices_that_its_folder_is_gone) {
                                ": expected the folder that this process locked, found none: it was renamed, "
                                "moved or removed meanwhile; nothing more is written");
     fs::create_directory(path);
-    EXPECT_THAT(fault(lock), testing::HasSubstr("found another one without the lock"));
+    EXPECT_THAT(fault(lock), ::testing::HasSubstr("found another one without the lock"));
     {
         const FolderLock other(path);
-        EXPECT_THAT(fault(lock), testing::HasSubstr("found another one:"));
+        EXPECT_THAT(fault(lock), ::testing::HasSubstr("found another one:"));
         EXPECT_TRUE(other.is_in_place());
     }
     fs::remove_all(path);

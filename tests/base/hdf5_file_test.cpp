@@ -23,8 +23,8 @@ namespace {
 
 using test::run_python;
 using test::TemporaryFolder;
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using Shape = std::vector<int64_t>;
 
 template <typename T>

@@ -118,7 +118,7 @@ matters: 0.05
                        "optimizer.schedule={type: wsd, warmup_steps: 2, decay_steps: 3}")
             # A branch knows that it is one; nothing else differs.
             out, _ = self.braid("checkpoint", "diff", name, f"sweeps/lengths/runs/length-{name}_s6", expect=1)
-            self.assertEqual({line.split("/")[1] for line in out.splitlines() if line}, {"branch"}, out)
+            self.assertEqual({line.split("/")[1] for line in out.splitlines() if line}, {"branch", "start"}, out)
             alone = (self.folder / name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
             self.assertEqual(self.run_metrics(f"runs/length-{name}_s6", "lengths")[-1]["eval/held/loss"],
                              json.loads(alone[-1])["eval/held/loss"])

@@ -29,11 +29,11 @@ OpCase gate_case(Allocator& allocator, const Shape& shape, const Shape& gate) {
             }};
 }
 
-const Shape kShapes[] = {{1, 2}, {3, 34}, {0, 4}, {70, 6}};
+const Shape kGateShapes[] = {{1, 2}, {3, 34}, {0, 4}, {70, 6}};
 
 TEST(activation, gradients) {
     TestContext t;
-    for (const Shape& shape : kShapes) {
+    for (const Shape& shape : kGateShapes) {
         check_op_gradients(unary_case(t.allocator, "silu", ops::silu, shape));
         check_op_gradients(unary_case(t.allocator, "sigmoid", ops::sigmoid, shape));
         check_op_gradients(unary_case(t.allocator, "gelu", ops::gelu, shape));

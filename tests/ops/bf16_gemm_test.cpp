@@ -77,7 +77,7 @@ TEST(bf16_gemm, products_match_sums_in_double) {
                 from_vector(t.allocator, {p.rows(), n}, DType::f64, plain_product(p, x, w, transposed));
             for (const DType dtype : {DType::f32, DType::bf16}) {
                 const Tensor y = Tensor::empty(t.allocator, {p.rows(), n}, dtype);
-                ops::cpu::multiply(x, packed, p.offsets, y);
+                ops::cpu::multiply_packed(x, packed, p.offsets, y);
                 // Up to 600 terms of size one in f32, whose rounding grows like the root of their number;
                 // then one rounding to bf16.
                 const double sums = 64 * std::numeric_limits<float>::epsilon();
@@ -120,8 +120,8 @@ TEST(bf16_gemm, leaves_the_number_of_threads_alone) {
     const Tensor y = Tensor::empty(t.allocator, {p.rows(), p.out}, DType::bf16);
     const int before = omp_get_max_threads();
     omp_set_num_threads(3);
-    ops::cpu::multiply(random_tensor(t.allocator, {p.rows(), p.in}, DType::bf16, "x"),
-                       pack(t.allocator, p, w, true), p.offsets, y);
+    ops::cpu::multiply_packed(random_tensor(t.allocator, {p.rows(), p.in}, DType::bf16, "x"),
+                              pack(t.allocator, p, w, true), p.offsets, y);
     EXPECT_EQ(omp_get_max_threads(), 3);
     omp_set_num_threads(before);
 }

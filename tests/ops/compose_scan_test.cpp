@@ -5,13 +5,6 @@
 namespace braid::testing {
 namespace {
 
-DocumentsPtr documents_of(const std::vector<int32_t>& lengths) {
-    auto documents = std::make_shared<Documents>();
-    documents->offsets = {0};
-    for (const int32_t length : lengths) documents->offsets.push_back(documents->offsets.back() + length);
-    return documents;
-}
-
 OpCase scan_case(Allocator& allocator, const std::vector<int32_t>& lengths, int64_t rows, int64_t columns,
                  bool initial) {
     const DocumentsPtr runs = documents_of(lengths);

@@ -15,13 +15,6 @@ namespace {
 // Documents that both calls have a part of; of one, the first call has nothing, of another all but one token.
 const std::vector<int32_t> kFirst = {5, 0, 20}, kSecond = {4, 3, 1};
 
-DocumentsPtr documents_of(const std::vector<int32_t>& lengths) {
-    auto documents = std::make_shared<Documents>();
-    documents->offsets = {0};
-    for (const int32_t length : lengths) documents->offsets.push_back(documents->offsets.back() + length);
-    return documents;
-}
-
 DocumentsPtr whole() {
     std::vector<int32_t> lengths;
     for (size_t d = 0; d < kFirst.size(); ++d) lengths.push_back(kFirst[d] + kSecond[d]);

@@ -7,7 +7,7 @@
 namespace braid::testing {
 namespace {
 
-OpCase decay_case(Allocator& allocator, int64_t tokens, int64_t heads, double scale) {
+OpCase delta_decay_case(Allocator& allocator, int64_t tokens, int64_t heads, double scale) {
     return {"delta decay",
             {{{heads}, 0.5, 1}, {{heads}, 0.5, 1}},
             {random_tensor(allocator, {tokens, heads}, DType::f64, "a", scale)},
@@ -19,13 +19,13 @@ OpCase decay_case(Allocator& allocator, int64_t tokens, int64_t heads, double sc
 TEST(delta_decay, gradients) {
     TestContext t;
     for (const auto& [tokens, heads] : {std::array<int64_t, 2>{1, 1}, {7, 3}, {0, 2}, {600, 2}})
-        check_op_gradients(decay_case(t.allocator, tokens, heads, 1));
-    check_op_gradients(decay_case(t.allocator, 40, 2, 20)); // far out on both sides of softplus
+        check_op_gradients(delta_decay_case(t.allocator, tokens, heads, 1));
+    check_op_gradients(delta_decay_case(t.allocator, 40, 2, 20)); // far out on both sides of softplus
 }
 
 TEST(delta_decay, matches_the_formula) {
     TestContext t;
-    const OpCase op = decay_case(t.allocator, 50, 3, 10);
+    const OpCase op = delta_decay_case(t.allocator, 50, 3, 10);
     const auto a = to_vector(op.inputs[0]), g = to_vector(run_op(op, t, DType::f64)[0]);
     const auto rate =
         to_vector(random_tensor(t.allocator, {3}, DType::f64, "delta decay parameter 0", 0.5, 1));
@@ -39,7 +39,7 @@ TEST(delta_decay, matches_the_formula) {
 
 TEST(delta_decay, stays_finite_and_not_positive) {
     TestContext t;
-    const OpCase op = decay_case(t.allocator, 200, 2, 1000);
+    const OpCase op = delta_decay_case(t.allocator, 200, 2, 1000);
     for (const double g : to_vector(run_op(op, t, DType::f32)[0])) {
         EXPECT_TRUE(std::isfinite(g));
         EXPECT_LE(g, 0);
@@ -48,7 +48,7 @@ TEST(delta_decay, stays_finite_and_not_positive) {
 
 TEST(delta_decay, strided_f32_and_threads) {
     TestContext t;
-    OpCase op = decay_case(t.allocator, 3500, 5, 1);
+    OpCase op = delta_decay_case(t.allocator, 3500, 5, 1);
     const Tensor wide = random_tensor(t.allocator, {3500, 9}, DType::f64, "wide");
     op.inputs = {converted(t.allocator, wide.columns(1, 5), DType::f64)};
     OpCase strided = op;

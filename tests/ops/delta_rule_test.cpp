@@ -10,7 +10,7 @@
 namespace braid::testing {
 namespace {
 
-struct Sizes {
+struct DeltaSizes {
     std::vector<int32_t> documents; // lengths
     int64_t key_heads, value_heads, key_dim, value_dim;
 
@@ -25,7 +25,7 @@ constexpr double kScale = 0.3;
 constexpr double kSlow = 0.05, kFast = 4, kViolent = 300; // decay rates: e^g is about 0.96, 0.05 and 0
 
 /// q, k (of unit length), v, g (about -rate), beta (within (0, 1)), in f64.
-Values make_inputs(Allocator& allocator, const Sizes& sizes, double rate) {
+Values make_inputs(Allocator& allocator, const DeltaSizes& sizes, double rate) {
     const int64_t tokens = sizes.tokens();
     const auto random = [&](int64_t heads, int64_t dim, const char* name) {
         return random_tensor(allocator, {tokens, heads, dim}, DType::f64, name);
@@ -47,7 +47,7 @@ Values make_inputs(Allocator& allocator, const Sizes& sizes, double rate) {
 }
 
 /// The same where operations run.
-Values on_device(TestContext& t, const Values& x) {
+Values all_on_device(TestContext& t, const Values& x) {
     Values y;
     for (const Tensor& value : x) y.push_back(to_device(*t.ctx.allocator, value));
     return y;
@@ -67,7 +67,7 @@ DocumentsPtr make_documents(const std::vector<int32_t>& lengths) {
 }
 
 /// The case with all five inputs, or without g.
-OpCase delta_case(Allocator& allocator, const Sizes& sizes, double rate, bool with_decay = true) {
+OpCase delta_case(Allocator& allocator, const DeltaSizes& sizes, double rate, bool with_decay = true) {
     Values inputs = make_inputs(allocator, sizes, rate);
     if (!with_decay) inputs.erase(inputs.begin() + 3);
     return {"delta rule",
@@ -85,7 +85,7 @@ OpCase delta_case(Allocator& allocator, const Sizes& sizes, double rate, bool wi
 /// in plain arrays. Keeps all states.
 class Recurrence {
   public:
-    Recurrence(const Sizes& sizes, const Values& inputs) : s_(sizes) {
+    Recurrence(const DeltaSizes& sizes, const Values& inputs) : s_(sizes) {
         for (const Tensor& x : inputs) in_.push_back(to_vector(x));
         out_ = in_[2];
         for (const auto& x : in_) grad_.emplace_back(x.size(), 0.0);
@@ -179,13 +179,13 @@ class Recurrence {
     }
     size_t gate_at(int64_t t, int64_t head) const { return size(t * s_.value_heads + head); }
 
-    const Sizes s_;
+    const DeltaSizes s_;
     std::vector<std::vector<double>> in_, grad_;
     std::vector<double> out_;
 };
 
-const std::vector<Sizes>& all_sizes() {
-    static const std::vector<Sizes> sizes = {
+const std::vector<DeltaSizes>& all_sizes() {
+    static const std::vector<DeltaSizes> sizes = {
         {{1}, 1, 1, 4, 4},                          // one token
         {{64}, 1, 1, 8, 8},                         // exactly one chunk
         {{63, 65, 64}, 1, 2, 8, 4},                 // around it
@@ -219,7 +219,7 @@ TEST(delta_rule, chunks_cover_documents) {
 }
 
 TEST(delta_rule, equals_the_recurrence_with_gradients) {
-    for (const Sizes& sizes : all_sizes())
+    for (const DeltaSizes& sizes : all_sizes())
         for (const double rate : {kSlow, kFast, kViolent}) {
             TestContext t(test_device());
             const OpCase op = delta_case(t.allocator, sizes, rate);
@@ -245,7 +245,7 @@ TEST(delta_rule, equals_the_recurrence_with_gradients) {
 TEST(delta_rule, gradients) {
     GradientCheckOptions options;
     options.max_elements = 40;
-    for (const Sizes& sizes : {Sizes{{3}, 1, 1, 2, 3}, Sizes{{66, 0, 5}, 1, 2, 3, 4}}) {
+    for (const DeltaSizes& sizes : {DeltaSizes{{3}, 1, 1, 2, 3}, DeltaSizes{{66, 0, 5}, 1, 2, 3, 4}}) {
         TestContext t;
         check_op_gradients(delta_case(t.allocator, sizes, kSlow), options);
         check_op_gradients(delta_case(t.allocator, sizes, kFast), options);
@@ -255,7 +255,7 @@ TEST(delta_rule, gradients) {
 
 TEST(delta_rule, zero_decay_is_plain_delta_net) {
     TestContext t(test_device());
-    const Sizes sizes{{100, 33}, 2, 4, 8, 8};
+    const DeltaSizes sizes{{100, 33}, 2, 4, 8, 8};
     const Values gated = run_op(delta_case(t.allocator, sizes, 0), t, DType::f64);
     const Values plain = run_op(delta_case(t.allocator, sizes, 0, false), t, DType::f64);
     ASSERT_EQ(gated.size(), 6U);
@@ -267,7 +267,7 @@ TEST(delta_rule, zero_decay_is_plain_delta_net) {
 /// Documents packed together give the bits of documents run one by one.
 TEST(delta_rule, packing_changes_no_bit) {
     TestContext t(test_device());
-    const Sizes sizes{{70, 64, 0, 3, 129}, 1, 2, 8, 12};
+    const DeltaSizes sizes{{70, 64, 0, 3, 129}, 1, 2, 8, 12};
     const OpCase packed = delta_case(t.allocator, sizes, kSlow);
     const Values whole = run_op(packed, t, DType::f64);
     const Tensor d_output = random_tensor(t.allocator, whole[0].shape(), DType::f64, "delta rule output 0");
@@ -310,7 +310,7 @@ TEST(delta_rule, not_a_number_is_not_lost) {
     for (size_t broken = 0; broken < 5; ++broken) {
         Values x = make_inputs(t.allocator, {{80}, 1, 1, 4, 4}, kSlow);
         x[broken].data<double>()[0] = std::nan("");
-        x = on_device(t, x);
+        x = all_on_device(t, x);
         const Tensor o =
             ops::gated_delta_rule(t.ctx, x[0], x[1], x[2], x[3], x[4], make_documents({80}), kScale);
         EXPECT_TRUE(std::isnan(to_vector(to_device(t.allocator, o))[0])) << "input " << broken;
@@ -319,7 +319,7 @@ TEST(delta_rule, not_a_number_is_not_lost) {
 
 TEST(delta_rule, reads_strided_rows) {
     TestContext t(test_device());
-    const Sizes sizes{{70, 5}, 2, 4, 3, 5};
+    const DeltaSizes sizes{{70, 5}, 2, 4, 3, 5};
     const int64_t widths[] = {6, 6, 20, 4, 4};
     const Values packed = make_inputs(t.allocator, sizes, kSlow);
     const Tensor wide = Tensor::empty(t.allocator, {75, 41}, DType::f64);
@@ -351,7 +351,7 @@ TEST(delta_rule, reads_strided_rows) {
         for (const Tensor& input : x) results.push_back(copied(t.allocator, gradients.take(input.ref())));
         return results;
     };
-    const Values expected = run(on_device(t, packed)), found = run(strided);
+    const Values expected = run(all_on_device(t, packed)), found = run(strided);
     for (size_t i = 0; i < expected.size(); ++i)
         expect_identical(found[i], expected[i], fmt::format("{}", i));
 }
@@ -371,8 +371,8 @@ TEST(delta_rule, f32_and_threads) {
 
 TEST(delta_rule, parts_are_the_document) {
     TestContext t(test_device());
-    const Sizes sizes{{190}, 2, 4, 8, 12};
-    const Values x = on_device(t, make_inputs(t.allocator, sizes, kSlow));
+    const DeltaSizes sizes{{190}, 2, 4, 8, 12};
+    const Values x = all_on_device(t, make_inputs(t.allocator, sizes, kSlow));
     const auto documents = make_documents(sizes.documents);
     for (const bool with_decay : {true, false}) {
         const auto g = [&](const Tensor& all) { return with_decay ? all : Tensor(); };
@@ -397,8 +397,8 @@ TEST(delta_rule, parts_are_the_document) {
 
 /// The kernels against the composite of primitives, whose gradients are those of its parts.
 TEST(delta_rule, states_have_the_gradients_of_the_composite) {
-    for (const Sizes& sizes :
-         {Sizes{{3}, 1, 1, 2, 3}, Sizes{{130, 0, 1, 64, 0}, 2, 6, 12, 20}, Sizes{{70, 128}, 1, 2, 33, 70}})
+    for (const DeltaSizes& sizes : {DeltaSizes{{3}, 1, 1, 2, 3}, DeltaSizes{{130, 0, 1, 64, 0}, 2, 6, 12, 20},
+                                    DeltaSizes{{70, 128}, 1, 2, 33, 70}})
         for (const double rate : {kSlow, kFast}) {
             TestContext t;
             OpCase kernels = delta_case(t.allocator, sizes, rate);
@@ -434,7 +434,7 @@ TEST(delta_rule, gradients_through_states) {
     GradientCheckOptions options;
     options.max_elements = 40;
     TestContext t;
-    const Sizes sizes{{66, 0, 5}, 1, 2, 3, 4};
+    const DeltaSizes sizes{{66, 0, 5}, 1, 2, 3, 4};
     const DocumentsPtr documents = make_documents(sizes.documents);
     OpCase op = delta_case(t.allocator, sizes, kSlow);
     op.forward = [documents](Context& ctx, const Values& x, const OpCase::Weights&) {
@@ -452,8 +452,8 @@ TEST(delta_rule, gradients_through_states) {
 
 TEST(delta_rule, final_states_change_no_bit_and_feed_diagnostics) {
     TestContext t(test_device());
-    const Sizes sizes{{90, 0, 64}, 1, 2, 4, 6};
-    const Values inputs = make_inputs(t.allocator, sizes, kSlow), x = on_device(t, inputs);
+    const DeltaSizes sizes{{90, 0, 64}, 1, 2, 4, 6};
+    const Values inputs = make_inputs(t.allocator, sizes, kSlow), x = all_on_device(t, inputs);
     const auto documents = make_documents(sizes.documents);
     Tensor states;
     const Tensor o =
@@ -512,8 +512,8 @@ TEST(delta_rule, work_is_linear_in_tokens) {
 TEST(delta_rule, saves_what_it_declares) {
     TestContext t(test_device());
     t.ctx.tape = &t.tape;
-    const Sizes sizes{{128}, 1, 2, 32, 64};
-    const Values x = on_device(t, make_inputs(t.allocator, sizes, kSlow));
+    const DeltaSizes sizes{{128}, 1, 2, 32, 64};
+    const Values x = all_on_device(t, make_inputs(t.allocator, sizes, kSlow));
     int64_t inputs = 0;
     for (const Tensor& input : x) inputs += static_cast<int64_t>(input.storage_bytes());
     const Tensor o =

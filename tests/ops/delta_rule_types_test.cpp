@@ -8,7 +8,7 @@
 namespace braid::testing {
 namespace {
 
-constexpr double kScale = 0.3;
+constexpr double kQueryScale = 0.3;
 
 /// q and k of unit length, v, g and beta for `heads` heads of `size`, in f64.
 Values make_inputs(Allocator& allocator, int64_t tokens, int64_t heads, int64_t size) {
@@ -38,7 +38,7 @@ TEST(delta_rule_types, heads_of_256) {
         {},
         make_inputs(t.allocator, 71, 1, 256),
         [documents = t.ctx.documents](Context& ctx, const Values& x, const OpCase::Weights&) {
-            return Values{ops::gated_delta_rule(ctx, x[0], x[1], x[2], x[3], x[4], documents, kScale)};
+            return Values{ops::gated_delta_rule(ctx, x[0], x[1], x[2], x[3], x[4], documents, kQueryScale)};
         },
         {3, 4}};
     // as delta_rule.f32_and_threads, with sums of 256 terms
@@ -60,7 +60,7 @@ void check_parts(DType dtype, double bound) {
     t.set_documents({41});
     Tensor final_state;
     const Tensor whole = ops::gated_delta_rule(t.ctx, exact[0], exact[1], exact[2], exact[3], exact[4],
-                                               t.ctx.documents, kScale, {}, &final_state);
+                                               t.ctx.documents, kQueryScale, {}, &final_state);
     Tensor state;
     int64_t first = 0;
     for (const int64_t count : {1, 3, 37}) {
@@ -68,7 +68,7 @@ void check_parts(DType dtype, double bound) {
         for (const Tensor& input : given)
             part.push_back(to_device(*tested.ctx.allocator, input).rows(first, count));
         const Tensor o = ops::gated_delta_rule(tested.ctx, part[0], part[1], part[2], part[3], part[4],
-                                               Documents::single(count), kScale, state, &state);
+                                               Documents::single(count), kQueryScale, state, &state);
         expect_close(to_device(t.allocator, o), whole.rows(first, count), bound,
                      fmt::format("{} tokens in {}", count, name_of(dtype)));
         first += count;

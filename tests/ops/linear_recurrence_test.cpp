@@ -28,14 +28,7 @@ struct Setting {
     }
 };
 
-constexpr double kScale = 0.3;
-
-DocumentsPtr documents_of(const Setting& s) {
-    auto documents = std::make_shared<Documents>();
-    documents->offsets = {0};
-    for (const int32_t length : s.documents) documents->offsets.push_back(documents->offsets.back() + length);
-    return documents;
-}
+constexpr double kDotScale = 0.3;
 
 /// Inputs {q, k, v, then log_decay, beta, initial where there are some}; k of unit length.
 OpCase recurrence_case(Allocator& allocator, const Setting& s) {
@@ -63,7 +56,7 @@ OpCase recurrence_case(Allocator& allocator, const Setting& s) {
         op.wide_inputs.push_back(op.inputs.size());
         op.inputs.push_back(beta);
     }
-    const DocumentsPtr documents = documents_of(s);
+    const DocumentsPtr documents = documents_of(s.documents);
     if (s.initial) {
         op.wide_inputs.push_back(op.inputs.size());
         op.inputs.push_back(random_tensor(allocator, {documents->num_documents(), s.heads, s.dk, s.dv},
@@ -71,7 +64,7 @@ OpCase recurrence_case(Allocator& allocator, const Setting& s) {
     }
     op.forward = [s, documents](Context& ctx, const Values& x, const OpCase::Weights&) {
         size_t at = 3;
-        ops::LinearRecurrence in{x[0], x[1], x[2], {}, {}, kScale};
+        ops::LinearRecurrence in{x[0], x[1], x[2], {}, {}, kDotScale};
         if (s.decay != Decay::none) in.log_decay = x[at++];
         if (s.delta) in.beta = x[at++];
         const auto run = s.composite ? ops::composite_recurrence : ops::linear_recurrence;
@@ -115,7 +108,7 @@ std::pair<std::vector<double>, std::vector<double>> plain(const Setting& s, cons
                         state[c * dv + j] += k[c] * u;
                         out += q[c] * state[c * dv + j];
                     }
-                    o[(t * heads + head) * dv + j] = kScale * out;
+                    o[(t * heads + head) * dv + j] = kDotScale * out;
                 }
             }
         }
@@ -179,7 +172,7 @@ TEST(linear_recurrence, states_of_one_call_go_on_in_the_next) {
                 x.push_back(to_device(*tested.ctx.allocator, input.rows(at, count)));
             const bool decays = whole.decay != Decay::none;
             const ops::LinearRecurrence in{
-                x[0], x[1], x[2], decays ? x[3] : Tensor(), whole.delta ? x.back() : Tensor(), kScale};
+                x[0], x[1], x[2], decays ? x[3] : Tensor(), whole.delta ? x.back() : Tensor(), kDotScale};
             const auto next = ops::linear_recurrence(tested.ctx, in, Documents::single(count), state);
             state = next.last;
             expect_close(to_device(t.allocator, next.o), all[0].rows(at, count), 1e-12, "o");

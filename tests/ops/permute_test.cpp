@@ -17,14 +17,6 @@ Tensor choices(Allocator& allocator, int64_t tokens, int64_t k, int64_t experts)
     return from_vector(allocator, {tokens, k}, DType::i32, values);
 }
 
-Tensor on_device(TestContext& t, const Tensor& x) {
-    return to_device(*t.ctx.allocator, x);
-}
-
-std::vector<double> values_of(TestContext& t, const Tensor& x) {
-    return to_vector(to_device(t.allocator, x));
-}
-
 OpCase permute_case(Allocator& allocator, int64_t tokens, int64_t k, int64_t experts, int64_t width) {
     return {
         "permute",

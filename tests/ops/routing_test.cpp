@@ -12,18 +12,10 @@ namespace {
 using ops::RoutingOptions;
 using ops::RoutingScore;
 
-const RoutingOptions kOptions[] = {{RoutingScore::softmax, true, 1, 2},
-                                   {RoutingScore::softmax, false, 1.5, 3},
-                                   {RoutingScore::sigmoid, true, 2.446, 2},
-                                   {RoutingScore::sigmoid, false, 1, 1}};
-
-Tensor on_device(TestContext& t, const Tensor& x) {
-    return to_device(*t.ctx.allocator, x);
-}
-
-std::vector<double> values_of(TestContext& t, const Tensor& x) {
-    return to_vector(to_device(t.allocator, x));
-}
+const RoutingOptions kRoutingOptions[] = {{RoutingScore::softmax, true, 1, 2},
+                                          {RoutingScore::softmax, false, 1.5, 3},
+                                          {RoutingScore::sigmoid, true, 2.446, 2},
+                                          {RoutingScore::sigmoid, false, 1, 1}};
 
 OpCase route_case(Allocator& allocator, int64_t tokens, int64_t experts, const RoutingOptions& options,
                   bool biased) {
@@ -51,7 +43,7 @@ std::vector<int> best_experts(const std::vector<double>& score, size_t k) {
 
 TEST(routing, gradients) {
     TestContext t;
-    for (const RoutingOptions& options : kOptions)
+    for (const RoutingOptions& options : kRoutingOptions)
         for (const bool biased : {false, true}) {
             check_op_gradients(route_case(t.allocator, 7, 5, options, biased));
             check_op_gradients(route_case(t.allocator, 1, options.k, options, biased));
@@ -61,7 +53,7 @@ TEST(routing, gradients) {
 
 TEST(routing, matches_the_definition) {
     TestContext t(test_device());
-    for (const RoutingOptions& options : kOptions) {
+    for (const RoutingOptions& options : kRoutingOptions) {
         const OpCase op = route_case(t.allocator, 30, 9, options, true);
         const Values results = run_op(op, t, DType::f64);
         const auto logits = to_vector(op.inputs[0]), expert = to_vector(results[0]),
@@ -139,7 +131,7 @@ Tensor worst_experts(TestContext& t, const Tensor& logits, const RoutingOptions&
 
 TEST(routing, given_experts_are_weighed_by_their_own_scores) {
     TestContext t(test_device());
-    for (const RoutingOptions& options : kOptions) {
+    for (const RoutingOptions& options : kRoutingOptions) {
         const Tensor logits = random_tensor(t.allocator, {7, 6}, DType::f64, "logits");
         const Tensor given = worst_experts(t, logits, options);
         const auto routing = ops::route(t.ctx, on_device(t, logits), {}, options, on_device(t, given));
@@ -189,7 +181,7 @@ TEST(routing, refuses_given_experts_that_do_not_exist) {
 
 TEST(routing, f32_and_threads) {
     TestContext t;
-    for (const RoutingOptions& options : kOptions) {
+    for (const RoutingOptions& options : kRoutingOptions) {
         const OpCase op = route_case(t.allocator, 300, 33, options, true);
         // sums over 33 experts and a dozen roundings; choices of f32 and f64 agree as no two scores are that
         // close

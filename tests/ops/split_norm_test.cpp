@@ -9,7 +9,7 @@
 namespace braid::testing {
 namespace {
 
-constexpr double kEps = 1e-3; // large enough that a norm without it would show
+constexpr double kSplitNormEps = 1e-3; // large enough that a norm without it would show
 
 /// Rows of `width` features, of which this rank holds shape[1]; `squares` are given.
 OpCase given_squares(Allocator& allocator, const Shape& shape, int64_t width, bool zero_centered) {
@@ -20,7 +20,8 @@ OpCase given_squares(Allocator& allocator, const Shape& shape, int64_t width, bo
             {{{shape[1]}}},
             {random_tensor(allocator, shape, DType::f64, "x"), squares},
             [=](Context& ctx, const Values& x, const OpCase::Weights& w) {
-                return Values{ops::rms_norm_given_squares(ctx, x[0], x[1], width, w[0], kEps, zero_centered)};
+                return Values{
+                    ops::rms_norm_given_squares(ctx, x[0], x[1], width, w[0], kSplitNormEps, zero_centered)};
             },
             {1}};
 }
@@ -48,17 +49,17 @@ OpCase two_parts(Allocator& allocator, const Shape& shape, int64_t first, bool z
                     ops::add(ctx, ops::row_squares(ctx, parts[0]), ops::row_squares(ctx, parts[1]));
                 Values y;
                 for (size_t i = 0; i < 2; ++i)
-                    y.push_back(ops::rms_norm_given_squares(ctx, parts[i], squares, width, w[i], kEps,
-                                                            zero_centered));
+                    y.push_back(ops::rms_norm_given_squares(ctx, parts[i], squares, width, w[i],
+                                                            kSplitNormEps, zero_centered));
                 return y;
             }};
 }
 
-const Shape kShapes[] = {{1, 1}, {1, 7}, {5, 3}, {0, 4}, {70, 9}};
+const Shape kSplitNormShapes[] = {{1, 1}, {1, 7}, {5, 3}, {0, 4}, {70, 9}};
 
 TEST(split_norm, gradients) {
     TestContext t;
-    for (const Shape& shape : kShapes) {
+    for (const Shape& shape : kSplitNormShapes) {
         check_op_gradients(squares_case(t.allocator, shape));
         for (const bool zero_centered : {false, true})
             check_op_gradients(given_squares(t.allocator, shape, 2 * shape[1], zero_centered));
@@ -92,7 +93,7 @@ TEST(split_norm, parts_match_the_definition_of_the_whole) {
                 for (size_t j = 0; j < width; ++j) square += x[r * width + j] * x[r * width + j] / width;
                 for (size_t j = 0; j < columns; ++j)
                     EXPECT_NEAR(y[r * columns + j],
-                                x[r * width + begin + j] / std::sqrt(square + kEps) *
+                                x[r * width + begin + j] / std::sqrt(square + kSplitNormEps) *
                                     (zero_centered ? 1 + w[j] : w[j]),
                                 1e-13);
             }

@@ -23,6 +23,13 @@ void TestContext::set_documents(const std::vector<int32_t>& lengths, int64_t num
     ctx.documents = documents;
 }
 
+DocumentsPtr documents_of(const std::vector<int32_t>& lengths) {
+    auto documents = std::make_shared<Documents>();
+    documents->offsets = {0};
+    for (const int32_t length : lengths) documents->offsets.push_back(documents->offsets.back() + length);
+    return documents;
+}
+
 Tensor random_tensor(Allocator& allocator, const Shape& shape, DType dtype, std::string_view name,
                      double scale, double shift) {
     const RngStream stream(1234, RngPurpose::test, name);
@@ -32,6 +39,14 @@ Tensor random_tensor(Allocator& allocator, const Shape& shape, DType dtype, std:
             x.data<T>()[i] = static_cast<T>(shift + scale * stream.normal(static_cast<uint64_t>(i)));
     });
     return x;
+}
+
+Tensor on_device(TestContext& t, const Tensor& x) {
+    return to_device(*t.ctx.allocator, x);
+}
+
+std::vector<double> values_of(TestContext& t, const Tensor& x) {
+    return to_vector(to_device(t.allocator, x));
 }
 
 std::vector<double> to_vector(const Tensor& x) {

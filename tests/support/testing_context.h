@@ -33,13 +33,19 @@ struct TestContext {
     void set_documents(const std::vector<int32_t>& lengths, int64_t num_sequences = 1);
 };
 
+/// Documents of these lengths.
+DocumentsPtr documents_of(const std::vector<int32_t>& lengths);
 /// Standard normal numbers times `scale` plus `shift`, a pure function of (name, index).
 Tensor random_tensor(Allocator& allocator, const Shape& shape, DType dtype, std::string_view name,
                      double scale = 1, double shift = 0);
 /// A copy with packed memory of the same or another element type.
 Tensor converted(Allocator& allocator, const Tensor& x, DType dtype);
+/// A copy where operations of `t` run.
+Tensor on_device(TestContext& t, const Tensor& x);
 /// All elements, in order, as double.
 std::vector<double> to_vector(const Tensor& x);
+/// The same of a result of `t`, wherever it lies.
+std::vector<double> values_of(TestContext& t, const Tensor& x);
 Tensor from_vector(Allocator& allocator, const Shape& shape, DType dtype, const std::vector<double>& values);
 
 /// max |a - b| / max(max |b|, floor): the error of a tensor.

@@ -84,7 +84,8 @@ class TrainingCase(unittest.TestCase):
         """Runs a command in the folder and returns (standard output, standard error)."""
         done = subprocess.run(command, cwd=self.folder, env=self.environment, timeout=timeout, capture_output=True,
                               text=True, errors="surrogateescape", check=False)
-        self.assertEqual(done.returncode, expect, f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        said = f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        self.assertEqual(done.returncode, expect, said)
         return done.stdout, done.stderr
 
     def braid(self, *arguments, ranks=0, expect=0):

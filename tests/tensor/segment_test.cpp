@@ -9,12 +9,12 @@ namespace braid::testing {
 namespace {
 
 /// y = silu(x W) + x with a weight of its own: something is saved, used twice, and has a weight gradient.
-struct Case {
+struct SegmentCase {
     TestContext t;
     ParameterStore store;
     const Parameter* weight;
 
-    Case() {
+    SegmentCase() {
         store.begin_unit("layers.0");
         weight = store.declare(
             ParameterSpec{"w", {6, 6}, ParameterRole::matrix, 6, {Initializer::Kind::normal, 0.4}, "", -1});
@@ -41,7 +41,7 @@ struct Case {
 };
 
 TEST(segment, recomputation_gives_the_same_bits) {
-    Case c;
+    SegmentCase c;
     const auto [dx, dw] = c.gradients(Segment::Policy::keep);
     const auto [dx_again, dw_again] = c.gradients(Segment::Policy::recompute);
     expect_identical(dx, dx_again, "dx");
@@ -49,7 +49,7 @@ TEST(segment, recomputation_gives_the_same_bits) {
 }
 
 TEST(segment, recomputation_holds_inputs_only) {
-    Case c;
+    SegmentCase c;
     const Tensor x = random_tensor(c.t.allocator, {5, 6}, DType::f64, "x");
     Segment::Saved kept, recomputed;
     c.segment(Segment::Policy::keep).forward(c.t.ctx, {x}, &kept);
@@ -59,7 +59,7 @@ TEST(segment, recomputation_holds_inputs_only) {
 }
 
 TEST(segment, backward_gives_its_memory_back) {
-    Case c;
+    SegmentCase c;
     const int64_t before = c.t.allocator.statistics().used_bytes;
     c.gradients(Segment::Policy::keep);
     c.gradients(Segment::Policy::recompute);

@@ -10,7 +10,7 @@ using test::TemporaryFolder;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-std::vector<int64_t> steps_in(const std::string& folder) {
+std::vector<int64_t> checkpoint_steps(const std::string& folder) {
     std::vector<int64_t> steps;
     for (const CheckpointEntry& entry : list_checkpoints(folder)) steps.push_back(entry.step);
     return steps;
@@ -55,7 +55,7 @@ TEST(checkpoint_folder, keeps_the_newest) {
     const TemporaryFolder folder;
     for (const int64_t step : {10, 20, 30, 40})
         test::save(folder.path(), PretendedRun(step), 1, 0, 1, {2, 512});
-    EXPECT_THAT(steps_in(folder.path()), ElementsAre(40, 30));
+    EXPECT_THAT(checkpoint_steps(folder.path()), ElementsAre(40, 30));
     EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 2);
 }
 
@@ -64,11 +64,11 @@ TEST(checkpoint_folder, an_invalid_one_does_not_count_as_kept_and_later_ones_sta
     for (const int64_t step : {10, 20, 30, 40, 50}) test::save(folder.path(), PretendedRun(step));
     fs::remove(folder / "step-00000030/manifest.json");
     prune_checkpoints(folder.path(), 40, 2);
-    EXPECT_THAT(steps_in(folder.path()), ElementsAre(50, 40, 30, 20));
+    EXPECT_THAT(checkpoint_steps(folder.path()), ElementsAre(50, 40, 30, 20));
     prune_checkpoints(folder.path(), 40, 1);
-    EXPECT_THAT(steps_in(folder.path()), ElementsAre(50, 40));
+    EXPECT_THAT(checkpoint_steps(folder.path()), ElementsAre(50, 40));
     prune_checkpoints(folder.path(), 40, 0);
-    EXPECT_THAT(steps_in(folder.path()), ElementsAre(50, 40));
+    EXPECT_THAT(checkpoint_steps(folder.path()), ElementsAre(50, 40));
 }
 
 TEST(checkpoint_folder, a_step_saved_again_replaces_a_damaged_one) {
@@ -110,7 +110,7 @@ TEST(checkpoint_folder, a_checkpoint_that_was_moved_and_linked_back_is_read_like
     EXPECT_EQ(latest->step, 20);
     EXPECT_TRUE(latest->rejected.empty());
     prune_checkpoints(folder.path(), 20, 1); // it counts as kept
-    EXPECT_THAT(steps_in(folder.path()), ElementsAre(20));
+    EXPECT_THAT(checkpoint_steps(folder.path()), ElementsAre(20));
     // The step saved again takes the link's place; what was linked to stays.
     test::save(folder.path(), PretendedRun(20));
     EXPECT_FALSE(fs::is_symlink(folder / "step-00000020"));

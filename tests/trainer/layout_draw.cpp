@@ -103,7 +103,7 @@ LayoutCase draw_case(Draw& draw, uint64_t seed) {
 }
 
 /// Draws until a layout fits the model.
-void draw_layout(Draw& draw, int num_ranks, LayoutDraw& result) {
+void draw_fitting_layout(Draw& draw, int num_ranks, LayoutDraw& result) {
     while (true) {
         const int drawn = draw.of({2, 3, 4, 6, 8});
         result.num_ranks = num_ranks > 0 ? num_ranks : drawn;
@@ -127,7 +127,7 @@ void draw_layout(Draw& draw, int num_ranks, LayoutDraw& result) {
 LayoutDraw draw_layout(uint64_t seed, int num_ranks) {
     Draw draw(seed);
     LayoutDraw result{.seed = seed, .run = draw_case(draw, seed)};
-    draw_layout(draw, num_ranks, result);
+    draw_fitting_layout(draw, num_ranks, result);
     result.laid_out = in_pieces(result.run, draw.of<int64_t>({0, 0, 1, 3, 8, 30}));
     auto& moe = result.laid_out.model.sublayers.at("moe").kind.get<MoeConfig>();
     moe.receive_tokens = draw.of<int64_t>({0, 1000}); // never reached; all ranks learn all counts

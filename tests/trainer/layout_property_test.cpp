@@ -10,7 +10,7 @@
 namespace braid::testing {
 namespace {
 
-constexpr uint64_t kGroups = 10;
+constexpr uint64_t kSeedGroups = 10;
 constexpr uint64_t kDrawsPerGroup = test::kSanitized ? 3 : 22;
 
 class layout_property : public ::testing::TestWithParam<uint64_t> {};
@@ -30,7 +30,7 @@ TEST_P(layout_property, random_layouts_compute_what_one_rank_computes) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(seeds, layout_property, ::testing::Range<uint64_t>(1, kGroups + 1));
+INSTANTIATE_TEST_SUITE_P(seeds, layout_property, ::testing::Range<uint64_t>(1, kSeedGroups + 1));
 
 } // namespace
 } // namespace braid::testing

@@ -27,12 +27,12 @@ using ::testing::HasSubstr;
 constexpr double kLossBound = 1e-10;
 
 /// Ranks and keys of `parallel` for them.
-struct Layout {
+struct RunLayout {
     int num_ranks;
     std::string parallel;
 };
 
-std::string name_of(const Layout& layout) {
+std::string name_of(const RunLayout& layout) {
     return fmt::format("{} ranks {{{}}}", layout.num_ranks, layout.parallel);
 }
 
@@ -81,7 +81,7 @@ class RelayoutCase {
     }
 
     /// Runs `body` with a trainer on every rank of a layout.
-    void on_ranks(const Layout& layout, const std::function<void(Trainer&, bool first)>& body) const {
+    void on_ranks(const RunLayout& layout, const std::function<void(Trainer&, bool first)>& body) const {
         const RunConfig run = config(layout.parallel);
         run_thread_ranks(layout.num_ranks, [&](Communicator& world) {
             Trainer trainer(run, world, layout.num_ranks);
@@ -91,7 +91,7 @@ class RelayoutCase {
 
     /// Loads `from` if there is one, takes `before` steps, saves into folder `to` and takes `after` more.
     /// Returns the losses of all these steps.
-    std::vector<double> train(const Layout& layout, const std::optional<std::string>& from, int before,
+    std::vector<double> train(const RunLayout& layout, const std::optional<std::string>& from, int before,
                               const std::string& to, int after) const {
         std::vector<double> losses;
         on_ranks(layout, [&](Trainer& trainer, bool first) {
@@ -138,7 +138,7 @@ void expect_near(const std::vector<double>& a, const std::vector<double>& b, con
 
 /// Two steps under `a`, saved; loaded under `b` and saved again. Then two steps under each: the first shows
 /// the loaded weights, the second also the loaded moments, biases and counts.
-void expect_same_state(const Layout& a, const Layout& b, const Variant& variant) {
+void expect_same_state(const RunLayout& a, const RunLayout& b, const Variant& variant) {
     const std::string what = fmt::format("{} to {}, {}, {}{}", name_of(a), name_of(b), variant.precision,
                                          variant.optimizer, variant.tied ? ", tied" : "");
     const RelayoutCase run(variant);
@@ -153,7 +153,7 @@ void expect_same_state(const Layout& a, const Layout& b, const Variant& variant)
     if (variant.precision == "f64") expect_near(found, expected, what);
 }
 
-const std::vector<std::pair<Layout, Layout>> kPairs = {
+const std::vector<std::pair<RunLayout, RunLayout>> kPairs = {
     {{1, "data: 1"}, {2, "tensor: 2"}},
     {{2, "tensor: 2"}, {2, "expert: 2"}},
     {{4, "tensor: 2, expert: 2"}, {4, "data: 4, zero: 0"}},
@@ -187,7 +187,7 @@ TEST(relayout, state_of_matrices_is_the_same_to_the_bit) {
         expect_same_state(kPairs[i].first, kPairs[i].second, {.optimizer = "muon"});
 }
 
-void expect_exact_resume(const Layout& layout, const Variant& variant) {
+void expect_exact_resume(const RunLayout& layout, const Variant& variant) {
     const RelayoutCase run(variant);
     const std::vector<double> begun = run.train(layout, {}, 2, "part", 0);
     const std::vector<double> resumed = run.train(layout, run.checkpoint("part", 2), 2, "resumed", 0);
@@ -208,14 +208,15 @@ TEST(relayout, a_batch_that_does_not_divide_feeds_ranks_that_share_experts) {
     for (const int global_batch : {5, 6, 7}) {
         const RelayoutCase run({.global_batch = global_batch});
         const std::vector<double> alone = run.train({1, ""}, {}, 3, "alone", 0);
-        for (const Layout& layout : {Layout{4, "expert: 2"}, Layout{4, "expert: 2, expert_tensor: 2"}})
+        for (const RunLayout& layout :
+             {RunLayout{4, "expert: 2"}, RunLayout{4, "expert: 2, expert_tensor: 2"}})
             expect_near(run.train(layout, {}, 3, "shared" + std::to_string(layout.parallel.size()), 0), alone,
                         fmt::format("{}, batch {}", name_of(layout), global_batch));
     }
 }
 
 /// Expects that every rank of the layout is refused with exit code 2 and a message of all these parts.
-void expect_refused(const Variant& variant, const Layout& layout, const std::vector<std::string>& parts) {
+void expect_refused(const Variant& variant, const RunLayout& layout, const std::vector<std::string>& parts) {
     const RelayoutCase run(variant);
     const RunConfig config = run.config(layout.parallel);
     std::vector<std::string> messages(static_cast<size_t>(layout.num_ranks));

@@ -78,7 +78,7 @@ class Checkpoints {
     std::string path(int64_t step) const { return path() + "/" + checkpoint_name(step); }
     ResumePoint find(const std::vector<std::string>& now, const std::vector<std::string>& stored,
                      const std::string& resume = "auto") const {
-        return find_resume_point(parse(now), resume, to_yaml(parse(stored)), path());
+        return find_resume_point(parse(now), resume, StoredRun{to_yaml(parse(stored))}, path());
     }
 
   private:

@@ -21,17 +21,17 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-RunConfig parse(const std::vector<std::string>& overrides = {}) {
+RunConfig hybrid_run(const std::vector<std::string>& overrides = {}) {
     return parse_run_config(kHybridRun, "run.yaml", overrides);
 }
 
 /// What the hybrid run says with these overrides.
 std::string refused(const std::vector<std::string>& overrides) {
-    return config_error([&] { (void)parse(overrides); });
+    return config_error([&] { (void)hybrid_run(overrides); });
 }
 
 TEST(run_config, fills_every_section_and_the_dependent_defaults) {
-    const RunConfig run = parse();
+    const RunConfig run = hybrid_run();
     EXPECT_EQ(run.name, "hybrid");
     EXPECT_EQ(run.run_dir, "runs/hybrid");
     EXPECT_EQ(run.seed, 7u);
@@ -44,16 +44,16 @@ TEST(run_config, fills_every_section_and_the_dependent_defaults) {
     EXPECT_EQ(run.optimizer.betas, (std::array<double, 2>{0.9, 0.95}));
     EXPECT_EQ(run.data.validation.at("web").path, "valid.h5");
     const RunConfig defaults =
-        parse({"model.sublayers.attn.num_kv_heads=null", "train.micro_batch=null", "name=null"});
+        hybrid_run({"model.sublayers.attn.num_kv_heads=null", "train.micro_batch=null", "name=null"});
     EXPECT_EQ(defaults.model.sublayers.at("attn").kind.get<AttentionConfig>().num_kv_heads, 4);
     EXPECT_EQ(defaults.train.micro_batch, 8);
     EXPECT_EQ(defaults.name, "run");
 }
 
 TEST(run_config, tokens_become_steps_and_sequences) {
-    const RunConfig run = parse({"train.steps=null", "train.tokens=1M", "train.global_batch=null",
-                                 "train.global_batch_tokens=640", "optimizer.schedule.warmup_steps=null",
-                                 "optimizer.schedule.warmup_tokens=6.5K"});
+    const RunConfig run = hybrid_run({"train.steps=null", "train.tokens=1M", "train.global_batch=null",
+                                      "train.global_batch_tokens=640", "optimizer.schedule.warmup_steps=null",
+                                      "optimizer.schedule.warmup_tokens=6.5K"});
     EXPECT_EQ(run.train.global_batch, 10);
     EXPECT_EQ(run.train.steps, 1563); // ceil(1,000,000 / 640)
     EXPECT_EQ(run.optimizer.schedule.warmup_steps, 11);
@@ -67,17 +67,17 @@ TEST(run_config, tokens_become_steps_and_sequences) {
 }
 
 TEST(run_config, one_override_changes_the_ratio_and_one_the_placement) {
-    EXPECT_EQ(expand_layers(parse().model).at(3).sublayers.at(0).name, "attn");
-    const RunConfig ratio = parse({"model.pattern=gdn+moe, attn+moe"});
+    EXPECT_EQ(expand_layers(hybrid_run().model).at(3).sublayers.at(0).name, "attn");
+    const RunConfig ratio = hybrid_run({"model.pattern=gdn+moe, attn+moe"});
     EXPECT_EQ(expand_layers(ratio.model).at(1).sublayers.at(0).name, "attn");
-    const RunConfig placement = parse({"model.norm.placement=sandwich"});
+    const RunConfig placement = hybrid_run({"model.norm.placement=sandwich"});
     EXPECT_EQ(expand_layers(placement.model).at(2).sublayers.at(1).norm.placement, NormPlacement::sandwich);
-    EXPECT_EQ(parse({"model.pattern=[gdn+moe, attn+moe]"}).model.pattern, "gdn+moe, attn+moe");
+    EXPECT_EQ(hybrid_run({"model.pattern=[gdn+moe, attn+moe]"}).model.pattern, "gdn+moe, attn+moe");
 }
 
 TEST(run_config, names_hold_keys) {
-    EXPECT_EQ(parse({"name=nano-{model.norm.placement}-s{seed}", "seed=3"}).name, "nano-pre-s3");
-    EXPECT_EQ(parse({"name=lr{optimizer.lr}"}).run_dir, "runs/lr0.003");
+    EXPECT_EQ(hybrid_run({"name=nano-{model.norm.placement}-s{seed}", "seed=3"}).name, "nano-pre-s3");
+    EXPECT_EQ(hybrid_run({"name=lr{optimizer.lr}"}).run_dir, "runs/lr0.003");
     EXPECT_THAT(refused({"name=a{model.norm.placment}"}), HasSubstr("did you mean model.norm.placement?"));
     EXPECT_THAT(refused({"name=a{model.norm}"}), HasSubstr("expected {key.path} of one value"));
     EXPECT_THAT(refused({"name=a{seed"}), HasSubstr("found {seed"));
@@ -192,7 +192,7 @@ TEST(run_config, keys_without_effect_are_refused) {
          "optimizer.muon.nesterov: has no effect: there is no momentum"},
         {{"model.layers=[{at: 0}]"}, "model.layers.0.at: has no effect: expected replace or set"}};
     for (const auto& [overrides, message] : cases) EXPECT_THAT(refused(overrides), HasSubstr(message));
-    EXPECT_EQ(parse({"optimizer.schedule.type=constant", "optimizer.schedule.min_lr=null"})
+    EXPECT_EQ(hybrid_run({"optimizer.schedule.type=constant", "optimizer.schedule.min_lr=null"})
                   .optimizer.schedule.min_lr,
               0);
 }
@@ -254,10 +254,11 @@ TEST(run_config, sizes_must_fit_each_other) {
         {{"model.sublayers.1x={type: mlp, size: 3}"}, "a name is up to 64 letters"},
         {{"model.sublayers.x={size: 3}"}, "model.sublayers.x.type: required, and left out"}};
     for (const auto& [overrides, message] : cases) EXPECT_THAT(refused(overrides), HasSubstr(message));
-    EXPECT_NO_THROW(parse(
+    EXPECT_NO_THROW(hybrid_run(
         {"model.norm.zero_centered=true", "model.sublayers.gdn.norm={type: layer, zero_centered: false}"}));
-    EXPECT_NO_THROW(parse({"model.sublayers.unused={type: mlp, size: 3}"}));
-    EXPECT_NO_THROW(parse({"model.sublayers.moe.router={num_groups: 8, group_topk: 2, group_score: max}"}));
+    EXPECT_NO_THROW(hybrid_run({"model.sublayers.unused={type: mlp, size: 3}"}));
+    EXPECT_NO_THROW(
+        hybrid_run({"model.sublayers.moe.router={num_groups: 8, group_topk: 2, group_score: max}"}));
 }
 
 TEST(run_config, biases_are_of_projections_that_are_there) {
@@ -292,14 +293,14 @@ TEST(run_config, biases_are_of_projections_that_are_there) {
     for (const auto& [overrides, message] : cases) EXPECT_THAT(refused(overrides), HasSubstr(message));
     using enum AttentionProjection;
     const auto of = [](const std::string& list) {
-        return parse({"model.sublayers.attn.bias=" + list})
+        return hybrid_run({"model.sublayers.attn.bias=" + list})
             .model.sublayers.at("attn")
             .kind.get<AttentionConfig>()
             .bias;
     };
     EXPECT_EQ(of("[out, k, q]"), (std::vector{q, k, out})); // in one order
     EXPECT_EQ(of("[]"), std::vector<AttentionProjection>());
-    EXPECT_TRUE(numeric_differences(parse(), parse({"model.sublayers.attn.bias=[]"})).empty());
+    EXPECT_TRUE(numeric_differences(hybrid_run(), hybrid_run({"model.sublayers.attn.bias=[]"})).empty());
 }
 
 TEST(run_config, absurd_sizes_are_refused_before_memory_is_taken) {
@@ -320,7 +321,7 @@ TEST(run_config, absurd_sizes_are_refused_before_memory_is_taken) {
 
 TEST(run_config, sublayers_copy_each_other_with_like) {
     const RunConfig run =
-        parse({"model.sublayers.wide={like: moe, expert_size: 32, router: {score: sigmoid}}"});
+        hybrid_run({"model.sublayers.wide={like: moe, expert_size: 32, router: {score: sigmoid}}"});
     const auto& wide = run.model.sublayers.at("wide").kind.get<MoeConfig>();
     EXPECT_EQ(wide.expert_size, 32);
     EXPECT_EQ(wide.num_experts, 8);
@@ -334,7 +335,7 @@ TEST(run_config, sublayers_copy_each_other_with_like) {
 
 /// A run that uses lists, groups, edits, overrides of norm and init, odd texts and odd numbers.
 RunConfig rich_run() {
-    return parse(
+    return hybrid_run(
         {"model.norm={placement: post, eps: 1.0e-5}",
          "model.pattern_tail=gdn+dense",
          "model.num_layers=5",
@@ -366,14 +367,14 @@ RunConfig rich_run() {
 
 TEST(run_config, resolved_file_reads_back_identically) {
     for (const RunConfig& run :
-         {parse(), rich_run(), parse({"model.sublayers.attn.rope={fraction: 0, theta: null}"}),
-          parse({"optimizer.schedule={type: constant, min_lr: null}"})}) {
+         {hybrid_run(), rich_run(), hybrid_run({"model.sublayers.attn.rope={fraction: 0, theta: null}"}),
+          hybrid_run({"optimizer.schedule={type: constant, min_lr: null}"})}) {
         const std::string text = to_yaml(run);
         EXPECT_EQ(parse_run_config(text, "config.yaml"), run) << text;
         EXPECT_EQ(to_yaml(parse_run_config(text, "config.yaml")), text);
     }
     // What follows another key still follows it after a round trip.
-    const RunConfig again = parse_run_config(to_yaml(parse()), "config.yaml", {"name=other", "seed=9"});
+    const RunConfig again = parse_run_config(to_yaml(hybrid_run()), "config.yaml", {"name=other", "seed=9"});
     EXPECT_EQ(again.run_dir, "runs/other");
     EXPECT_EQ(again.data.seed, 9u);
 }
@@ -415,25 +416,25 @@ TEST(run_config, differences_that_change_the_numbers) {
             text += difference.key + " " + difference.old_value + " " + difference.new_value + "\n";
         return text;
     };
-    const RunConfig run = parse();
-    const RunConfig same =
-        parse({"log.every=5", "checkpoint={every: 3, keep: 0}", "train.stop_at=5",
-               "eval={every: 2, at_start: true}", "train.micro_batch=8", "parallel={data: 4}", "name=other",
-               "train.threads=1", "train.recompute=layers", "data.validation.more={path: x.h5}",
-               "train.device=cpu", "log.profile=true", "run_dir=elsewhere"});
+    const RunConfig run = hybrid_run();
+    const RunConfig same = hybrid_run({"log.every=5", "checkpoint={every: 3, keep: 0}", "train.stop_at=5",
+                                       "eval={every: 2, at_start: true}", "train.micro_batch=8",
+                                       "parallel={data: 4}", "name=other", "train.threads=1",
+                                       "train.recompute=layers", "data.validation.more={path: x.h5}",
+                                       "train.device=cpu", "log.profile=true", "run_dir=elsewhere"});
     EXPECT_EQ(keys(numeric_differences(run, same)), "");
     EXPECT_GT(all_differences(run, same).size(), 12u);
-    EXPECT_EQ(keys(numeric_differences(run, parse({"optimizer.lr=1e-3", "train.steps=50", "seed=8"}))),
+    EXPECT_EQ(keys(numeric_differences(run, hybrid_run({"optimizer.lr=1e-3", "train.steps=50", "seed=8"}))),
               "seed 7 8\ntrain.steps 100 50\noptimizer.lr 0.003 0.001\ndata.seed 7 8\n");
-    EXPECT_EQ(keys(numeric_differences(run, parse({"model.sublayers.moe.router.aux_loss=0",
-                                                   "model.sublayers.moe.router.aux_scope=null"}))),
+    EXPECT_EQ(keys(numeric_differences(run, hybrid_run({"model.sublayers.moe.router.aux_loss=0",
+                                                        "model.sublayers.moe.router.aux_scope=null"}))),
               "model.sublayers.moe.router.aux_loss 0.001 0.0\nmodel.sublayers.moe.router.aux_scope sequence "
               "(absent)\n");
     // Another spelling of the same layers is the same model.
-    EXPECT_EQ(keys(numeric_differences(
-                  run, parse({"model.pattern=[gdn+moe, (gdn+moe)*2, attn+moe]", "model.num_layers=null"}))),
+    EXPECT_EQ(keys(numeric_differences(run, hybrid_run({"model.pattern=[gdn+moe, (gdn+moe)*2, attn+moe]",
+                                                        "model.num_layers=null"}))),
               "");
-    EXPECT_THAT(keys(numeric_differences(run, parse({"model.pattern=gdn+moe, attn+moe"}))),
+    EXPECT_THAT(keys(numeric_differences(run, hybrid_run({"model.pattern=gdn+moe, attn+moe"}))),
                 StartsWith("model.pattern "));
 }
 

@@ -9,12 +9,12 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-RunConfig run_with(const std::vector<std::string>& overrides) {
+RunConfig run_in_layout(const std::vector<std::string>& overrides) {
     return parse_run_config(kHybridRun, "run.yaml", overrides);
 }
 
 std::string refusal(int num_ranks, const std::vector<std::string>& overrides) {
-    return config_error([&] { expect_run_fits(run_with(overrides), num_ranks); });
+    return config_error([&] { expect_run_fits(run_in_layout(overrides), num_ranks); });
 }
 
 TEST(run_layout, accepts_what_can_run) {
@@ -24,7 +24,7 @@ TEST(run_layout, accepts_what_can_run) {
              {5, {}}, // of a batch of 8
              {16, {"parallel.tensor=2"}},
              {4, {"parallel.tensor=2", "parallel.data=2", "parallel.expert=4"}}})
-        EXPECT_NO_THROW(expect_run_fits(run_with(overrides), ranks));
+        EXPECT_NO_THROW(expect_run_fits(run_in_layout(overrides), ranks));
 }
 
 TEST(run_layout, says_which_layouts_would_work) {
@@ -59,7 +59,7 @@ TEST(run_layout, data_ranks_must_be_what_is_left_and_have_a_sequence_each) {
 
 TEST(run_layout, a_batch_balanced_as_a_whole_is_one_micro_batch_everywhere) {
     const std::vector<std::string> whole{"model.sublayers.moe.router.aux_scope=batch"};
-    EXPECT_NO_THROW(expect_run_fits(run_with(whole), 4)); // 8 sequences, micro-batches of 2
+    EXPECT_NO_THROW(expect_run_fits(run_in_layout(whole), 4)); // 8 sequences, micro-batches of 2
     const std::string few = refusal(2, whole);
     EXPECT_THAT(few, HasSubstr("found 8 / 2 and micro_batch 2"));
     EXPECT_EQ(few.find("layouts that would work"), std::string::npos); // fewer data ranks make it worse

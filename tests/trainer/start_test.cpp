@@ -6,11 +6,13 @@
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "parallel/communicator.h"
 #include "tests/data/token_fixture.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/trainer/checkpoint_fixture.h"
 #include "tests/trainer/runs_fixture.h"
 #include "trainer/checkpoint/checkpoint_reader.h"
 #include "trainer/checkpoint/training_state.h"
@@ -87,6 +89,64 @@ TEST(start, a_branch_lives_without_its_parent_and_other_values_of_start) {
     fs::remove_all(runs.path("parent"));
     EXPECT_EQ(runs.train("branch", {runs.from(runs.path("nowhere"))}), after(parent, 2));
     EXPECT_EQ(runs.train("branch"), after(parent, 2)); // complete, and start left out
+}
+
+// Two branches of one config that begin at other checkpoints: no value of the config tells them apart.
+TEST(start, a_checkpoint_of_a_sibling_is_not_taken_for_an_own_one) {
+    Runs runs;
+    runs.train("parent");
+    runs.train("early", {runs.from(runs.checkpoint("parent", 2)), "train.steps=8"});
+    const auto late =
+        runs.train("late", {runs.from(runs.checkpoint("parent", 4)), "train.stop_at=6", "train.steps=8"});
+    fs::copy(runs.checkpoint("early", 8), runs.checkpoint("late", 8), fs::copy_options::recursive);
+    const std::vector<std::string> more{runs.from(runs.checkpoint("parent", 4)), "train.steps=8",
+                                        "train.stop_at=7"};
+    EXPECT_EQ(runs.train("late", more).size(), late.size() + 1);
+    EXPECT_THAT(runs.screen(),
+                HasSubstr("late/checkpoints/step-00000008: was written by a run that began from "
+                          "the checkpoint saved as "));
+    // A run from nothing has none of a branch either.
+    runs.train("other", {"train.steps=8", "train.stop_at=2"});
+    fs::copy(runs.checkpoint("early", 8), runs.checkpoint("other", 8), fs::copy_options::recursive);
+    runs.train("other", {"train.steps=8", "train.stop_at=4"});
+    EXPECT_THAT(runs.screen(), HasSubstr("this one (run.json) began from nothing"));
+    EXPECT_EQ(runs.record("other")["starts"][1]["first_step"], 3);
+}
+
+TEST(start, another_start_of_a_run_with_checkpoints_is_told_to_have_no_effect) {
+    Runs runs;
+    runs.train("parent");
+    const std::string from = runs.from(runs.checkpoint("parent", 2));
+    runs.train("branch", {from, "train.stop_at=4"});
+    runs.train("branch", {from, "train.stop_at=5"});
+    EXPECT_THAT(runs.screen(), Not(HasSubstr("without effect")));
+    runs.train("branch", {runs.from(runs.checkpoint("parent", 4))});
+    EXPECT_THAT(runs.screen(), AllOf(HasSubstr("start is without effect"),
+                                     HasSubstr("to start from " + runs.checkpoint("parent", 4))));
+}
+
+TEST(start, a_position_that_lacks_a_number_is_refused) {
+    const std::vector<std::pair<std::set<std::string>, std::string>> cases{
+        {{"branch/step", "branch/tokens"}, "branch/sample"},
+        {{"branch/sample", "branch/tokens"}, "branch/step"},
+        {{"gap/0/before"}, "gap/0/count"},
+        {{"gap/0/count"}, "gap/0/before"}};
+    for (const auto& [present, missing] : cases) {
+        TrainingState state{.step = 5, .sample = 20, .tokens = 100};
+        for (const std::string& key : present) state.counters[key] = 1;
+        EXPECT_EQ(test::message_of<CheckpointError>([&] { stored_position(state, "it"); }),
+                  "it: the training state lacks " + missing);
+    }
+    Runs runs;
+    runs.train("parent", {"train.stop_at=2"});
+    TrainingState state = runs.training("parent", 2);
+    state.counters.erase("source/1/samples");
+    const RunConfig its = runs.config("parent", {});
+    RunConfig other = its;
+    other.data.train.pop_back();
+    TrainLoader loader(other.data, {its.train.sequence_length, its.model.vocab_size});
+    EXPECT_EQ(test::message_of<CheckpointError>([&] { branch_position(state, its, loader, "it"); }),
+              "it: the training state lacks source/1/samples");
 }
 
 TEST(start, a_branch_of_a_branch_goes_on) {
@@ -337,6 +397,19 @@ TEST(start, a_branch_may_weigh_the_router_s_losses_otherwise) {
               std::vector<std::string>{"model.sublayers.moe.router.aux_scope"});
     EXPECT_EQ(keys("aux_loss: 0.1, aux_scope: global, z_loss: 0.1, bias_update_rate: 0.1"),
               std::vector<std::string>{"model.sublayers.moe.router.bias_update_rate"});
+    // In single layers too, spelled there or not.
+    const auto keys_of_edit = [&](const std::string& set) {
+        RunConfig branch = parent;
+        branch.model.layers = {
+            {"0", {}, {{"moe.router." + set.substr(0, set.find(':')), set.substr(set.find(' ') + 1)}}}};
+        std::vector<std::string> found;
+        for (const auto& difference : forbidden_in_branch(parent, branch)) found.push_back(difference.key);
+        return found;
+    };
+    EXPECT_EQ(keys_of_edit("aux_loss: 0.2"), std::vector<std::string>{});
+    EXPECT_EQ(keys_of_edit("z_loss: 0"), std::vector<std::string>{});
+    EXPECT_EQ(keys_of_edit("scale: 2"),
+              (std::vector<std::string>{"model.layers.0.at", "model.layers.0.set.moe.router.scale"}));
 }
 
 TEST(start, a_dry_run_says_what_a_start_would_do_and_leaves_nothing) {
@@ -431,6 +504,12 @@ TEST(start, counts_of_the_step_before_are_no_weights) {
 
 TEST(start, positions_no_run_can_have_are_refused) {
     TrainingState state{.step = 10, .sample = 20, .tokens = 300};
+    state.counters = {{"branch/step", 0},
+                      {"branch/sample", 0},
+                      {"branch/tokens", 0},
+                      {"gap/0/before", 0},
+                      {"gap/0/count", 0}};
+    EXPECT_EQ(stored_position(state, "test").gaps.size(), 1u);
     for (const auto& [key, value] :
          std::vector<std::pair<std::string, int64_t>>{{"branch/step", 11},
                                                       {"branch/step", -1},
@@ -446,7 +525,10 @@ TEST(start, positions_no_run_can_have_are_refused) {
     }
     // Left out before a sample that is none of the branch's parents.
     TrainingState late = state;
-    late.counters = {{"branch/sample", 4}, {"gap/0/before", 5}, {"gap/0/count", 1}};
+    late.counters["branch/sample"] = 4;
+    late.counters["gap/0/before"] = 4;
+    EXPECT_EQ(stored_position(late, "test").gaps[0].before, 4);
+    late.counters["gap/0/before"] = 5;
     EXPECT_THROW(stored_position(late, "test"), CheckpointError);
     // Those from which a sum with the steps to come would overflow.
     for (const std::string what : {"sample", "tokens"}) {

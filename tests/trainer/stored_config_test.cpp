@@ -45,7 +45,7 @@ std::vector<std::string> refusals(const std::string& config) {
         test::message_of<CheckpointError>([&] { const InferenceModel model(path); })};
     for (const std::string& resume : {std::string("auto"), path})
         found.push_back(test::message_of<CheckpointError>(
-            [&] { find_resume_point(own, resume, to_yaml(own), folder.path()); }));
+            [&] { find_resume_point(own, resume, StoredRun{to_yaml(own)}, folder.path()); }));
     return found;
 }
 

@@ -12,6 +12,7 @@ constexpr const char* kTokenizerHash = "tokenizer/sha256";
 constexpr const char* kTokenizerSize = "tokenizer/vocab_size";
 constexpr const char* kSamples = "samples";
 constexpr const char* kDataOrder = "data_order"; // runs from before it was noted have 1
+constexpr const char* kParent = "start/save_id";
 constexpr const char *kBranchStep = "branch/step", *kBranchSample = "branch/sample",
                      *kBranchTokens = "branch/tokens";
 const std::string kFirstStep = "first_step/";
@@ -28,9 +29,12 @@ std::string gap_key(size_t index, const char* what) {
     return fmt::format("gap/{}/{}", index, what);
 }
 
-int64_t counter_of(const TrainingState& state, const std::string& key) {
+/// Of a counter that goes with others that are there.
+int64_t expect_counter(const TrainingState& state, const std::string& key, const std::string& checkpoint) {
     const auto found = state.counters.find(key);
-    return found == state.counters.end() ? 0 : found->second;
+    if (found == state.counters.end())
+        throw CheckpointError("{}: the training state lacks {}", checkpoint, key);
+    return found->second;
 }
 
 /// How many samples of `length` tokens hold as much as these of then_length.
@@ -103,10 +107,14 @@ void store_position(TrainingState& state, const SamplePosition& position, int64_
 }
 
 SamplePosition stored_position(const TrainingState& state, const std::string& checkpoint) {
-    SamplePosition position{counter_of(state, kBranchStep), counter_of(state, kBranchSample),
-                            counter_of(state, kBranchTokens)};
+    SamplePosition position;
+    const char* const branch_keys[] = {kBranchStep, kBranchSample, kBranchTokens};
+    if (std::ranges::any_of(branch_keys, [&](const char* key) { return state.counters.contains(key); }))
+        position = {expect_counter(state, kBranchStep, checkpoint),
+                    expect_counter(state, kBranchSample, checkpoint),
+                    expect_counter(state, kBranchTokens, checkpoint)};
     for (size_t k = 0; state.counters.contains(source_key(k, "skipped")); ++k)
-        position.skipped.push_back(counter_of(state, source_key(k, "skipped")));
+        position.skipped.push_back(expect_counter(state, source_key(k, "skipped"), checkpoint));
     const auto within = [&](int64_t value, int64_t most, const char* what) {
         if (value < 0 || value > most)
             throw CheckpointError("{}: {}: expected 0 to {}, found {}", checkpoint, what, most, value);
@@ -116,8 +124,10 @@ SamplePosition stored_position(const TrainingState& state, const std::string& ch
     within(position.first_tokens, std::min(state.tokens, kMaxBefore), kBranchTokens);
     for (const int64_t samples : position.skipped) within(samples, kMaxTokens, "skipped samples of a source");
     int64_t left = kMaxBefore; // of all gaps together
-    for (size_t k = 0; state.counters.contains(gap_key(k, "count")); ++k) {
-        const SampleGap gap{counter_of(state, gap_key(k, "before")), counter_of(state, gap_key(k, "count"))};
+    for (size_t k = 0;
+         state.counters.contains(gap_key(k, "count")) || state.counters.contains(gap_key(k, "before")); ++k) {
+        const SampleGap gap{expect_counter(state, gap_key(k, "before"), checkpoint),
+                            expect_counter(state, gap_key(k, "count"), checkpoint)};
         within(gap.before, position.first_sample, "place of samples left out");
         within(gap.count, left, "samples left out");
         left -= gap.count;
@@ -153,7 +163,7 @@ SamplePosition branch_position(const TrainingState& parent, const RunConfig& its
             checkpoint);
     std::multimap<std::string, int64_t> taken; // by fingerprint, in the order of the config
     for (size_t k = 0; parent.data.contains(source_key(k, "file")); ++k) {
-        const int64_t samples = counter_of(parent, source_key(k, "samples"));
+        const int64_t samples = expect_counter(parent, source_key(k, "samples"), checkpoint);
         if (samples < 0 || samples > kMaxTokens / parent_length)
             throw CheckpointError("{}: {}: expected 0 to {}, found {}", checkpoint, source_key(k, "samples"),
                                   kMaxTokens / parent_length, samples);
@@ -171,6 +181,15 @@ SamplePosition branch_position(const TrainingState& parent, const RunConfig& its
         taken.erase(kept);
     }
     return position;
+}
+
+void store_parent(TrainingState& state, const std::string& save_id) {
+    if (!save_id.empty()) state.data[kParent] = save_id;
+}
+
+std::string stored_parent(const TrainingState& state) {
+    const auto found = state.data.find(kParent);
+    return found == state.data.end() ? "" : found->second;
 }
 
 void store_first_steps(TrainingState& state, const std::map<std::string, int64_t>& first_steps) {

@@ -52,6 +52,10 @@ void apply_position(const SamplePosition& position, const RunConfig& config, Tra
 SamplePosition branch_position(const TrainingState& parent, const RunConfig& its, TrainLoader& loader,
                                const std::string& checkpoint);
 
+/// Notes the save id of the other run's checkpoint that the run started from; none: "".
+void store_parent(TrainingState& state, const std::string& save_id);
+std::string stored_parent(const TrainingState& state);
+
 /// The parameters whose optimizer state began in the middle of a run, and after which step.
 void store_first_steps(TrainingState& state, const std::map<std::string, int64_t>& first_steps);
 std::map<std::string, int64_t> stored_first_steps(const TrainingState& state, const std::string& checkpoint);

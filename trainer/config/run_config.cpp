@@ -60,12 +60,6 @@ void flatten(const YamlNode& node, const std::string& path,
         flatten(entry.value, path.empty() ? entry.key : path + "." + entry.key, values);
 }
 
-/// True for keys that do nothing but spell the list of layers.
-bool spells_layers(const std::string& key) {
-    return key.starts_with("model.pattern") || key == "model.num_layers" || key == "model.partial_tile" ||
-           key.starts_with("model.layers.");
-}
-
 } // namespace
 
 RunReading read_run_file(const std::string& path, const std::vector<std::string>& overrides) {
@@ -112,6 +106,11 @@ std::vector<ConfigDifference> all_differences(const RunConfig& a, const RunConfi
         if (!old_map.contains(key)) differences.push_back({key, ConfigDifference::kAbsent, value});
     }
     return differences;
+}
+
+bool spells_layers(const std::string& key) {
+    return key.starts_with("model.pattern") || key == "model.num_layers" || key == "model.partial_tile" ||
+           key.starts_with("model.layers.");
 }
 
 std::vector<ConfigDifference> numeric_differences(const RunConfig& a, const RunConfig& b) {

@@ -161,6 +161,8 @@ struct ConfigDifference {
 /// The differences in keys that change the numbers a run computes (not, say, how often it logs), in file
 /// order.
 std::vector<ConfigDifference> numeric_differences(const RunConfig& a, const RunConfig& b);
+/// True for keys that do nothing but spell the list of layers.
+bool spells_layers(const std::string& key);
 /// All differences, in file order.
 std::vector<ConfigDifference> all_differences(const RunConfig& a, const RunConfig& b);
 

@@ -64,7 +64,7 @@ void expect_data_ranks(const ParallelConfig& parallel, const RankGrid& grid) {
 }
 
 /// As keys for the command line.
-std::string to_text(const ParallelConfig& layout, int num_ranks) {
+std::string to_overrides(const ParallelConfig& layout, int num_ranks) {
     std::string text = fmt::format("parallel.data={}", num_ranks / asked_ranks(layout, false));
     for (const AxisRow& row : kAxes)
         if (!row.is_rest && layout.*row.key > 1)
@@ -107,7 +107,7 @@ std::vector<std::string> layout_faults(const RunConfig& config, int num_ranks) {
     if (faults.empty() || num_ranks > kMostSearched) return faults;
     const NearestLayouts nearest = nearest_layouts(
         rules.model(), [&](const RankGrid& grid) { return rules.batch_fits(grid); }, asked, num_ranks);
-    faults.back() += nearest.to_text(to_text);
+    faults.back() += nearest.to_text(to_overrides);
     return faults;
 }
 

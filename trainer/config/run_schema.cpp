@@ -11,7 +11,7 @@ namespace braid {
 
 namespace {
 
-constexpr double kMaxSteps = 1e12, kMaxTokens = 1e18, kMaxLength = 16'777'216;
+constexpr double kMaxSteps = 1e12, kMaxTokenCount = 1e18, kMaxLength = 16'777'216;
 
 const Schema<StartConfig>& start_schema() {
     using S = StartConfig;
@@ -60,7 +60,7 @@ const Schema<TrainConfig>& train_schema() {
                   .aliases = {"train_iters", "max_steps", "num_steps", "training_steps"}})
             .count("tokens", {.help = "steps in tokens, rounded up",
                               .min = 1,
-                              .max = kMaxTokens,
+                              .max = kMaxTokenCount,
                               .counts_tokens = true,
                               .aliases = {"train_tokens", "max_tokens"}})
             .key("stop_at", &T::stop_at,
@@ -84,7 +84,7 @@ const Schema<TrainConfig>& train_schema() {
                   .aliases = {"global_batch_size", "batch_size"}})
             .count("global_batch_tokens", {.help = "global_batch in tokens; a multiple of sequence_length",
                                            .min = 1,
-                                           .max = kMaxTokens,
+                                           .max = kMaxTokenCount,
                                            .counts_tokens = true})
             .key("micro_batch", &T::micro_batch,
                  {.help = "most sequences that a rank runs at once",
@@ -180,7 +180,7 @@ const Schema<EvalConfig>& eval_schema() {
             .key("tokens", &E::tokens,
                  {.help = "labels per validation set; 0 means the whole set",
                   .min = 0,
-                  .max = kMaxTokens,
+                  .max = kMaxTokenCount,
                   .counts_tokens = true,
                   .aliases = {"eval_iters"},
                   .changes_numbers = false})

@@ -13,7 +13,7 @@
 namespace braid {
 namespace {
 
-constexpr int64_t kMaxLineBytes = int64_t{64} << 20;
+constexpr int64_t kMaxRequestBytes = int64_t{64} << 20;
 constexpr int64_t kLogitBytes = int64_t{64} << 20; // that exist at once
 
 /// One row of tokens with the requests in it as documents. The last token of a continuation predicts nothing
@@ -92,7 +92,7 @@ std::vector<TokenScore> score_tokens(InferenceModel& model, const PackedRequests
 
 std::vector<Request> read_requests(const std::string& path, const Tokenizer& tokenizer) {
     std::vector<Request> requests;
-    LineReader lines(path, kMaxLineBytes);
+    LineReader lines(path, kMaxRequestBytes);
     std::string line;
     while (lines.next(&line)) {
         const size_t end = line.find_last_not_of(" \t\r\n");

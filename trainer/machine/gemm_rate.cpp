@@ -53,7 +53,7 @@ double onednn_rate() {
     const Tensor c = Tensor::empty(allocator, {kSize, kSize}, DType::bf16);
     const ops::cpu::PackedMatrix b(allocator, false, kSize, kSize, a.data<bf16>(), kSize);
     const int64_t offsets[] = {0, kSize};
-    return best_rate([&] { ops::cpu::multiply(a, std::span(&b, 1), offsets, c); });
+    return best_rate([&] { ops::cpu::multiply_packed(a, std::span(&b, 1), offsets, c); });
 }
 
 /// Values of either sign from 1/2 to 1 with random digits: a GPU multiplies equal numbers with less power,

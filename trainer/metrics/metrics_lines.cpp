@@ -19,9 +19,9 @@ namespace {
 constexpr size_t kBlockBytes = size_t{1} << 20, kMaxLineBytes = size_t{1} << 24;
 
 /// Reads a file line by line in bounded memory.
-class LineReader {
+class MetricsLineReader {
   public:
-    LineReader(int file, const std::string& path, int64_t num_bytes)
+    MetricsLineReader(int file, const std::string& path, int64_t num_bytes)
         : file_(file), path_(path), num_bytes_(num_bytes) {}
 
     /// The next line with its newline, or without where the file ends first; empty at the end. Valid until
@@ -91,7 +91,7 @@ class LineCopy {
 };
 
 /// The "step" of a whole line, or nothing.
-std::optional<int64_t> step_of(std::string_view line) {
+std::optional<int64_t> step_of_line(std::string_view line) {
     if (line.empty() || line.back() != '\n') return std::nullopt;
     const auto object = nlohmann::json::parse(line, nullptr, false);
     if (!object.is_object()) return std::nullopt;
@@ -109,12 +109,12 @@ CutBack cut_back_lines(const std::string& path, int64_t last_step, const std::st
     if (::lstat(path.c_str(), &status) != 0 && errno == ENOENT) return {};
     int64_t num_bytes = 0;
     const FileDescriptor file = open_regular_file(path, ExitCode::data, Symlinks::refuse, &num_bytes);
-    LineReader reader(file.get(), path, num_bytes);
+    MetricsLineReader reader(file.get(), path, num_bytes);
     const mode_t mode = status.st_mode & 0777;
     LineCopy kept(path, Overwrite::yes, mode), superseded(later, Overwrite::no, mode);
     CutBack result;
     for (std::string_view line = reader.next(); !line.empty(); line = reader.next()) {
-        const std::optional<int64_t> step = step_of(line);
+        const std::optional<int64_t> step = step_of_line(line);
         ++(!step ? result.unreadable : *step > last_step ? result.superseded : result.kept);
         if (step) (*step > last_step ? superseded : kept).add(line);
     }

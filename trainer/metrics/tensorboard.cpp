@@ -140,7 +140,7 @@ class RecordReader {
 };
 
 /// The step of a record that write_record made, whose event starts with event_head().
-int64_t step_of(std::string_view record) {
+int64_t step_of_record(std::string_view record) {
     std::string_view rest = record.substr(kLengthBytes + kCrcBytes);
     const size_t head = key(1, kFixed64).size() + sizeof(double) + key(2, kVarint).size();
     rest.remove_prefix(std::min(head, rest.size()));
@@ -208,7 +208,7 @@ int64_t cut_back_events(const std::string& path, int64_t last_step, const std::s
     RecordCopy kept(path, Overwrite::yes, version), superseded(later, Overwrite::no, version);
     int64_t count = 0;
     for (std::string record = reader.next(); !record.empty(); record = reader.next()) {
-        const bool is_later = step_of(record) > last_step;
+        const bool is_later = step_of_record(record) > last_step;
         count += is_later;
         (is_later ? superseded : kept).add(record);
     }

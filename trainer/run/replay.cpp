@@ -19,8 +19,6 @@
 namespace braid {
 namespace {
 
-using Json = nlohmann::json;
-
 /// Where to begin: a checkpoint of the run, its parent's, or nothing for its step 0.
 ResumePoint find_beginning(const ReplayRequest& request, const std::function<void()>& tick) {
     const auto too_late = [&](const Manifest& manifest, const std::string&) {
@@ -35,12 +33,12 @@ ResumePoint find_beginning(const ReplayRequest& request, const std::function<voi
 }
 
 /// The line that the run wrote of a step, where it wrote one.
-std::optional<Json> recorded_line(const std::string& folder, int64_t step) {
+std::optional<nlohmann::json> recorded_line(const std::string& folder, int64_t step) {
     std::ifstream file(folder + "/metrics.jsonl");
     const std::string start = fmt::format("{{\"step\":{},", step);
     for (std::string line; std::getline(file, line);) {
         if (!line.starts_with(start)) continue;
-        Json object = Json::parse(line, nullptr, false);
+        nlohmann::json object = nlohmann::json::parse(line, nullptr, false);
         if (object.is_object()) return object;
     }
     return std::nullopt;
@@ -50,12 +48,13 @@ std::optional<Json> recorded_line(const std::string& folder, int64_t step) {
 std::string compared(const std::string& folder, const StepMetrics& metrics) {
     const auto recorded = recorded_line(folder, metrics.step);
     if (!recorded) return fmt::format("step {}: metrics.jsonl has no line of it", metrics.step);
-    const Json now = Json::parse(to_json_line(metrics));
+    const nlohmann::json now = nlohmann::json::parse(to_json_line(metrics));
     std::string differing;
     for (const char* key : {"loss", "grad_norm", "lr", "tokens"})
-        if (recorded->value(key, Json()) != now.value(key, Json()))
+        if (recorded->value(key, nlohmann::json()) != now.value(key, nlohmann::json()))
             differing += fmt::format("{}{}: {} here, {} recorded", differing.empty() ? "" : "; ", key,
-                                     now.value(key, Json()).dump(), recorded->value(key, Json()).dump());
+                                     now.value(key, nlohmann::json()).dump(),
+                                     recorded->value(key, nlohmann::json()).dump());
     return differing.empty()
                ? fmt::format("step {}: loss, gradient norm, rate and tokens as recorded, bit for bit",
                              metrics.step)

@@ -162,7 +162,10 @@ void Run::find_start() {
     const auto interval = sign_of_life_interval(config_.parallel.watchdog_seconds);
     const std::string decided = from_rank_0(world_, interval, [&](const std::function<void()>& tick) {
         if (!request_.dry_run) folder_.emplace(folder_path_);
-        ResumePoint point = find_resume_point(config_, request_.resume, read_stored_config(folder_path_),
+        std::optional<StoredRun> stored;
+        if (const auto text = read_stored_config(folder_path_))
+            stored = {*text, recorded_parent_save(folder_path_)};
+        ResumePoint point = find_resume_point(config_, request_.resume, stored,
                                               fmt::format("{}/{}", folder_path_, kCheckpointsFolder), tick);
         if (point.checkpoint.empty() && !config_.start.from.empty())
             point = find_parent(config_, recorded_parent(folder_path_, config_.start), tick);
@@ -202,6 +205,7 @@ void Run::start_outputs() {
                        .parent = resume_.checkpoint,
                        .superseded = superseded.folder,
                        .from = resume_.start ? config_.start : StartConfig{},
+                       .parent_save_id = trainer_->parent(),
                        .step = trainer_->steps_done(),
                        .tokens = trainer_->tokens_seen()};
         record_.emplace(folder_path_, start);

@@ -65,7 +65,10 @@ Json describe(const RunStart& start) {
                   {"threads", start.threads}};
     if (!start.labels.empty()) entry["labels"] = start.labels;
     if (!start.parent.empty()) entry["parent"] = start.parent;
-    if (!start.from.from.empty()) entry["start"] = describe(start.from);
+    if (!start.from.from.empty()) {
+        entry["start"] = describe(start.from);
+        entry["parent_save_id"] = start.parent_save_id;
+    }
     if (!start.superseded.empty()) entry["superseded"] = start.superseded;
     entry.update({{"first_step", start.step + 1},
                   {"last_step", start.step},
@@ -131,6 +134,18 @@ std::string recorded_parent(const std::string& folder, const StartConfig& start)
             (*entry)["parent"].is_string())
             return (*entry)["parent"];
     return "";
+}
+
+std::optional<std::string> recorded_parent_save(const std::string& folder) {
+    const Json starts = read_starts(folder + "/run.json");
+    for (auto entry = starts.rbegin(); entry != starts.rend(); ++entry) {
+        if (!entry->contains("parent")) return "";
+        if (!entry->contains("start")) continue; // went on from a checkpoint of its own
+        if (entry->contains("parent_save_id") && (*entry)["parent_save_id"].is_string())
+            return (*entry)["parent_save_id"].get<std::string>();
+        return std::nullopt;
+    }
+    return std::nullopt;
 }
 
 std::string utc_time() {

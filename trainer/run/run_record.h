@@ -25,6 +25,7 @@ struct RunStart {
     std::string parent;                           // checkpoint resumed from; empty: none
     std::string superseded;                       // folder that later steps were moved to; empty: none
     StartConfig from;                             // what parent is of, where it is another run's
+    std::string parent_save_id;                   // and which save made it
     int64_t step = 0;                             // completed before this start
     int64_t tokens = 0;                           // trained on before this start
 };
@@ -62,6 +63,10 @@ class RunRecord {
 /// The checkpoint of another run that the newest start of `FOLDER/run.json` by this `start` began from; empty
 /// where there was none. ConfigError for a file that is no run record.
 std::string recorded_parent(const std::string& folder, const StartConfig& start);
+
+/// The save id of the other run's checkpoint that the run in the folder began from, by `FOLDER/run.json`;
+/// empty where it began from nothing, nothing where the record does not tell. ConfigError as above.
+std::optional<std::string> recorded_parent_save(const std::string& folder);
 
 /// The time now in UTC as 2026-01-31T09:05:00Z.
 std::string utc_time();

@@ -58,6 +58,19 @@ void expect_same_run(const Manifest& manifest, const std::string& path, const Ru
         throw CheckpointError("{}: was written by a run whose numbers differ:{}", path, listed(differences));
 }
 
+/// Branches of two checkpoints may have one config; what they learned is not the same.
+void expect_same_parent(const Manifest& manifest, const std::string& path,
+                        const std::optional<StoredRun>& run) {
+    if (!run || !run->parent) return;
+    const std::string theirs = stored_parent(manifest.training);
+    if (theirs == *run->parent) return;
+    const auto described = [](const std::string& parent) {
+        return parent.empty() ? std::string("from nothing") : "from the checkpoint saved as " + parent;
+    };
+    throw CheckpointError("{}: was written by a run that began {}, this one (run.json) began {}", path,
+                          described(theirs), described(*run->parent));
+}
+
 /// The start goes on from this checkpoint, or from none: what the folder holds up to there becomes part of
 /// the run.
 void expect_same_folder(const RunConfig& stored, const RunConfig& config, const std::string& checkpoint) {
@@ -116,28 +129,30 @@ std::vector<ConfigDifference> differences_until(const RunConfig& then, const Run
 }
 
 ResumePoint find_resume_point(const RunConfig& config, const std::string& resume,
-                              const std::optional<std::string>& stored_config,
+                              const std::optional<StoredRun>& stored_run,
                               const std::string& checkpoints_folder, const std::function<void()>& tick) {
     if (resume == "never") {
-        if (stored_config)
+        if (stored_run)
             throw ConfigError(
                 "--resume never: the run folder already holds a run; choose another name or run_dir, or "
                 "remove it");
         return {};
     }
     std::optional<RunConfig> stored;
-    if (stored_config) stored = parse_stored_config(*stored_config, "the run folder's config.yaml");
+    if (stored_run) stored = parse_stored_config(stored_run->config, "the run folder's config.yaml");
     if (resume != "auto") {
         const CheckpointReader reader = CheckpointReader::open(resolve_checkpoint(resume));
         const int64_t step = reader.manifest().training.step;
         if (stored) expect_same_folder(*stored, config, reader.folder());
         expect_same_run(reader.manifest(), reader.folder(), config);
+        expect_same_parent(reader.manifest(), reader.folder(), stored_run);
         return {reader.folder(), step, fmt::format("resuming from {} at step {}", reader.folder(), step)};
     }
     const auto latest = find_resume_checkpoint(
         checkpoints_folder,
         [&](const Manifest& manifest, const std::string& path) {
             expect_same_run(manifest, path, stored ? *stored : config);
+            expect_same_parent(manifest, path, stored_run);
         },
         tick);
     if (stored) expect_same_folder(*stored, config, latest ? latest->path : "");
@@ -147,6 +162,12 @@ ResumePoint find_resume_point(const RunConfig& config, const std::string& resume
     }
     std::string message = fmt::format("resuming from {} at step {}", latest->path, latest->step);
     for (const auto& rejected : latest->rejected) message += "\nskipped " + rejected.reason;
+    if (stored && !config.start.from.empty() && config.start != stored->start)
+        message += fmt::format(
+            "\nstart is without effect, as the run has checkpoints of its own; to start from {}, choose "
+            "another "
+            "name",
+            config.start.from);
     return {latest->path, latest->step, message};
 }
 

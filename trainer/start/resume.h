@@ -29,15 +29,22 @@ std::vector<ConfigDifference> differences_until(const RunConfig& then, const Run
 /// CheckpointError where no run of this config can stand where `training` says. Hashes only find accidents.
 void expect_reachable(const TrainingState& training, const RunConfig& config, const std::string& checkpoint);
 
-/// Decides by the rules of `--resume` (auto, never, or a path); stored_config is the run folder's
-/// config.yaml, nothing for a new folder. Reads only.
+/// What a run folder says of the run in it.
+struct StoredRun {
+    std::string config; // config.yaml
+    // The save id of the other run's checkpoint that it began from, empty for none; nothing: not known.
+    std::optional<std::string> parent = std::nullopt;
+};
+
+/// Decides by the rules of `--resume` (auto, never, or a path); `stored_run` is nothing for a new folder.
+/// Reads only.
 ///
 /// ConfigError where the steps that the folder holds up to the checkpoint are of a run with other numbers,
 /// naming old and new values, or `never` meets a used folder. CheckpointError where checkpoints exist and
 /// none can be used, or the path's is of such a run. With auto a checkpoint in the folder that another run
 /// wrote is passed over, as is one that does not verify. `tick`, where given, is called often meanwhile.
 ResumePoint find_resume_point(const RunConfig& config, const std::string& resume,
-                              const std::optional<std::string>& stored_config,
+                              const std::optional<StoredRun>& stored_run,
                               const std::string& checkpoints_folder, const std::function<void()>& tick = {});
 
 } // namespace braid

@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <system_error>
 
+#include "layers/feed_forward/moe_config.h"
+#include "layers/specification/pattern.h"
 #include "trainer/checkpoint/checkpoint_folder.h"
 #include "trainer/checkpoint/checkpoint_reader.h"
 #include "trainer/checkpoint/stored_config.h"
@@ -24,6 +26,25 @@ bool follows_loss_weight(const ConfigDifference& difference) {
     return difference.key.ends_with(".router.aux_scope") &&
            (difference.old_value == ConfigDifference::kAbsent ||
             difference.new_value == ConfigDifference::kAbsent);
+}
+
+/// Whether two sublayers compute the same of a stream, whatever their routers' losses weigh.
+bool same_but_for_losses(const ResolvedSublayer& a, ResolvedSublayer b) {
+    const auto* there = a.config.kind.get_if<MoeConfig>();
+    auto* here = b.config.kind.get_if<MoeConfig>();
+    if (there && here) {
+        if (there->router.aux_loss == 0 || here->router.aux_loss == 0)
+            here->router.aux_scope = there->router.aux_scope; // of a loss that one of them lacks
+        here->router.aux_loss = there->router.aux_loss;
+        here->router.z_loss = there->router.z_loss;
+    }
+    return a == b;
+}
+
+bool same_layers_but_for_losses(const ModelConfig& a, const ModelConfig& b) {
+    return std::ranges::equal(expand_layers(a), expand_layers(b), [](const auto& there, const auto& here) {
+        return std::ranges::equal(there.sublayers, here.sublayers, same_but_for_losses);
+    });
 }
 
 /// A path that leads through links, as one to the latest run, without them: a link may lead elsewhere when
@@ -85,10 +106,12 @@ void expect_may_branch(const RunConfig& parent, const RunConfig& config, const s
 
 std::vector<ConfigDifference> forbidden_in_branch(const RunConfig& parent, const RunConfig& branch) {
     std::vector<ConfigDifference> differences = numeric_differences(parent, branch);
-    std::erase_if(differences, [](const ConfigDifference& difference) {
+    const bool same_layers = same_layers_but_for_losses(parent.model, branch.model);
+    std::erase_if(differences, [&](const ConfigDifference& difference) {
         const std::string& key = difference.key;
         return key != "optimizer.type" &&
-               (!key.starts_with("model.") || is_loss_weight(key) || follows_loss_weight(difference));
+               (!key.starts_with("model.") || is_loss_weight(key) || follows_loss_weight(difference) ||
+                (same_layers && spells_layers(key)));
     });
     return differences;
 }

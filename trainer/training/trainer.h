@@ -63,6 +63,8 @@ class Trainer {
     int64_t tokens_seen() const { return tokens_; }
     /// The share of time that an average rank idles because the batch does not divide evenly, in [0, 1).
     double idle_share() const;
+    /// The save id of the other run's checkpoint that this run started from; empty: none.
+    const std::string& parent() const { return parent_; }
     const RunConfig& config() const { return config_; }
     const Mesh& mesh() const { return rank_.mesh(); }
     const Model& model() const { return rank_.model(); }
@@ -109,6 +111,7 @@ class Trainer {
     std::unique_ptr<Tokenizer> tokenizer_; // for tasks and prompts
     int64_t step_ = 0, tokens_ = 0;
     SamplePosition position_;
+    std::string parent_;                         // see parent()
     std::map<std::string, int64_t> first_steps_; // see Optimizer::count_from
 };
 

@@ -86,6 +86,7 @@ void Trainer::save(const std::string& checkpoints_folder) {
     TrainingState training{.step = step_, .tokens = tokens_};
     store_data_identity(training, *loader_);
     store_position(training, position_, config_.train.global_batch, *loader_);
+    store_parent(training, parent_);
     store_first_steps(training, first_steps_);
     Allocator host;
     std::vector<TensorShard> shards;
@@ -115,6 +116,7 @@ void Trainer::load(const std::string& checkpoint) {
         for (const StatePart& part : rank_.state(Extent::held)) read_part(host, reader, part);
         rank_.store().values_changed();
         set_first_steps(stored_first_steps(training, checkpoint));
+        parent_ = stored_parent(training);
         step_ = training.step;
         tokens_ = training.tokens;
     });
@@ -132,6 +134,7 @@ std::string Trainer::start_from(const std::string& checkpoint) {
     agree(world_, [&] {
         const CheckpointReader reader = CheckpointReader::open(checkpoint);
         notes = config_.start.mode == StartMode::branch ? branch(reader) : take_weights(reader);
+        parent_ = reader.manifest().save_id;
     });
     expect_equal_replicas();
     return notes;

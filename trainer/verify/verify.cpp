@@ -18,7 +18,7 @@
 namespace braid {
 namespace {
 
-constexpr int kMostRanks = 64;
+constexpr int kMostLayoutRanks = 64;
 
 std::string_view trimmed(std::string_view text) {
     const size_t first = text.find_first_not_of(" \t\n");
@@ -42,7 +42,7 @@ const Schema<Layout>& layout_schema() {
     static const Schema<Layout> schema = Schema<Layout>().key("micro_batch", &Layout::micro_batch,
                                                               {.help = "sequences that a rank runs at once",
                                                                .min = 1,
-                                                               .max = kMostRanks,
+                                                               .max = kMostLayoutRanks,
                                                                .changes_numbers = false});
     return schema;
 }
@@ -191,7 +191,7 @@ std::vector<LayoutStep> run_on(const LayoutCase& run, const Layout& layout, Comm
 }
 
 /// As --layouts takes it.
-std::string to_text(const ParallelConfig& layout, int num_ranks) {
+std::string to_option(const ParallelConfig& layout, int num_ranks) {
     std::string text;
     const auto add = [&](std::string_view axis, int64_t size) {
         if (size > 1) text += fmt::format("{}{}={}", text.empty() ? "" : ",", axis, size);
@@ -219,7 +219,7 @@ void expect_fits(const LayoutCase& run, const Layout& layout, int num_processes)
             return grid.expert_data.size % grid.tensor.size == 0;
         };
         throw ConfigError("--layouts: '{}': {}{}", layout.name, error.what(),
-                          nearest_layouts(rules, is_product, layout.parallel, most).to_text(to_text));
+                          nearest_layouts(rules, is_product, layout.parallel, most).to_text(to_option));
     }
     expect_memory(run, num_ranks);
 }
@@ -231,8 +231,8 @@ std::vector<Layout> parse_layouts(std::string_view text) {
     for_each_part(text, ';', [&](std::string_view part) {
         if (part.empty()) return;
         layouts.push_back(parse_layout(part));
-        if (const int64_t ranks = num_ranks_of(layouts.back().parallel); ranks > kMostRanks)
-            throw ConfigError("--layouts: '{}' needs {} ranks, at most {}", part, ranks, kMostRanks);
+        if (const int64_t ranks = num_ranks_of(layouts.back().parallel); ranks > kMostLayoutRanks)
+            throw ConfigError("--layouts: '{}' needs {} ranks, at most {}", part, ranks, kMostLayoutRanks);
     });
     if (layouts.empty()) throw ConfigError("--layouts: expected at least one layout, such as \"tensor=2\"");
     return layouts;

@@ -1,0 +1,46 @@
+# Files of a folder compiled together: most of a compiler's time goes to reading headers and making the templates in them,
+# once for each file. A cold build takes half the time so; a changed file brings its neighbours along. The preset cpu-tsan
+# compiles each file alone, which shows includes that are missing.
+option(BRAID_UNITY "Compile several files of a folder at once" ON)
+set(BRAID_UNITY_FILES 8 CACHE STRING "At most so many at once")
+
+# braid_unite(out sources...): what a target compiles in place of these sources. Neighbours in a folder come together. Alone
+# stay kernels (*_cpu.cpp and ops/cpu), as the code of inner loops is to depend on nothing around it; what Highway compiles once for each
+# instruction set; and files that are compiled with flags of their own.
+function(braid_unite out)
+    set(alone "")
+    set(folders "")
+    foreach(source ${ARGN})
+        cmake_path(ABSOLUTE_PATH source BASE_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
+        file(STRINGS ${source} asking REGEX "HWY_TARGET_INCLUDE|BRAID_SOURCE_DIR" LIMIT_COUNT 1)
+        get_source_file_property(options ${source} COMPILE_OPTIONS)
+        if(NOT BRAID_UNITY OR asking OR options OR source MATCHES "/ops/cpu/|_cpu\\.cpp$")
+            list(APPEND alone ${source})
+        else()
+            cmake_path(GET source PARENT_PATH folder)
+            cmake_path(RELATIVE_PATH source BASE_DIRECTORY ${PROJECT_SOURCE_DIR})
+            list(APPEND folders ${folder})
+            list(APPEND "in ${folder}" ${source})
+        endif()
+    endforeach()
+    list(REMOVE_DUPLICATES folders)
+    set(united "")
+    foreach(folder ${folders})
+        cmake_path(RELATIVE_PATH folder BASE_DIRECTORY ${PROJECT_SOURCE_DIR} OUTPUT_VARIABLE name)
+        string(REPLACE "/" "_" name ${name})
+        list(LENGTH "in ${folder}" count)
+        # As many as are needed, of equal sizes.
+        math(EXPR units "(${count} + ${BRAID_UNITY_FILES} - 1) / ${BRAID_UNITY_FILES}")
+        foreach(unit RANGE 1 ${units})
+            math(EXPR first "${count} * (${unit} - 1) / ${units}")
+            math(EXPR length "${count} * ${unit} / ${units} - ${first}")
+            list(SUBLIST "in ${folder}" ${first} ${length} files)
+            list(TRANSFORM files REPLACE "(.+)" "#include \"\\1\"\n" OUTPUT_VARIABLE includes)
+            list(JOIN includes "" includes)
+            set(path ${PROJECT_BINARY_DIR}/generated/unity/${name}_${unit}.cpp)
+            file(CONFIGURE OUTPUT ${path} CONTENT "${includes}" @ONLY)
+            list(APPEND united ${path})
+        endforeach()
+    endforeach()
+    set(${out} ${united} ${alone} PARENT_SCOPE)
+endfunction()
