@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 
 #include "base/highway_targets.h"
@@ -36,8 +37,7 @@ V ratio(const quantile::Ratio& r, V x) {
 
 V middle_quantile(V p) {
     const F64 d;
-    const V q = hn::Sub(p, hn::Set(d, 0.5)),
-            r = hn::Sub(hn::Set(d, quantile::kHalfMiddle * quantile::kHalfMiddle), hn::Mul(q, q));
+    const V q = hn::Sub(p, hn::Set(d, 0.5)), r = hn::Sub(hn::Set(d, quantile::kMiddleSquared), hn::Mul(q, q));
     return hn::Mul(q, ratio(quantile::kMiddle, r));
 }
 
@@ -71,26 +71,25 @@ V tail_quantile(V p) {
 /// The middle's ratio for all; those of the tails, 15% where p is uniform, are gathered for theirs.
 void quantiles_of_block(double* p, size_t count) {
     const F64 d;
-    const U64 u;
     const size_t lanes = hn::Lanes(d);
     constexpr size_t kSpace = kBlock + HWY_MAX_BYTES / sizeof(double);
     HWY_ALIGN double values[kSpace], tails[kSpace];
-    HWY_ALIGN uint64_t places[kSpace];
+    uint32_t places[kBlock];
     std::copy_n(p, count, values);
     std::fill_n(values + count, lanes, 0.5);
     size_t num_tails = 0;
-    for (size_t at = 0; at < count; at += lanes) {
-        const V v = hn::Load(d, values + at);
-        const auto beyond = hn::Gt(hn::Abs(hn::Sub(v, hn::Set(d, 0.5))), hn::Set(d, quantile::kHalfMiddle));
-        hn::Store(middle_quantile(v), d, values + at);
-        hn::CompressStore(hn::Iota(u, at), hn::RebindMask(u, beyond), u, places + num_tails);
-        num_tails += hn::CompressStore(v, beyond, d, tails + num_tails);
+    for (size_t i = 0; i < count; ++i) { // without a branch, which would be mispredicted
+        places[num_tails] = static_cast<uint32_t>(i);
+        num_tails += std::abs(p[i] - 0.5) > quantile::kHalfMiddle;
     }
+    for (size_t i = 0; i < num_tails; ++i) tails[i] = p[places[i]];
     std::fill_n(tails + num_tails, lanes, 0.05);
+    for (size_t at = 0; at < count; at += lanes)
+        hn::Store(middle_quantile(hn::Load(d, values + at)), d, values + at);
     for (size_t at = 0; at < num_tails; at += lanes)
         hn::Store(tail_quantile(hn::Load(d, tails + at)), d, tails + at);
-    for (size_t i = 0; i < num_tails; ++i) values[places[i]] = tails[i];
     std::copy_n(values, count, p);
+    for (size_t i = 0; i < num_tails; ++i) p[places[i]] = tails[i];
 }
 
 void make_quantiles(double* p, size_t count) {
