@@ -28,7 +28,7 @@ constexpr Ratio kFar{{6.65790464350110377720e0, 5.46378491116411436990e0, 1.7848
                      {1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
                       7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7,
                       2.04426310338993978564e-15}};
-constexpr double kHalfMiddle = 0.425,
-                 kMiddleSquared = 0.180625; // half the width of the middle, in probability
+constexpr double kHalfMiddle = 0.425, // half the width of the middle, in probability
+    kMiddleSquared = 0.180625;        // the square of that, which 0.425 * 0.425 rounds elsewhere
 
 } // namespace braid::quantile

@@ -1,12 +1,12 @@
 # Files of a folder compiled together: most of a compiler's time goes to reading headers and making the templates in them,
-# once for each file. A cold build takes half the time so; a changed file brings its neighbours along. The preset cpu-tsan
+# once for each file. A cold build takes two thirds of the time so; a changed file brings its neighbours along. The preset cpu-tsan
 # compiles each file alone, which shows includes that are missing.
 option(BRAID_UNITY "Compile several files of a folder at once" ON)
 set(BRAID_UNITY_FILES 8 CACHE STRING "At most so many at once")
 
 # braid_unite(out sources...): what a target compiles in place of these sources. Neighbours in a folder come together. Alone
-# stay kernels (*_cpu.cpp and ops/cpu), as the code of inner loops is to depend on nothing around it; what Highway compiles once for each
-# instruction set; and files that are compiled with flags of their own.
+# stay kernels (*_cpu.cpp and ops/cpu), as the code of inner loops is to depend on nothing around it; what Highway compiles
+# once for each instruction set; and files that are compiled with flags of their own.
 function(braid_unite out)
     set(alone "")
     set(folders "")

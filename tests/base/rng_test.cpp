@@ -6,7 +6,12 @@
 #include <numbers>
 #include <vector>
 
+#include "base/highway_targets.h"
 #include "base/normal_quantile.h"
+#include "base/normal_quantile_ratios.h"
+
+// After ours, which says what targets there are.
+#include <hwy/targets.h>
 
 namespace braid::testing {
 namespace {
@@ -41,6 +46,41 @@ TEST(rng, many_quantiles_at_once_have_the_bits_of_one) {
     std::vector<double> quantiles = p;
     inverse_normal_cdf(quantiles);
     for (size_t i = 0; i < p.size(); ++i) EXPECT_EQ(quantiles[i], inverse_normal_cdf(p[i])) << "p " << p[i];
+}
+
+/// The function once more in plain numbers, one operation of f64 after the other.
+double plain_quantile(double p) {
+    const auto ratio = [](const quantile::Ratio& r, double x) {
+        double above = r.above[7], below = r.below[7];
+        for (size_t i = 7; i-- > 0;) above = above * x + r.above[i], below = below * x + r.below[i];
+        return above / below;
+    };
+    const double q = p - 0.5;
+    if (std::abs(q) <= 0.425) return q * ratio(quantile::kMiddle, 0.180625 - q * q);
+    int exponent;
+    double m = std::frexp(p < 0.5 ? p : 1 - p, &exponent); // from 1/2 on, below 1
+    if (m <= std::numbers::sqrt2 / 2) m *= 2, --exponent;
+    const double s = (m - 1) / (m + 1), z = s * s;
+    double series = 1.0 / 21;
+    for (int odd = 19; odd >= 1; odd -= 2) series = series * z + 1.0 / odd;
+    const double r = std::sqrt(-exponent * std::numbers::ln2 - (s + s) * series);
+    const double x = r <= 5 ? ratio(quantile::kTail, r - 1.6) : ratio(quantile::kFar, r - 5);
+    return p < 0.5 ? -x : x;
+}
+
+TEST(rng, quantiles_have_the_bits_of_plain_arithmetic_on_every_processor) {
+    const RngStream stream(5, RngPurpose::test, "p");
+    std::vector<double> p{0x1p-53, 1 - 0x1p-53, 0.075, 0.925, 0x1p-4, std::numbers::sqrt2 / 32,
+                          1e-300,  1e-11};
+    for (uint64_t i = 0; i < 20000; ++i) p.push_back(stream.uniform(i));
+    for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+        hwy::SetSupportedTargetsForTest(target);
+        std::vector<double> quantiles = p;
+        inverse_normal_cdf(quantiles);
+        for (size_t i = 0; i < p.size(); ++i)
+            ASSERT_EQ(quantiles[i], plain_quantile(p[i])) << hwy::TargetName(target) << ", p " << p[i];
+    }
+    hwy::SetSupportedTargetsForTest(0); // as the processor has them
 }
 
 TEST(rng, many_uniforms_at_once_have_the_bits_of_one) {
