@@ -136,6 +136,14 @@ Measured backward_of(Rig& rig, Operation operation) {
             }};
 }
 
+DocumentsPtr equal_documents(int64_t count, int64_t length) {
+    Documents documents;
+    documents.offsets = {0};
+    for (int64_t i = 1; i <= count; ++i) documents.offsets.push_back(static_cast<int32_t>(i * length));
+    documents.num_sequences = count;
+    return std::make_shared<const Documents>(documents);
+}
+
 void add_both(std::vector<GpuCase>& cases, const std::string& name, const std::string& shape,
               const Work& forward, const Work& backward, const std::function<Operation(Rig&)>& make) {
     cases.push_back(

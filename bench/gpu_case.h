@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/documents.h"
 #include "tensor/parameters/parameter.h"
 #include "tensor/segment.h"
 
@@ -65,6 +66,9 @@ Measured forward_of(Rig& rig, Operation operation);
 /// The backward run from random gradients of all floating outputs (1 for those in f64, which are losses),
 /// weight gradients included; the forward run comes before, untimed.
 Measured backward_of(Rig& rig, Operation operation);
+
+/// `count` documents of `length` tokens, each a sequence.
+DocumentsPtr equal_documents(int64_t count, int64_t length);
 
 /// An operation with its work forward and backward, as two cases NAME.forward and NAME.backward. `make` is
 /// called for each with a rig of its own.

@@ -192,7 +192,8 @@ class Filter {
 std::vector<GpuCase> chosen_cases(const Options& options) {
     const Filter filter(options.filter);
     std::vector<GpuCase> chosen;
-    for (const auto& group : {sequence_cases, expert_cases, dense_cases, optimizer_cases, step_cases})
+    for (const auto& group :
+         {sequence_cases, recurrence_cases, expert_cases, dense_cases, optimizer_cases, step_cases})
         for (GpuCase& one : group(options.small))
             if (filter.finds(one.name + " " + one.shape)) chosen.push_back(std::move(one));
     if (chosen.empty())

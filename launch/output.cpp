@@ -13,8 +13,10 @@ namespace {
 
 /// Whether all of it was written; the stream is good afterwards, so that a failure is not told twice.
 bool write_now(std::FILE* stream, std::string_view text) {
-    const bool written =
-        std::fwrite(text.data(), 1, text.size(), stream) == text.size() && std::fflush(stream) == 0;
+    // Of a stream that flushes at each line, as a terminal's, glibc may say that all was taken and nothing is
+    // left to flush after a write that failed; its error flag alone tells.
+    const bool written = std::fwrite(text.data(), 1, text.size(), stream) == text.size() &&
+                         std::fflush(stream) == 0 && std::ferror(stream) == 0;
     if (!written) {
         const int reason = errno;
         __fpurge(stream);

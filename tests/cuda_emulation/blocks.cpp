@@ -93,8 +93,8 @@ class Block {
         return shared_.data() + shared_begin_;
     }
     [[noreturn]] __attribute__((format(printf, 2, 3))) void fail(const char* format, ...) const {
-        std::fprintf(stderr, "CUDA emulation: %s, BRAID_EMULATION_ORDER=%s: ", kernel_->name.c_str(),
-                     Order::chosen().name().c_str());
+        std::fprintf(stderr, "CUDA emulation: %s, BRAID_EMULATION_ORDER=%s: ",
+                     kernel_ ? kernel_->name.c_str() : "no kernel", Order::chosen().name().c_str());
         va_list values;
         va_start(values, format);
         std::vfprintf(stderr, format, values);
@@ -296,3 +296,16 @@ void fail_in_kernel(const char* what) {
 }
 
 } // namespace cuda_emulation
+
+extern "C" void __ubsan_get_current_report_data(const char** kind, const char** message, const char** file,
+                                                unsigned* line, unsigned* column, char** address);
+
+/// What the sanitizer calls before it reports: kernels are compiled with its checks of alignment
+/// (cmake/Cuda.cmake), as a GPU refuses a vector at an address that the host's processor would take.
+extern "C" void __ubsan_on_report() {
+    const char *kind = nullptr, *message = nullptr, *file = nullptr;
+    unsigned line = 0, column = 0;
+    char* address = nullptr;
+    __ubsan_get_current_report_data(&kind, &message, &file, &line, &column, &address);
+    cuda_emulation::block.fail("%s:%u: %s", file ? file : "unknown file", line, message ? message : "?");
+}

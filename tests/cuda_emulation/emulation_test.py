@@ -41,6 +41,9 @@ class Emulation(unittest.TestCase):
     def test_alignment(self):
         self.assertEqual(self.found("alignment"), 16)
         self.check_ends("misaligned_copy", "copy_kernel", "a copy of 16 bytes from .* multiples of 16")
+        self.assertEqual(self.found("vector"), 0)
+        self.check_ends("misaligned_vector", "vector_kernel",
+                        r".*ops/cuda/tile\.h:\d+: .* misaligned address .* 16 byte alignment")
         self.check_ends("misaligned_matrix", "matrix_kernel", "a row of a matrix .* multiple of 16 bytes")
 
     def test_static_memory_of_the_block_before(self):

@@ -42,6 +42,14 @@ class Output(TrainingCase):
                     self.assertEqual(self.train(launch, redirections, name)[0], 0)
                     self.check_trained(name)
 
+    def test_a_full_stream_that_is_flushed_at_each_line_changes_no_code(self):
+        # As a terminal's is; its reader may be gone.
+        self.assertEqual(self.train(("stdbuf", "-oL", BRAID), "> /dev/full", "lines"), (0, "", ""))
+        self.check_trained("lines")
+        code, _, errors = self.shell("> /dev/full", "stdbuf", "-oL", BRAID, "config", "keys")
+        self.assertEqual(code, 7)
+        self.assertRegex(errors, r"\Abraid: standard output: cannot write[^\n]*\n\Z")
+
     def test_training_outlives_the_reader_of_its_output(self):
         for launch in (ALONE, TWO_RANKS):
             with self.subTest(launch=launch[0]):

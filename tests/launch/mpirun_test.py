@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import signal
@@ -159,7 +160,8 @@ wait
         asked = 'echo "${LD_PRELOAD-none}, $LD_LIBRARY_PATH, ${BRAID_LOOPBACK-none}"'
         out = run("-n", "1", "bash", "-c", asked, LD_LIBRARY_PATH="/nowhere:/else where")[1]
         # mpirun puts folders of its own before.
-        self.assertRegex(out, r"\Anone, ((/usr)?/lib\w*(/[\w.-]+)*:)*/nowhere:/else where, none\n\Z")
+        preloaded = re.escape(os.environ.get("LD_PRELOAD", "none"))
+        self.assertRegex(out, rf"\A{preloaded}, ((/usr)?/lib\w*(/[\w.-]+)*:)*/nowhere:/else where, none\n\Z")
 
     def check_listens_on_loopback(self, launcher=LAUNCHER):
         job = start("-n", "2", RANKS, "usr1", "0", "75", launcher=launcher)

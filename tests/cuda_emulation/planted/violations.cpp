@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "ops/cuda/tensor_core.h"
+#include "ops/cuda/tile.h"
 
 namespace braid::ops::cuda {
 namespace {
@@ -32,6 +33,10 @@ __global__ void early_read_kernel(const int* from, int* to) {
 __global__ void matrix_kernel() {
     uint32_t values[4];
     load_matrices<false>(values, dynamic_shared<bf16>() + 4);
+}
+
+__global__ void vector_kernel(const float* from, float* to, int offset) {
+    for (int i = 0; i < 4; ++i) to[i] = load_quad(from + offset).at[i];
 }
 
 __global__ void static_memory_kernel(int* to) {
@@ -81,6 +86,9 @@ void run(const std::string& name) {
     if (name == "misaligned_copy") launch(copy_kernel, 1, 1, in, out, 1, 1, 1);
     if (name == "early_read") launch(early_read_kernel, 1, 1, in, out);
     if (name == "misaligned_matrix") launch(matrix_kernel, 1, 32);
+    if (name == "vector" || name == "misaligned_vector")
+        launch(vector_kernel, 1, 1, reinterpret_cast<float*>(in), reinterpret_cast<float*>(out),
+               name == "vector" ? 4 : 2);
     if (name == "static_memory") launch(static_memory_kernel, 2, 1, out);
     if (name == "alignment") launch(alignment_kernel, 1, 1, out);
     if (name == "overrun") launch(overrun_kernel, 1, 1);
