@@ -182,7 +182,7 @@ class Check:
                     yield Case(f"{tool}.{part}", command, 300, environment)
 
     def speed_cases(self):
-        small = ["--small"] if self.emulated else []
+        small = ["--small", "--repetitions", "1"] if self.emulated else []
         bench = self.programs.find("bench_gpu_kernels")
         if bench is None:
             self.record(Result("speed", "gpu_kernels", "not run", why="bench_gpu_kernels is not here"))

@@ -55,8 +55,8 @@ run_tests() {
     local preset=$1 start=$SECONDS
     shift
     echo "== test $preset $*"
-    # Two more than there are cores: tests of signals, stuck ranks and refusals mostly wait.
-    ctest --preset "$preset" -j $((cores + 2)) --no-tests=error \
+    # Three more than there are cores: tests of signals, stuck ranks and refusals mostly wait.
+    ctest --preset "$preset" -j $((cores + 3)) --no-tests=error \
         --output-junit "$PWD/$results/$preset.xml" "$@"
     echo "== test $preset: $((SECONDS - start)) s"
     stages+=("$((SECONDS - start)) test $preset $*")
@@ -72,8 +72,10 @@ if [[ $mode == all || $mode == sanitizers ]]; then
     # code; a library put before all others, limits of memory and streams taken away do not go with the address
     # sanitizer.
     left_out='^(structure|numerics|golden)\.|^faults\.(wrong_blas|output|signals)$|^launch\.(mpirun|scripts)$'
-    # Four minutes of whole runs, whose code the tests of its parts, launch.verify and e2e.generate run as well.
-    whole_runs='^e2e\.(ablation|precision|refusal|report|resume|sweep)$|^faults\.stuck_rank$'
+    # Six minutes of whole runs, whose code the tests of its parts, launch.verify, launch.config_command and
+    # e2e.generate run as well.
+    whole_runs='^e2e\.(ablation|mixers|precision|refusal|report|resume|sweep)$|^faults\.stuck_rank$'
+    whole_runs+='|^configs\.|^report_page\.|^launch\.wandb_follow$'
     [[ $mode == sanitizers ]] || left_out+="|$whole_runs"
     build cpu-asan && run_tests cpu-asan -L 'unit|mpi' -LE slow -E "$left_out"
     # Without OpenMP only these folders start threads: ranks, the loader's prefetching, the run's side threads. Where

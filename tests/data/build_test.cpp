@@ -198,7 +198,9 @@ TEST(build, a_split_that_cannot_be_published_leaves_the_old_files) {
             const std::set<std::string> before = names();
             EXPECT_THROW(build_token_file(options), WriteError);
             EXPECT_EQ(names(), before) << blocked << other_exists;
-            if (other_exists) EXPECT_EQ(test::read_file(other), "old");
+            if (other_exists) {
+                EXPECT_EQ(test::read_file(other), "old");
+            }
         }
     std::filesystem::remove_all(valid);
     for (const std::string& path : {train, valid}) write_file(path, "old");

@@ -40,7 +40,9 @@ struct Program {
         const auto code = line.parse(static_cast<int>(words.size()), words.data());
         const std::string text = ::testing::internal::GetCapturedStderr();
         EXPECT_EQ(code.has_value(), !text.empty());
-        if (code) EXPECT_EQ(*code, ExitCode::usage);
+        if (code) {
+            EXPECT_EQ(*code, ExitCode::usage);
+        }
         return text;
     }
 };

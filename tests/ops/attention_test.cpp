@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "tests/support/op_case.h"
-#include "tests/support/sanitized.h"
 
 namespace braid::testing {
 namespace {
@@ -148,7 +147,7 @@ TEST(attention, matches_the_definition) {
 
 TEST(attention, gradients) {
     GradientCheckOptions options;
-    options.max_elements = test::kSanitized ? 4 : 24;
+    options.max_elements = 24;
     for (const Sizes& sizes : kSizes) {
         // dq and dk are zero but for rounding: a GPU's cannot be held against the CPU's
         if (sizes.window == 1 && test_device().kind != DeviceKind::cpu) continue;

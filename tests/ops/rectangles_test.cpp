@@ -83,7 +83,9 @@ TEST(rectangles, muon_averages_gradients_and_looks_ahead) {
         for (size_t i = 0; i < after.size(); ++i) {
             const double expected = 0.9 * before[i] + 0.1 * 0.5 * gradient[i];
             EXPECT_NEAR(after[i], expected, kBound) << i;
-            if (nesterov) EXPECT_NEAR(next[i], 0.9 * expected + 0.1 * 0.5 * gradient[i], kBound) << i;
+            if (nesterov) {
+                EXPECT_NEAR(next[i], 0.9 * expected + 0.1 * 0.5 * gradient[i], kBound) << i;
+            }
         }
     }
 }

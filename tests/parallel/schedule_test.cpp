@@ -42,10 +42,15 @@ TEST(schedule, a_micro_batch_runs_between_its_begin_and_its_end) {
             std::set<int> in_flight, ended;
             for (const Action& action : make_schedule(micro_batches, units, sharing)) {
                 const int m = action.micro_batch;
-                if (action.kind == Kind::begin) EXPECT_TRUE(in_flight.insert(m).second && !ended.contains(m));
-                if (action.kind == Kind::forward || action.kind == Kind::backward)
+                if (action.kind == Kind::begin) {
+                    EXPECT_TRUE(in_flight.insert(m).second && !ended.contains(m));
+                }
+                if (action.kind == Kind::forward || action.kind == Kind::backward) {
                     EXPECT_TRUE(in_flight.contains(m)) << m;
-                if (action.kind == Kind::end) EXPECT_TRUE(in_flight.erase(m) == 1 && ended.insert(m).second);
+                }
+                if (action.kind == Kind::end) {
+                    EXPECT_TRUE(in_flight.erase(m) == 1 && ended.insert(m).second);
+                }
             }
             EXPECT_TRUE(in_flight.empty());
             EXPECT_EQ(ended.size(), static_cast<size_t>(micro_batches));
@@ -59,9 +64,15 @@ TEST(schedule, a_unit_is_reduced_after_its_last_backward) {
     for (const Action& action : make_schedule(3, units, {.reduce = true})) {
         if (action.kind == Kind::backward && action.micro_batch == 2)
             for (int s = action.first; s < action.last; ++s) --segments_left[units[static_cast<size_t>(s)]];
-        if (action.kind == Kind::reduce_start) EXPECT_EQ(segments_left[action.unit], 0) << action.unit;
-        if (action.kind == Kind::reduce_add) EXPECT_EQ(state[action.unit], Kind::reduce_start);
-        if (action.kind == Kind::reduce_finish) EXPECT_EQ(state[action.unit], Kind::reduce_add);
+        if (action.kind == Kind::reduce_start) {
+            EXPECT_EQ(segments_left[action.unit], 0) << action.unit;
+        }
+        if (action.kind == Kind::reduce_add) {
+            EXPECT_EQ(state[action.unit], Kind::reduce_start);
+        }
+        if (action.kind == Kind::reduce_finish) {
+            EXPECT_EQ(state[action.unit], Kind::reduce_add);
+        }
         if (action.kind >= Kind::reduce_start && action.kind <= Kind::reduce_finish)
             state[action.unit] = action.kind;
     }
@@ -88,12 +99,14 @@ TEST(schedule, values_of_the_last_update_are_awaited_by_the_first_forward_that_r
             EXPECT_TRUE(in_place.insert(action.unit).second) << action.unit;
             for (int unit = 0; unit < action.unit; ++unit) EXPECT_TRUE(in_place.contains(unit));
         }
-        if (action.kind == Kind::forward)
+        if (action.kind == Kind::forward) {
             for (int s = action.first; s < action.last; ++s)
                 EXPECT_TRUE(in_place.contains(units[static_cast<size_t>(s)])) << s;
+        }
         // The first unit's forward runs while the others' values travel.
-        if (action.kind == Kind::forward && action.first == 0 && action.micro_batch == 0)
+        if (action.kind == Kind::forward && action.first == 0 && action.micro_batch == 0) {
             EXPECT_EQ(in_place, std::set<int>{0});
+        }
     }
     EXPECT_EQ(in_place, (std::set<int>{0, 1, 2}));
 }

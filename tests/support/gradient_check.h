@@ -13,8 +13,8 @@ struct GradientCheckOptions {
     double step = 3e-5;
     /// Bound on max |analytic - numeric| / max |analytic| per tensor.
     double bound = 1e-6;
-    /// At most this many elements of each tensor are differenced (evenly spread); the rest is covered by one
-    /// random direction through all of them.
+    /// At most this many elements of each tensor are differenced (evenly spread), in sanitizers' builds a
+    /// tenth; the rest is covered by one random direction through all of them.
     int64_t max_elements = 160;
 };
 

@@ -166,25 +166,28 @@ const std::vector<std::pair<RunLayout, RunLayout>> kPairs = {
     {{4, "expert: 2, expert_tensor: 2"}, {6, "tensor: 2, expert: 3"}},
     {{5, "zero: 1"}, {3, "zero: 0"}}, // a batch that does not divide
 };
-/// Of the pairs, for variants of the same model.
-constexpr size_t kStride = test::kSanitized ? 3 : 1;
+
+/// All pairs; with a sanitizer every third from `first` on, so that three variants have each pair once.
+void expect_same_states(size_t first, const Variant& variant) {
+    for (size_t i = test::kSanitized ? first : 0; i < kPairs.size(); i += test::kSanitized ? 3 : 1)
+        expect_same_state(kPairs[i].first, kPairs[i].second, variant);
+}
 
 TEST(relayout, state_is_the_same_to_the_bit_under_another_layout) {
-    for (const auto& [a, b] : kPairs) expect_same_state(a, b, {});
+    expect_same_states(1, {});
 }
 
 TEST(relayout, state_of_a_tied_model_is_the_same_to_the_bit) {
-    for (size_t i = 0; i < kPairs.size(); i += kStride)
-        expect_same_state(kPairs[i].first, kPairs[i].second, {.tied = true});
+    expect_same_states(0, {.tied = true});
 }
 
 TEST(relayout, state_in_f32_is_the_same_to_the_bit) {
-    for (size_t i = 0; i < 4; ++i) expect_same_state(kPairs[i].first, kPairs[i].second, {.precision = "f32"});
+    for (size_t i = 0; i < (test::kSanitized ? 1 : 4); ++i)
+        expect_same_state(kPairs[i].first, kPairs[i].second, {.precision = "f32"});
 }
 
 TEST(relayout, state_of_matrices_is_the_same_to_the_bit) {
-    for (size_t i = 0; i < kPairs.size(); i += kStride)
-        expect_same_state(kPairs[i].first, kPairs[i].second, {.optimizer = "muon"});
+    expect_same_states(2, {.optimizer = "muon"});
 }
 
 void expect_exact_resume(const RunLayout& layout, const Variant& variant) {
@@ -199,8 +202,11 @@ void expect_exact_resume(const RunLayout& layout, const Variant& variant) {
 
 TEST(relayout, resuming_under_the_same_layout_changes_no_bit) {
     for (const char* optimizer : {"adamw", "muon"}) {
-        expect_exact_resume({4, "tensor: 2, expert: 2"}, {.optimizer = optimizer});
-        expect_exact_resume({4, "tensor: 4, expert: 2, expert_tensor: 2, zero: 0"}, {.optimizer = optimizer});
+        if (!test::kSanitized || optimizer == std::string("adamw"))
+            expect_exact_resume({4, "tensor: 2, expert: 2"}, {.optimizer = optimizer});
+        if (!test::kSanitized || optimizer == std::string("muon"))
+            expect_exact_resume({4, "tensor: 4, expert: 2, expert_tensor: 2, zero: 0"},
+                                {.optimizer = optimizer});
     }
 }
 

@@ -22,7 +22,7 @@ struct LayoutCase {
     int64_t global_batch = 4, sequence_length = 16;
     int64_t steps = 2;
     DType precision = DType::f64;
-    Stream compute; // that this rank's operations run in
+    Stream compute = Stream(); // that this rank's operations run in
     // Tokens go to the experts that they went to in the reference, whatever their own scores say.
     bool replay_routing = false;
     // The eps of a second update from the same state and gradients, which is looked at and taken back.

@@ -22,7 +22,7 @@ struct VerifyRequest {
     std::vector<Layout> layouts;
     int64_t steps = 2;
     DType precision = DType::f64; // or f32
-    Stream compute;               // on a GPU, each rank is a process with its own, which `world` knows of
+    Stream compute = Stream();    // on a GPU, each rank is a process with its own, which `world` knows of
     bool shrink = false;
 };
 
