@@ -32,6 +32,8 @@ endif()
 
 # braid_test(folder SOURCES ... LINKS ... LABEL unit): one gtest program per source folder. A case "TEST(subject, case)"
 # becomes the ctest entry folder.subject.case with this label; a case whose name starts with slow_ gets the label slow.
+# Sanitized programs take a tenth of a second to start, as long as most cases: there the entry is folder.subject, which
+# runs all cases of the subject but the slow ones in one process.
 function(braid_test folder)
     cmake_parse_arguments(ARG "" "LABEL" "SOURCES;LINKS" ${ARGN})
     if(NOT ARG_LABEL)
@@ -48,6 +50,10 @@ function(braid_test folder)
     add_executable(test_${folder} ${compiled})
     braid_reuse_precompiled(test_${folder} braid_test_precompiled)
     target_link_libraries(test_${folder} PRIVATE ${ARG_LINKS} braid_test_support GTest::gtest_main)
+    if(BRAID_SANITIZE)
+        braid_test_subjects(${folder} ${ARG_LABEL} ${ARG_SOURCES})
+        return()
+    endif()
     foreach(label ${ARG_LABEL} slow)
         if(label STREQUAL slow)
             set(filter "*.slow_*:*/slow_*")
@@ -69,6 +75,39 @@ if(test_@folder@_@label@)
 endif()
 ]])
         set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${late_properties})
+    endforeach()
+endfunction()
+
+# braid_test_subjects(folder label sources...): the ctest entries folder.subject of a program, and folder.others, for what
+# this function should have overlooked.
+function(braid_test_subjects folder label)
+    set(subjects "")
+    foreach(source ${ARGN})
+        file(STRINGS ${source} cases REGEX "^(TYPED_)?TEST(_[FP])?\\([a-z0-9_]+, ")
+        list(TRANSFORM cases REPLACE "^[A-Z_]*\\(([a-z0-9_]+),.*" "\\1")
+        list(APPEND subjects ${cases})
+    endforeach()
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${ARGN})
+    list(REMOVE_DUPLICATES subjects)
+    math(EXPR limit "900 * ${BRAID_TEST_TIMEOUT_SCALE}")
+    # The trainer's take longest, and begin first of them.
+    set(cost 1)
+    if("${folder}" STREQUAL "trainer")
+        set(cost 50)
+    endif()
+    set(named "*.slow_*:*/slow_*")
+    foreach(subject ${subjects} others)
+        set(filter "${subject}.*:*/${subject}.*:${subject}/?.*:*/${subject}/?.*") # the last two: by types
+        if("${subject}" STREQUAL "others")
+            set(filter "-${named}")
+        else()
+            string(APPEND named ":${filter}")
+            string(APPEND filter "-*.slow_*:*/slow_*")
+        endif()
+        set(name ${folder}.${subject})
+        add_test(NAME ${name} COMMAND test_${folder} --gtest_filter=${filter})
+        set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT ${limit} COST ${cost}
+                             ENVIRONMENT "${BRAID_TEST_ENVIRONMENT}" ENVIRONMENT_MODIFICATION "${BRAID_TEST_UNSET}")
     endforeach()
 endfunction()
 

@@ -82,8 +82,8 @@ if [[ $mode == all || $mode == sanitizers ]]; then
     # nothing else is asked for, of them the suites that do.
     threaded='^(base|parallel|optim|data|trainer)\.'
     if [[ $mode == all ]]; then
-        threaded='^trainer\.(checkpoint|expert_memory|lone_work|parity|progress|relayout|run|start|step|traffic)\.'
-        threaded+='|^(base\.hdf5_file|data\.(validation_)?loader|optim\.muon|parallel\.[a-z_]*)\.|layout_property'
+        threaded='^trainer\.(checkpoint|expert_memory|lone_work|parity|progress|relayout|run|start|step|traffic)$'
+        threaded+='|^(base\.hdf5_file|data\.(validation_)?loader|optim\.muon|parallel\.[a-z_]*)$|layout_property'
     fi
     build cpu-tsan --target test_base test_parallel test_optim test_data test_trainer &&
         run_tests cpu-tsan -L unit -LE slow -R "$threaded"

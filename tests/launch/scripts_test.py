@@ -81,6 +81,11 @@ class TestSh(InFolder):
         self.assertEqual(self.count(passed + skipped), (0, ["1 passed, 0 failed, 1 skipped"]))
         self.assertEqual(self.count(passed + failed), (1, ["failed: cpu: b", "1 passed, 1 failed"]))
         self.assertEqual(self.count(passed + missing), (1, ["failed: cpu: d", "1 passed, 1 failed"]))
+        subject = ('<testcase name="e" status="{}">{}<system-out>Note: a filter\n[==========] Running 12 tests from 1 '
+                   'test suite.\n</system-out></testcase>')
+        self.assertEqual(self.count(passed + subject.format("run", "")), (0, ["13 passed, 0 failed"]))
+        self.assertEqual(self.count(passed + subject.format("fail", '<failure message=""/>')),
+                         (1, ["failed: cpu: e", "1 passed, 1 failed"]))
         self.assertEqual(self.count(passed, failed_steps=1), (1, ["1 passed, 1 failed"]))
         self.assertEqual(self.count(""), (1, ["0 passed, 0 failed"]))
 

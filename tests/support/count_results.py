@@ -8,6 +8,7 @@ Prints one line per failed test, then `N passed, N failed`, and `, N skipped` wh
 """
 
 import pathlib
+import re
 import sys
 import xml.etree.ElementTree as ElementTree
 
@@ -22,12 +23,20 @@ def outcome(case):
     return "skipped" if asked else "failed"
 
 
+def number_of_cases(case):
+    """One, or as many as a program of googletest says that it ran: in sanitizers' builds a test is all of a subject."""
+    # At the start of what it says: scripts that run such a program are one test.
+    start = r"\s*(Running main\(\).*\n)?(Note: .*\n)?\[=+\] Running (\d+) tests? from "
+    running = re.match(start, case.findtext("system-out") or "")
+    return int(running[3]) if running else 1
+
+
 def main():
     counts = {"passed": 0, "failed": int(sys.argv[1]), "skipped": 0}
     for path in filter(pathlib.Path.is_file, map(pathlib.Path, sys.argv[2:])):
         for case in ElementTree.parse(path).getroot().iter("testcase"):
             result = outcome(case)
-            counts[result] += 1
+            counts[result] += number_of_cases(case) if result == "passed" else 1
             if result == "failed":
                 print(f"failed: {path.stem}: {case.get('name')}")
     closing = f"{counts['passed']} passed, {counts['failed']} failed"
