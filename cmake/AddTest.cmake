@@ -20,7 +20,8 @@ if(BRAID_SANITIZE MATCHES address)
     list(APPEND sanitizer_environment "LSAN_OPTIONS=suppressions='${PROJECT_SOURCE_DIR}/tests/support/lsan.supp':print_suppressions=0"
          UBSAN_OPTIONS=print_stacktrace=1)
 elseif(BRAID_SANITIZE MATCHES thread)
-    list(APPEND sanitizer_environment TSAN_OPTIONS=halt_on_error=1)
+    list(APPEND sanitizer_environment
+         "TSAN_OPTIONS=suppressions='${PROJECT_SOURCE_DIR}/tests/support/tsan.supp':print_suppressions=0:halt_on_error=1")
 endif()
 list(APPEND BRAID_TEST_ENVIRONMENT ${sanitizer_environment})
 list(APPEND BRAID_SCRIPT_ENVIRONMENT ${sanitizer_environment})
