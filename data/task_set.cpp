@@ -1,5 +1,7 @@
 #include "data/task_set.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
