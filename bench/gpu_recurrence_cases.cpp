@@ -1,4 +1,5 @@
 #include <cmath>
+#include <functional>
 
 #include "bench/gpu_cases.h"
 #include "ops/recurrence/delta_decay.h"
@@ -9,34 +10,6 @@ namespace braid::bench {
 namespace {
 
 constexpr DType kBf16 = DType::bf16;
-
-/// Model FLOPs as GatedDeltaNetLayer::forward_flops counts the recurrence: 8 dk dv per token and value head
-/// forward, twice that backward. Forward reads q, k, v, g, beta and writes o; backward reads those and do,
-/// and writes the gradients of the five. The states of chunks, which a chunked kernel also moves, do not
-/// count.
-void add_delta_rule(std::vector<GpuCase>& cases, int64_t tokens, int64_t key_heads, int64_t heads,
-                    int64_t dim) {
-    const auto t = static_cast<double>(tokens);
-    const double flops = 8 * t * static_cast<double>(heads * dim * dim);
-    const double keys = 2 * 2 * t * static_cast<double>(key_heads * dim), // q and k
-        values = 2 * t * static_cast<double>(heads * dim), gates = 2 * 4 * t * static_cast<double>(heads);
-    const std::string shape = fmt::format("1 x {}, heads {}/{} of {}", tokens, key_heads, heads, dim);
-    add_both(cases, "delta_rule", shape, {flops, keys + 2 * values + gates},
-             {2 * flops, 2 * keys + 3 * values + 2 * gates}, [=](Rig& rig) -> Operation {
-                 // Near unit length, decays from e^-0.17 to e^-0.03: neither forgets all nor diverges.
-                 const double unit = 0.9 / std::sqrt(static_cast<double>(dim));
-                 const Tensor q = rig.random({tokens, key_heads, dim}, kBf16, unit),
-                              k = rig.random({tokens, key_heads, dim}, kBf16, unit),
-                              v = rig.random({tokens, heads, dim}, kBf16),
-                              g = rig.random({tokens, heads}, DType::f32, 0.04, -0.1),
-                              beta = rig.random({tokens, heads}, DType::f32, 0.25, 0.5);
-                 const DocumentsPtr documents = equal_documents(1, tokens);
-                 const double scale = 1 / std::sqrt(static_cast<double>(dim));
-                 return [=](Context& ctx) {
-                     return Values{ops::gated_delta_rule(ctx, q, k, v, g, beta, documents, scale)};
-                 };
-             });
-}
 
 /// A setting of the linear recurrence and its heads.
 struct Setting {
@@ -57,11 +30,13 @@ struct Setting {
     /// rule.
     double flops() const { return (delta ? 8 : 5) * state(); }
     std::string shape() const {
-        return fmt::format("heads {}/{} of {} and {}", key_heads, heads, key_dim, value_dim);
+        const std::string sizes =
+            key_dim == value_dim ? fmt::format("{}", key_dim) : fmt::format("{} and {}", key_dim, value_dim);
+        return fmt::format("heads {}/{} of {}", key_heads, heads, sizes);
     }
 
     ops::LinearRecurrence inputs(Rig& rig, int64_t tokens) const {
-        // As in add_delta_rule: keys near unit length, decays that neither forget all nor diverge.
+        // Keys near unit length, decays from e^-0.17 to e^-0.03: neither forgets all nor diverges.
         const double unit = 0.9 / std::sqrt(static_cast<double>(key_dim));
         const Shape decays = per_channel ? Shape{tokens, heads, key_dim} : Shape{tokens, heads};
         return {.q = rig.random({tokens, key_heads, key_dim}, kBf16, unit),
@@ -73,20 +48,38 @@ struct Setting {
     }
 };
 
+using Recurrence = std::function<Tensor(Context&, const ops::LinearRecurrence&, const DocumentsPtr&)>;
+
 /// Forward reads q, k, v, decays and beta and writes o; backward reads those and do, and writes the gradients
-/// of the five, with twice the FLOPs. States of chunks do not count.
-void add_recurrence(std::vector<GpuCase>& cases, int64_t tokens, const Setting& setting) {
+/// of the five, with twice the FLOPs. The states of chunks, which a chunked kernel also moves, do not count.
+void add_training(std::vector<GpuCase>& cases, const std::string& name, int64_t tokens,
+                  const Setting& setting, const Recurrence& recurrence) {
     const auto t = static_cast<double>(tokens);
     const double keys = 2 * 2 * t * setting.keys(), values = 2 * t * setting.values(),
                  gates = 4 * t * setting.gates(), flops = t * setting.flops();
-    add_both(cases, "recurrence." + setting.name, fmt::format("1 x {}, {}", tokens, setting.shape()),
+    add_both(cases, name, fmt::format("1 x {}, {}", tokens, setting.shape()),
              {flops, keys + 2 * values + gates}, {2 * flops, 2 * keys + 3 * values + 2 * gates},
              [=](Rig& rig) -> Operation {
                  const ops::LinearRecurrence inputs = setting.inputs(rig, tokens);
                  const DocumentsPtr documents = equal_documents(1, tokens);
-                 return
-                     [=](Context& ctx) { return Values{ops::linear_recurrence(ctx, inputs, documents).o}; };
+                 return [=](Context& ctx) { return Values{recurrence(ctx, inputs, documents)}; };
              });
+}
+
+/// By the kernels of the gated delta rule alone, as GatedDeltaNetLayer runs it.
+void add_delta_rule(std::vector<GpuCase>& cases, int64_t tokens, const Setting& setting) {
+    add_training(cases, "delta_rule", tokens, setting,
+                 [](Context& ctx, const ops::LinearRecurrence& in, const DocumentsPtr& documents) {
+                     return ops::gated_delta_rule(ctx, in.q, in.k, in.v, in.log_decay, in.beta, documents,
+                                                  in.scale);
+                 });
+}
+
+void add_recurrence(std::vector<GpuCase>& cases, int64_t tokens, const Setting& setting) {
+    add_training(cases, "recurrence." + setting.name, tokens, setting,
+                 [](Context& ctx, const ops::LinearRecurrence& in, const DocumentsPtr& documents) {
+                     return ops::linear_recurrence(ctx, in, documents).o;
+                 });
 }
 
 /// A token more of each of `sequences`: every state in f32 is read and written; a token's own numbers are too
@@ -124,7 +117,7 @@ std::vector<GpuCase> recurrence_cases(bool small) {
     std::vector<GpuCase> cases;
     if (small) {
         const Setting kimi{"kda", 2, 2, 32, 32, true, true}, mamba{"mamba2", 1, 4, 32, 16};
-        add_delta_rule(cases, 80, 1, 2, 128);
+        add_delta_rule(cases, 80, {"gdn", 1, 2, 128, 128, false, true});
         add_recurrence(cases, 80, kimi);
         add_recurrence(cases, 80, mamba);
         add_decoding(cases, 3, kimi);
@@ -138,7 +131,7 @@ std::vector<GpuCase> recurrence_cases(bool small) {
         lightning{"lightning", 32, 32, 128, 128},            // decays of heads
         gated_linear{"gla", 4, 4, 256, 512, true};           // as 1.3B in arXiv:2312.06635
     for (const int64_t tokens : {int64_t{8192}, kLong}) {
-        add_delta_rule(cases, tokens, 16, 32, 128); // as Qwen3-Next
+        add_delta_rule(cases, tokens, gated_delta);
         for (const Setting& setting : {kimi, mamba, lightning, gated_linear})
             add_recurrence(cases, tokens, setting);
     }
